@@ -1,0 +1,31 @@
+"""What a user can mend. The message is one sentence that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+
+class DragomanError(Exception):
+    """Base of the family; the command line prints the message and exits with code 2."""
+
+
+class AudioError(DragomanError):
+    """A recording that cannot be read."""
+
+
+class LanguageError(DragomanError):
+    """A language that is unknown, or that the model does not speak."""
+
+
+class ManifestError(DragomanError):
+    """A wrong row in a JSONL file; the message names file, line and field."""
+
+
+class RecipeError(DragomanError):
+    """A recipe that does not say what a recipe must; the message names file and key."""
+
+
+class ModelError(DragomanError):
+    """A model folder that is missing, incomplete or does not fit its recipe."""
+
+
+class DataError(DragomanError):
+    """Training or evaluation data that is missing or does not fit the request."""

@@ -1,0 +1,332 @@
+"""A recipe: all that decides the result of a training run, as strict typed data, and the numbers derived from it.
+
+A recipe is a TOML file. Unknown keys, wrong types and unknown names are errors that name file and key. Nothing of
+the machine (devices, paths, micro-batch) is in it. `extends = "name"` takes another recipe beside it, one level
+deep, and overrides its tables key by key (lists are replaced whole).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dragoman.errors import RecipeError
+from dragoman.languages import expand, is_code
+
+RECIPES = Path(__file__).parent / "recipes"
+MEL_FRAMES_PER_S = 100  # Whisper: a hop of 160 samples at 16 kHz
+ENCODER_FRAMES_PER_S = 50  # Whisper's second convolution halves the mel frames
+
+TaskName = Literal["asr", "smt", "srt", "st"]
+Part = Literal["adapter", "llm_lora", "encoder_lora"]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Lora(Strict):
+    """Low-rank weights beside the named linear layers; PEFT's terms."""
+
+    rank: int = Field(gt=0)
+    alpha: int = Field(gt=0)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    targets: list[str] | Literal["all-linear"]
+
+
+class Audio(Strict):
+    """What the encoder hears: mel bins, its window, and whether clips are padded to it (as Whisper and the papers
+    do) or trimmed to the speech."""
+
+    mel_bins: Literal[80, 128]
+    window_s: float = Field(default=30.0, gt=0.0)
+    padding: Literal["window", "trimmed"] = "window"
+
+
+class Encoder(Strict):
+    """`name` is a Hugging Face name or folder; "base" is the one that `[bases]` describes."""
+
+    name: str
+    revision: str | None = None
+    lora: Lora | None = None
+
+
+class Llm(Strict):
+    """`name` as in Encoder. `scale_audio` multiplies the adapter's output by sqrt(hidden), which Gemma2's checkpoints
+    of the papers expect (transformers <= 5.3 did it inside the model)."""
+
+    name: str
+    revision: str | None = None
+    scale_audio: bool = False
+    lora: Lora | None = None
+
+
+class QFormerAdapter(Strict):
+    """Q-Former -> (mean over `pool` neighbours) -> MLP -> LayerNorm: LLM-SRT (pool 1) and MCAT (pool 5)."""
+
+    kind: Literal["q-former"]
+    queries: int = Field(gt=0)
+    pool: int = Field(default=1, gt=0)
+    layers: int = Field(gt=0)
+    hidden: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    feed_forward: int = Field(gt=0)
+    cross_every: int = Field(default=2, gt=0)
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    mlp_hidden: int | None = Field(default=None, gt=0)
+
+
+class MlpAdapter(Strict):
+    """A plain MLP on every frame, no downsampling: LLaST."""
+
+    kind: Literal["mlp"]
+    layers: int = Field(default=3, gt=0)
+
+
+class StackedAdapter(Strict):
+    """`stack` neighbouring frames side by side -> MLP -> LayerNorm (SLAM-LLM's linear projector)."""
+
+    kind: Literal["stacked"]
+    stack: int = Field(gt=0)
+    hidden: int = Field(gt=0)
+
+
+Adapter = Annotated[QFormerAdapter | MlpAdapter | StackedAdapter, Field(discriminator="kind")]
+
+
+class Prompt(Strict):
+    """`tags` renames the tag of a language for checkpoints that were trained with another one (LLM-SRT: cmn -> zho)."""
+
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class Schedule(Strict):
+    """AdamW with linear warm-up, then linear decay to 0. `batch` counts utterances over all processes."""
+
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    learning_rate: float = Field(gt=0.0)
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0.0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: float | None = Field(default=1.0, gt=0.0)
+    precision: Literal["fp32", "bf16"] = "bf16"
+    seed: int = 0
+
+    @field_validator("betas", mode="before")
+    @classmethod
+    def _toml_has_no_tuples(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class Source(Strict):
+    """One manifest (`<data>/<name>.jsonl`) with filters; languages are codes or named sets, empty means any."""
+
+    name: str
+    sources: list[str] = Field(default_factory=list)
+    targets: list[str] = Field(default_factory=list)
+    max_per_language: int | None = Field(default=None, gt=0)
+    max_duration_s: float | None = Field(default=None, gt=0.0)
+
+    @field_validator("sources", "targets")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        return list(expand(value))
+
+
+class Stage(Strict):
+    """One stage of the curriculum: which tasks, which parameters, which data, how long.
+
+    `targets` is the number of target languages that share one utterance's encoder pass in a batch.
+    `ctc_weight` adds a CTC loss between the adapter's outputs and the frozen embedding matrix of the LLM, which makes
+    an adapter align that starts from nothing.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    tasks: dict[TaskName, float] = Field(min_length=1)
+    trains: list[Part] = Field(min_length=1)
+    data: list[Source] = Field(min_length=1)
+    schedule: Schedule
+    targets: int = Field(default=1, gt=0)
+    ctc_weight: float = Field(default=0.0, ge=0.0)
+
+
+class Decoding(Strict):
+    beams: int = Field(default=1, gt=0)
+    max_new_tokens: int = Field(default=400, gt=0)
+
+
+class TokenizerBase(Strict):
+    pieces: int = Field(gt=0)
+
+
+class LlmBase(Strict):
+    """A decoder (Qwen2's shape) pre-trained on text in the task formats, with corrupted copies in the place of audio."""
+
+    hidden: int = Field(gt=0)
+    layers: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    feed_forward: int = Field(gt=0)
+    schedule: Schedule
+
+
+class EncoderBase(Strict):
+    """A Whisper-shaped encoder pre-trained with CTC."""
+
+    hidden: int = Field(gt=0)
+    layers: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    feed_forward: int = Field(gt=0)
+    schedule: Schedule
+
+
+class Bases(Strict):
+    tokenizer: TokenizerBase
+    llm: LlmBase
+    encoder: EncoderBase
+
+
+class Recipe(Strict):
+    name: str = Field(pattern=r"^[a-z0-9.-]+$")
+    about: str
+    licence: str
+    sources: list[str] = Field(min_length=1)
+    targets: list[str] = Field(min_length=1)
+    audio: Audio
+    encoder: Encoder
+    adapter: Adapter
+    llm: Llm
+    prompt: Prompt = Prompt()
+    stages: list[Stage] = Field(default_factory=list)
+    decoding: Decoding = Decoding()
+    bases: Bases | None = None
+
+    @field_validator("sources", "targets")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        return list(expand(value))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ValueError("stages: two stages have the same name")
+        if "base" in (self.encoder.name, self.llm.name) and self.bases is None:
+            raise ValueError('bases: encoder or llm is "base", but there is no [bases] table')
+        for stage in self.stages:
+            for part, lora in (("llm_lora", self.llm.lora), ("encoder_lora", self.encoder.lora)):
+                if part in stage.trains and lora is None:
+                    raise ValueError(f"stages.{stage.name}.trains: {part} is trained, but the recipe has no such LoRA")
+        unknown = [code for code in self.prompt.tags if not is_code(code)]
+        if unknown:
+            raise ValueError(f"prompt.tags: {unknown[0]!r} is not a language code")
+        return self
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Sources and targets, each once, in the recipe's order."""
+        return tuple(dict.fromkeys([*self.sources, *self.targets]))
+
+    @property
+    def window_frames(self) -> int:
+        """Mel frames of the encoder's window."""
+        return round(self.audio.window_s * MEL_FRAMES_PER_S)
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether the finished model still answers the transcription prompt by itself (its last stage held ASR)."""
+        return not self.stages or "asr" in self.stages[-1].tasks
+
+    def audio_tokens(self, mel_frames: int) -> int:
+        """Number of audio embeddings that the adapter makes of a clip of so many mel frames (even)."""
+        frames = (self.window_frames if self.audio.padding == "window" else mel_frames) // 2
+        match self.adapter:
+            case QFormerAdapter(queries=queries, pool=pool):
+                return queries // pool
+            case StackedAdapter(stack=stack):
+                return math.ceil(frames / stack)
+            case _:
+                return math.ceil(mel_frames / 2)
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """Read a recipe by path, or by the name of one that Dragoman ships."""
+    path = _locate(name)
+    table = _read_toml(path)
+    parent = table.pop("extends", None)
+    if parent is not None:
+        base = _read_toml(_locate_parent(path, parent))
+        if "extends" in base:
+            raise RecipeError(f"{path}: extends: {parent!r} itself extends another recipe; one level is allowed.")
+        table = _merge(base, table)
+    return parse_recipe(table, str(path))
+
+
+def parse_recipe(table: dict[str, Any], origin: str) -> Recipe:
+    """Validate a recipe's table; `origin` names it in errors."""
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        kind = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+        raise RecipeError(f"{origin}: {key + ': ' if key else ''}{kind}.") from error
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as JSON, as it is stored with every model."""
+    return json.dumps(recipe.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
+def read_stored_recipe(path: Path) -> Recipe:
+    """The recipe that lies in a model folder."""
+    try:
+        return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror}); is this a model folder?") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise RecipeError(f"{path}: {key}: {first['msg']}; the folder was written by another version.") from error
+
+
+def names() -> list[str]:
+    """Names of the recipes that Dragoman ships."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def _locate(name: str | Path) -> Path:
+    path = Path(name)
+    if path.suffix == ".toml":
+        return path
+    shipped = RECIPES / f"{name}.toml"
+    if not shipped.is_file():
+        raise RecipeError(f"There is no recipe {str(name)!r}; give a .toml file or one of: {', '.join(names())}.")
+    return shipped
+
+
+def _locate_parent(child: Path, parent: str) -> Path:
+    beside = child.parent / f"{parent}.toml"
+    return beside if beside.is_file() else _locate(parent)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: is not valid TOML ({error}).") from error
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged

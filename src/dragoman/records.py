@@ -1,0 +1,138 @@
+"""The rows that pass between the parts, as JSON lines: utterances in, hypotheses out.
+
+Two utterances with the same `sentence` are translations of one another, so an n-way corpus needs one
+row per recording, not one per direction; `translations` adds targets that have no recording.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dragoman.errors import ManifestError
+from dragoman.languages import is_code
+
+Row = TypeVar("Row", bound=BaseModel)
+
+
+class Utterance(BaseModel):
+    """One piece of speech with what is known of it. Languages are ISO 639-3 codes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    id: str = Field(min_length=1)
+    audio: str = Field(min_length=1)
+    language: str
+    text: str = ""
+    start_s: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    duration_s: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    sentence: str | None = Field(default=None, min_length=1)
+    translations: dict[str, str] = Field(default_factory=dict)
+
+
+class Hypothesis(BaseModel):
+    """What a system wrote for one utterance and one target. `raw` is the model's own output, unparsed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    id: str = Field(min_length=1)
+    source: str
+    target: str
+    start_s: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    end_s: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
+    transcript: str = ""
+    translation: str = ""
+    raw: str = ""
+    truncated: bool = False
+    reference_transcript: str | None = None
+    reference: str | None = None
+
+
+def read_manifest(path: str | Path) -> list[Utterance]:
+    """Read and check a manifest; relative audio paths become relative to the manifest's folder.
+
+    Raises ManifestError naming file, line and field for a wrong row, a repeated id or an unknown language.
+    """
+    path = Path(path)
+    rows: list[Utterance] = []
+    seen: dict[str, int] = {}
+    for number, row in read_rows(path, Utterance):
+        if row.id in seen:
+            raise ManifestError(f"{path}:{number}: id: {row.id!r} is already on line {seen[row.id]}; rename one.")
+        seen[row.id] = number
+        _check_language(path, number, "language", row.language)
+        for code in row.translations:
+            _check_language(path, number, "translations", code)
+        rows.append(row.model_copy(update={"audio": os.path.join(path.parent, row.audio)}))
+    return rows
+
+
+def read_hypotheses(path: str | Path) -> list[Hypothesis]:
+    """Read and check a hypotheses file.
+
+    Raises ManifestError naming file, line and field for a wrong row or an unknown language.
+    """
+    path = Path(path)
+    rows: list[Hypothesis] = []
+    for number, row in read_rows(path, Hypothesis):
+        _check_language(path, number, "source", row.source)
+        _check_language(path, number, "target", row.target)
+        rows.append(row)
+    return rows
+
+
+def read_rows(path: Path, kind: type[Row]) -> Iterator[tuple[int, Row]]:
+    """Yield (line number, row); blank lines are allowed, anything else that is not a row is an error.
+
+    A byte-order mark at the start, as Windows editors write it, is allowed too.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, _parse(path, number, line, kind)
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: is not UTF-8 text; save it as JSON lines in UTF-8.") from error
+
+
+def write_rows(path: str | Path, rows: Iterable[BaseModel]) -> None:
+    """Write rows to a temporary name and rename, so that a reader never sees half a file.
+
+    When `rows` raises, an earlier file of that name stays as it was.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8") as out:
+            out.writelines(to_line(row) for row in rows)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def to_line(row: BaseModel) -> str:
+    """One row as a JSON line; fields that hold their default are left out."""
+    return json.dumps(row.model_dump(exclude_defaults=True), ensure_ascii=False) + "\n"
+
+
+def _parse(path: Path, number: int, line: str, kind: type[Row]) -> Row:
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "row"
+        raise ManifestError(f"{path}:{number}: {field}: {first['msg']}.") from error
+
+
+def _check_language(path: Path, number: int, field: str, code: str) -> None:
+    if not is_code(code):
+        raise ManifestError(
+            f"{path}:{number}: {field}: {code!r} is not an ISO 639-3 code that Dragoman knows, like deu."
+        )

@@ -1,0 +1,139 @@
+"""The language table against the published one, and every way of naming a language."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from dragoman.errors import LanguageError
+from dragoman.languages import LANGUAGES, SETS, Language, expand, find, is_code
+
+# DRAGOMAN_ANCHORS: the folder with the published languages-70.tsv, beside the repository in our workplace.
+ANCHORS = Path(os.environ.get("DRAGOMAN_ANCHORS", Path(__file__).parents[2] / "shared" / "anchors"))
+EVERY = pytest.mark.parametrize("language", LANGUAGES.values(), ids=LANGUAGES)
+
+
+@pytest.fixture(scope="module")
+def published() -> list[dict[str, str]]:
+    path = ANCHORS / "languages-70.tsv"
+    if not path.exists():
+        pytest.skip(f"{path} is not here; set DRAGOMAN_ANCHORS to the folder that holds it.")
+    with open(path, encoding="utf-8", newline="") as rows:
+        return list(csv.DictReader(rows, delimiter="\t"))
+
+
+def test_table_equals_the_published_one(published: list[dict[str, str]]) -> None:
+    ours = [(language.code, language.name, language.fleurs) for language in LANGUAGES.values()]
+    assert ours == [(row["code"], row["name"], row["fleurs_config"]) for row in published]
+
+
+def test_sets_equal_the_published_ones(published: list[dict[str, str]]) -> None:
+    theirs: dict[str, list[str]] = {}
+    for row in published:
+        for name in row["sets"].split():
+            theirs.setdefault(name, []).append(row["code"])
+    assert {name: list(codes) for name, codes in SETS.items()} == theirs
+
+
+def test_sizes() -> None:
+    assert {name: len(codes) for name, codes in SETS.items()} == {
+        "mcat-70": 70,
+        "mcat-28": 28,
+        "llm-srt-15": 15,
+        "mcat-9-sources": 9,
+        "llm-srt-6-sources": 6,
+        "llm-srt-13": 13,
+    }
+    assert all(set(codes) <= set(LANGUAGES) for codes in SETS.values())
+
+
+def test_no_name_means_two_languages() -> None:
+    names: Counter[str] = Counter()
+    for language in LANGUAGES.values():
+        names.update({language.code, language.iso1 or language.code, language.name.lower(), *language.aliases})
+    assert [name for name, uses in names.items() if uses > 1] == []
+
+
+@EVERY
+def test_every_way_of_naming(language: Language) -> None:
+    ways = [language.code, language.iso1 or language.code, language.name, language.fleurs, *language.aliases]
+    for way in ways:
+        for spelling in (way, way.upper(), f" {way} ", way.replace("_", "-")):
+            assert find(spelling) is language, spelling
+
+
+@EVERY
+def test_only_the_code_is_a_code(language: Language) -> None:
+    assert is_code(language.code)
+    assert not is_code(language.name)
+    assert language.iso1 is None or (len(language.iso1) == 2 and not is_code(language.iso1))
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [
+        ("de-DE", "deu"),
+        ("de_de", "deu"),
+        ("eng_Latn", "eng"),
+        ("zh-Hant-TW", "cmn"),
+        ("zh-HK", "yue"),
+        ("zho", "cmn"),
+        ("Mandarin", "cmn"),
+        ("fre", "fra"),
+        ("dut", "nld"),
+        ("Farsi", "fas"),
+        ("fil", "tgl"),
+        ("no", "nob"),
+        ("ms", "msa"),
+        ("iw", "heb"),
+    ],
+)
+def test_names_by_hand(typed: str, code: str) -> None:
+    assert find(typed).code == code
+
+
+def test_unknown_names_are_told_the_nearest() -> None:
+    with pytest.raises(LanguageError, match=r"^Unknown language 'Germn'; did you mean deu \(German\)"):
+        find("Germn")
+    with pytest.raises(LanguageError, match=r"did you mean mcat-28"):
+        expand(["mcat28"])
+    with pytest.raises(LanguageError, match=r"use one of the 70 codes"):
+        find("klingon")
+
+
+@pytest.mark.parametrize("wrong", ["", "de-nonsense", "deutsch-DE", "german-DE", "de--de", "x" * 1000])
+def test_wrong_names(wrong: str) -> None:
+    with pytest.raises(LanguageError):
+        find(wrong)
+
+
+def test_expand() -> None:
+    assert expand(["deu,fra,cmn"]) == ("deu", "fra", "cmn")
+    assert expand("German, fr ,zh") == ("deu", "fra", "cmn")
+    assert expand(["jpn", "llm-srt-6-sources", "ja"]) == ("jpn", "cmn", "deu", "eng", "fra", "rus")
+    assert expand(["mcat-70"]) == tuple(LANGUAGES)
+    assert expand([]) == expand("") == ()
+    with pytest.raises(LanguageError):
+        expand("deu,,fra")
+
+
+def test_scoring_rules() -> None:
+    languages = LANGUAGES.values()
+    assert {x.code for x in languages if x.bleu_tokenizer == "char"} == {"cmn", "jpn", "kor", "tha", "yue"}
+    assert {x.bleu_tokenizer for x in languages} == {"char", "13a"}
+    assert {x.code for x in languages if x.uses_cer} == {"cmn", "jpn", "kor", "tha", "yue", "lao", "mya", "khm"}
+
+
+def test_importing_it_brings_in_no_other_package() -> None:
+    code = (
+        "import sys, dragoman.languages;"
+        "print(*{'torch', 'pydantic', 'transformers', 'numpy', 'difflib'} & set(sys.modules))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert output.strip() == ""

@@ -1,0 +1,158 @@
+"""Examples -> batches; every shape is written here.
+
+U unique utterances, B rows (several targets of one utterance are several rows), M mel bins, F mel frames, T text tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+IGNORED = -100
+"""The label of a token that is not learnt."""
+
+Mel = NDArray[np.float32]
+Key = TypeVar("Key")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of text: prompt and answer ids; the answer ends with the end token, and is empty in decoding."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance, mel (M, F), and the rows that share it. `transcript` ids serve the auxiliary CTC loss."""
+
+    mel: Mel
+    rows: tuple[Row, ...]
+    transcript: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextRows:
+    """input_ids, attention_mask and labels, each (B, T); labels are IGNORED outside the answers."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+
+    @property
+    def num_targets(self) -> int:
+        """Label tokens."""
+        return int((self.labels != IGNORED).sum())
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.input_ids)
+
+    def to(self, device: torch.device) -> TextRows:
+        return TextRows(self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """mel (U, M, F), num_frames (U,), text (B, T), utterance_of (B,): which utterance each row hears; transcripts
+    (U, L) with their lengths (U,) for CTC."""
+
+    mel: Tensor
+    num_frames: Tensor
+    text: TextRows
+    utterance_of: Tensor
+    transcripts: Tensor
+    transcript_lengths: Tensor
+
+    @property
+    def num_targets(self) -> int:
+        return self.text.num_targets
+
+    @property
+    def num_rows(self) -> int:
+        return self.text.num_rows
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(
+            self.mel.to(device),
+            self.num_frames.to(device),
+            self.text.to(device),
+            self.utterance_of.to(device),
+            self.transcripts.to(device),
+            self.transcript_lengths.to(device),
+        )
+
+
+def collate(examples: Sequence[Example], pad_id: int, side: Literal["left", "right"] = "right") -> Batch:
+    """Stack examples; `side` is where text is padded: right in training, left in decoding."""
+    mel, num_frames = pad_mels([example.mel for example in examples])
+    rows = [row for example in examples for row in example.rows]
+    utterance_of = torch.tensor([at for at, example in enumerate(examples) for _ in example.rows])
+    transcripts, lengths = pad_ids([example.transcript for example in examples])
+    return Batch(mel, num_frames, pad_rows(rows, pad_id, side), utterance_of, transcripts, lengths)
+
+
+def pad_mels(mels: Sequence[Mel]) -> tuple[Tensor, Tensor]:
+    """(M, F_i) each -> (U, M, F) padded with zeros on the right, and the lengths (U,)."""
+    lengths = torch.tensor([mel.shape[1] for mel in mels])
+    padded = torch.zeros(len(mels), mels[0].shape[0], int(lengths.max()))
+    for at, mel in enumerate(mels):
+        padded[at, :, : mel.shape[1]] = torch.from_numpy(mel)
+    return padded, lengths
+
+
+def pad_ids(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Ids of unequal length -> (U, L) padded with 0 on the right, and the lengths (U,)."""
+    lengths = torch.tensor([len(ids) for ids in sequences])
+    padded = torch.zeros(len(sequences), max(1, int(lengths.max())), dtype=torch.long)
+    for at, ids in enumerate(sequences):
+        padded[at, : len(ids)] = torch.tensor(ids, dtype=torch.long)
+    return padded, lengths
+
+
+def pad_rows(rows: Sequence[Row], pad_id: int, side: Literal["left", "right"] = "right") -> TextRows:
+    """Prompt and answer one after the other, padded to the longest row."""
+    size = max(len(row.prompt) + len(row.answer) for row in rows)
+    input_ids = torch.full((len(rows), size), pad_id)
+    attention_mask = torch.zeros((len(rows), size), dtype=torch.long)
+    labels = torch.full((len(rows), size), IGNORED)
+    for at, row in enumerate(rows):
+        ids = torch.tensor([*row.prompt, *row.answer], dtype=torch.long)
+        start = 0 if side == "right" else size - len(ids)
+        answer_from = start + len(row.prompt)
+        input_ids[at, start : start + len(ids)] = ids
+        attention_mask[at, start : start + len(ids)] = 1
+        labels[at, answer_from : start + len(ids)] = ids[len(row.prompt) :]
+    return TextRows(input_ids, attention_mask, labels)
+
+
+class _Mapped(Dataset[Made], Generic[Key, Made]):
+    def __init__(self, make: Callable[[Key], Made]) -> None:
+        self.make = make
+
+    def __getitem__(self, key: Any) -> Made:
+        return self.make(key)
+
+
+def made_ahead(make: Callable[[Key], Made], keys: Iterable[Key], workers: int) -> Iterator[Made]:
+    """`map(make, keys)` in order, computed ahead by so many worker processes (0: here and now)."""
+    if workers == 0:
+        yield from map(make, keys)
+        return
+    loader = DataLoader(
+        _Mapped(make),
+        sampler=keys,  # type: ignore[arg-type]
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4,
+    )
+    yield from loader

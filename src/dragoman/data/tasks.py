@@ -1,0 +1,127 @@
+"""What is asked of the model and what it answers, as text: transcribe, translate with the transcript at hand, hear and
+write both, translate directly. The same module serves training, decoding and serving.
+
+The formats are the papers' (LLM-SRT section 3, MCAT section III): tags are plain text, `<|deu|>`. A text that holds
+something like a tag itself is escaped (`<|` -> `<\\|`), so that whatever was built can be parsed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+_TAG_LIKE = re.compile(r"<(\\*)\|")
+_ESCAPED = re.compile(r"<\\(\\*)\|")
+
+
+@dataclass(frozen=True)
+class Tags:
+    """The tag of each language; `renamed` holds those a checkpoint was trained with under another code."""
+
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    def __call__(self, *codes: str) -> str:
+        return "".join(f"<|{self.renamed.get(code, code)}|>" for code in codes)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to say to the model: speech in `source` with its transcript, and a translation into `target`."""
+
+    source: str
+    target: str
+    transcript: str = ""
+    translation: str = ""
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a task's output says; None where the task does not say it, or the output does not keep the format."""
+
+    transcript: str | None
+    translation: str | None
+
+
+class Task(Protocol):
+    """`build` gives prompt and answer, which are tokenised apart; `parse` reads an answer back."""
+
+    def prompt(self, item: Item, tags: Tags) -> str: ...
+
+    def answer(self, item: Item, tags: Tags) -> str: ...
+
+    def parse(self, output: str, item: Item, tags: Tags) -> Parsed: ...
+
+
+class Asr:
+    """`<|eng|>` -> transcript."""
+
+    def prompt(self, item: Item, tags: Tags) -> str:
+        return tags(item.source)
+
+    def answer(self, item: Item, tags: Tags) -> str:
+        return escape(item.transcript)
+
+    def parse(self, output: str, item: Item, tags: Tags) -> Parsed:
+        return Parsed(unescape(output), None)
+
+
+class Smt:
+    """`transcript<|eng|><|deu|>` -> translation, with the speech still at hand."""
+
+    def prompt(self, item: Item, tags: Tags) -> str:
+        return escape(item.transcript) + tags(item.source, item.target)
+
+    def answer(self, item: Item, tags: Tags) -> str:
+        return escape(item.translation)
+
+    def parse(self, output: str, item: Item, tags: Tags) -> Parsed:
+        return Parsed(None, unescape(output))
+
+
+class Srt:
+    """`<|eng|><|deu|>` -> `transcript<|eng|><|deu|>translation`."""
+
+    def prompt(self, item: Item, tags: Tags) -> str:
+        return tags(item.source, item.target)
+
+    def answer(self, item: Item, tags: Tags) -> str:
+        return escape(item.transcript) + tags(item.source, item.target) + escape(item.translation)
+
+    def parse(self, output: str, item: Item, tags: Tags) -> Parsed:
+        parts = output.split(tags(item.source, item.target))
+        if len(parts) != 2:
+            return Parsed(None, None)
+        return Parsed(unescape(parts[0]), unescape(parts[1]))
+
+
+class St:
+    """`<|eng|><|deu|>` -> translation: the papers' baselines, without a transcript."""
+
+    def prompt(self, item: Item, tags: Tags) -> str:
+        return tags(item.source, item.target)
+
+    def answer(self, item: Item, tags: Tags) -> str:
+        return escape(item.translation)
+
+    def parse(self, output: str, item: Item, tags: Tags) -> Parsed:
+        return Parsed(None, unescape(output))
+
+
+TASKS: dict[str, Task] = {"asr": Asr(), "smt": Smt(), "srt": Srt(), "st": St()}
+
+
+def build(task: str, item: Item, tags: Tags) -> tuple[str, str]:
+    """Prompt and answer of a task."""
+    return TASKS[task].prompt(item, tags), TASKS[task].answer(item, tags)
+
+
+def escape(text: str) -> str:
+    """Make a text hold nothing that looks like a tag: one backslash more after `<` before `|`."""
+    return _TAG_LIKE.sub(r"<\\\1|", text)
+
+
+def unescape(text: str) -> str:
+    """The opposite of `escape`."""
+    return _ESCAPED.sub(r"<\1|", text)

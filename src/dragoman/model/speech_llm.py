@@ -1,0 +1,80 @@
+"""Encoder, adapter and LLM as one module. It knows tensors only: no files, no prompts, no ranks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from dragoman.model.encoder import SpeechEncoder
+from dragoman.model.llm import embed, width
+from dragoman.model.splice import splice
+
+IGNORED = -100
+
+
+class SpeechLLM(nn.Module):
+    """`scale_audio`: see recipe.Llm. `blank_id`: the piece that stands for "nothing" in the auxiliary CTC loss, whose
+    weight `ctc_weight` a stage sets."""
+
+    def __init__(
+        self, encoder: SpeechEncoder, adapter: nn.Module, llm: Any, *, scale_audio: bool = False, blank_id: int = 0
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.adapter = adapter
+        self.llm = llm
+        self.audio_scale = math.sqrt(width(llm)) if scale_audio else 1.0
+        self.blank_id = blank_id
+        self.ctc_weight = 0.0
+
+    def hear(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
+        """mel (U, M, F), num_frames (U,) -> audio (U, A, D), num_audio (U,): encoder and adapter, once an utterance."""
+        frames, num = self.encoder(mel.to(next(self.encoder.parameters()).dtype), num_frames)
+        audio, num_audio = self.adapter(frames.to(next(self.adapter.parameters()).dtype), num)
+        return audio * self.audio_scale, num_audio
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        """A data.batching.Batch -> {"loss": summed cross-entropy of the labels (+ CTC), and its parts}."""
+        audio, num_audio = self.hear(batch.mel, batch.num_frames)
+        text = batch.text
+        rows, mask, position_ids = splice(
+            audio, num_audio, embed(self.llm, text.input_ids), text.attention_mask, batch.utterance_of
+        )
+        logits = self.llm(inputs_embeds=rows, attention_mask=mask, position_ids=position_ids, use_cache=False).logits
+        # The token at text place t is predicted one place before it. A prompt is never empty, so no label is lost.
+        labels = text.labels[:, 1:]
+        entropy = nn.functional.cross_entropy(
+            logits[:, audio.shape[1] : -1].flatten(0, 1).float(),
+            labels.flatten(),
+            ignore_index=IGNORED,
+            reduction="sum",
+        )
+        if not self.ctc_weight:
+            return {"loss": entropy}
+        ctc = self.ctc_loss(audio, num_audio, batch.transcripts, batch.transcript_lengths)
+        return {"loss": entropy + self.ctc_weight * ctc, "entropy": entropy, "ctc": ctc}
+
+    def ctc_logits(self, audio: Tensor) -> Tensor:
+        """audio (U, A, D) -> (U, A, V): likeness of each audio token to each piece's embedding. Two vectors of the
+        embeddings' own size score sqrt(D) when alike and about +-1 when not."""
+        embeddings = self.llm.get_input_embeddings().weight.detach().float()
+        return audio.float() @ embeddings.T / (embeddings.var() * math.sqrt(embeddings.shape[1]))
+
+    def ctc_loss(self, audio: Tensor, num_audio: Tensor, transcripts: Tensor, lengths: Tensor) -> Tensor:
+        """Summed CTC loss of the audio tokens against the transcripts (U, L)."""
+        log_probs = self.ctc_logits(audio).log_softmax(-1).transpose(0, 1)
+        return nn.functional.ctc_loss(
+            log_probs, transcripts, num_audio, lengths, blank=self.blank_id, reduction="sum", zero_infinity=True
+        )
+
+    def train(self, mode: bool = True) -> SpeechLLM:
+        """Only what is trained leaves evaluation mode: no dropout in frozen parts."""
+        super().train(False)
+        self.training = mode
+        self.adapter.train(mode and any(p.requires_grad for p in self.adapter.parameters()))
+        for name, module in self.named_modules():
+            if name.endswith("lora_dropout"):
+                module.train(mode)
+        return self

@@ -1,0 +1,1 @@
+"""Small bases from scratch, so that everything runs with no download."""

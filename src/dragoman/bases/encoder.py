@@ -1,0 +1,187 @@
+"""A small Whisper-shaped encoder, pre-trained on speech with CTC: letters, which converge first, and the tokenizer's
+pieces, so that a frame's vector says which piece it belongs to. Both heads are dropped afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase, WhisperConfig
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from dragoman.data.audio import load_audio
+from dragoman.data.batching import made_ahead, pad_ids, pad_mels
+from dragoman.data.features import LogMel
+from dragoman.data.sampling import Rows, of_rank, steps_from
+from dragoman.model.encoder import SpeechEncoder
+from dragoman.recipe import EncoderBase, Recipe, Schedule
+from dragoman.records import Utterance
+from dragoman.training.trainer import Job, Stream, fit
+
+_BLANK = 0
+_WORKERS = 1
+
+
+@dataclass(frozen=True)
+class CtcBatch:
+    """mel (U, M, F) and num_frames (U,); letters (U, L) and pieces (U, P), padded, with their lengths (U,)."""
+
+    mel: Tensor
+    num_frames: Tensor
+    letters: Tensor
+    letter_lengths: Tensor
+    pieces: Tensor
+    piece_lengths: Tensor
+
+    @property
+    def num_targets(self) -> int:
+        return int(self.letter_lengths.sum())
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.mel)
+
+    def to(self, device: torch.device) -> CtcBatch:
+        return CtcBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
+class CtcEncoder(nn.Module):
+    """The encoder with a linear head for letters and one for pieces; blank is 0 in both."""
+
+    def __init__(self, encoder: SpeechEncoder, letters: int, pieces: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.letters = nn.Linear(encoder.width, letters)
+        self.pieces = nn.Linear(encoder.width, pieces)
+
+    def forward(self, batch: CtcBatch) -> dict[str, Tensor]:
+        frames, lengths = self.encoder(batch.mel, batch.num_frames)
+        letters = _ctc(self.letters(frames), lengths, batch.letters, batch.letter_lengths)
+        pieces = _ctc(self.pieces(frames), lengths, batch.pieces, batch.piece_lengths)
+        return {"loss": letters + pieces, "letters": letters, "pieces": pieces}
+
+
+def _ctc(logits: Tensor, lengths: Tensor, labels: Tensor, label_lengths: Tensor) -> Tensor:
+    log_probs = logits.float().log_softmax(-1).transpose(0, 1)
+    return nn.functional.ctc_loss(
+        log_probs, labels, lengths, label_lengths, blank=_BLANK, reduction="sum", zero_infinity=True
+    )
+
+
+def new_whisper_encoder(base: EncoderBase, recipe: Recipe) -> WhisperEncoder:
+    """Random weights in Whisper's shape; sinusoidal positions as Whisper's."""
+    config = WhisperConfig(
+        num_mel_bins=recipe.audio.mel_bins,
+        d_model=base.hidden,
+        encoder_layers=base.layers,
+        encoder_attention_heads=base.heads,
+        encoder_ffn_dim=base.feed_forward,
+        max_source_positions=recipe.window_frames // 2,
+    )
+    return WhisperEncoder(config)
+
+
+class SpeechRows:
+    """Utterances -> CTC batches."""
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        letters: dict[str, int],
+        tokenizer: PreTrainedTokenizerBase,
+        features: LogMel,
+    ) -> None:
+        self.utterances = utterances
+        self.letters = letters
+        self.tokenizer = tokenizer
+        self.features = features
+        self.lengths = [round(100 * (utterance.duration_s or 0)) for utterance in utterances]
+
+    def batch(self, numbers: Sequence[int]) -> CtcBatch:
+        chosen = [self.utterances[int(number)] for number in numbers]
+        mel, num_frames = pad_mels([self.features(load_audio(u.audio, u.start_s, u.duration_s)) for u in chosen])
+        letters = pad_ids([[self.letters[c] for c in spoken(u.text) if c in self.letters] for u in chosen])
+        pieces = pad_ids([self.tokenizer(u.text, add_special_tokens=False).input_ids for u in chosen])
+        return CtcBatch(mel, num_frames, *letters, *pieces)
+
+    def micro_batches(self, shares: list[Rows]) -> list[CtcBatch]:
+        return [self.batch(share.tolist()) for share in shares]
+
+
+def spoken(text: str) -> str:
+    """What of a text can be heard: lower-case letters, with spaces and apostrophes between them."""
+    kept = "".join(c if c.isalpha() or c == "'" else " " for c in text.lower())
+    return " ".join(kept.split())
+
+
+def pretrain_encoder(
+    base: EncoderBase,
+    recipe: Recipe,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[Utterance],
+    valid: Sequence[Utterance],
+    folder: Path,
+    accelerator: Accelerator,
+    compiled: bool = False,
+) -> WhisperEncoder:
+    """Train (or go on training) the encoder in `folder`; returns it without the heads."""
+    alphabet = sorted({letter for utterance in train for letter in spoken(utterance.text)})
+    letters = {letter: number for number, letter in enumerate(alphabet, 1)}
+    features = LogMel(recipe.audio.mel_bins, recipe.audio.window_s, padded=recipe.audio.padding == "window")
+    rows, held_out = (SpeechRows(part, letters, tokenizer, features) for part in (train, valid))
+    torch.manual_seed(base.schedule.seed)
+    encoder = SpeechEncoder(new_whisper_encoder(base, recipe), recipe.audio.padding)
+    module = CtcEncoder(encoder, len(letters) + 1, len(tokenizer))
+    job = Job(
+        label="speech encoder",
+        module=module,
+        stream=speech_stream(rows, base.schedule, accelerator),
+        schedule=base.schedule,
+        folder=folder,
+        validate=partial(_letter_errors, module, held_out, accelerator.device),
+        compiled=compiled,
+    )
+    fit(job, accelerator)
+    return encoder.whisper
+
+
+def speech_stream(rows: SpeechRows, schedule: Schedule, accelerator: Accelerator) -> Stream:
+    """Batches from any step on, read by a worker process ahead of time."""
+
+    def stream(start: int) -> Iterator[list[CtcBatch]]:
+        steps = steps_from(start, rows.lengths, schedule.batch, schedule.seed)
+        rank, world = accelerator.process_index, accelerator.num_processes
+        shares = (of_rank(numbers, rank, world, schedule.batch) for _, numbers in steps)
+        return made_ahead(rows.micro_batches, shares, _WORKERS)
+
+    return stream
+
+
+def _letter_errors(module: CtcEncoder, rows: SpeechRows, device: torch.device) -> dict[str, float]:
+    """Character error rate of the greedy reading, and the loss, on held-out speech."""
+    import jiwer
+
+    names = {number: letter for letter, number in rows.letters.items()}
+    references, readings, loss, targets = [], [], 0.0, 0
+    for start in range(0, min(len(rows.utterances), 512), 32):
+        numbers = range(start, min(start + 32, len(rows.utterances)))
+        batch = rows.batch(numbers).to(device)
+        loss, targets = loss + float(module(batch)["loss"]), targets + batch.num_targets
+        frames, lengths = module.encoder(batch.mel, batch.num_frames)
+        best = module.letters(frames).argmax(-1)
+        readings += [
+            "".join(names[n] for n in collapse(row[:size].tolist())) for row, size in zip(best, lengths, strict=True)
+        ]
+        references += [spoken(rows.utterances[number].text) for number in numbers]
+    return {"loss": loss / max(targets, 1), "cer": float(jiwer.cer(references, readings))}
+
+
+def collapse(frames: Sequence[int], blank: int = _BLANK) -> list[int]:
+    """CTC's reading: repeats merged, blanks removed."""
+    merged = [n for at, n in enumerate(frames) if at == 0 or n != frames[at - 1]]
+    return [n for n in merged if n != blank]

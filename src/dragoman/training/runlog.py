@@ -1,0 +1,84 @@
+"""What a run leaves to be read: metrics.jsonl, TensorBoard's events, a progress bar."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+
+class RunLog:
+    """Rows are appended to `metrics.jsonl`; on resume, rows after the restored step are removed first, so that the
+    file reads as if the run had never stopped. On other ranks than the first it does nothing."""
+
+    def __init__(self, folder: Path, label: str, *, first_step: int, steps: int, active: bool) -> None:
+        self.active = active
+        self.path = folder / "metrics.jsonl"
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not active,
+        )
+        self.task = self.progress.add_task(label, total=steps, completed=first_step, note="")
+        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1) if active else None
+        self.clock = time.perf_counter()
+        self.samples = 0
+        if active:
+            truncate_rows(self.path, first_step)
+
+    def __enter__(self) -> RunLog:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+        if self.writer is not None:
+            self.writer.close()
+
+    def step(self, step: int, values: dict[str, float], samples: int) -> None:
+        """One update done: `values` to file and TensorBoard, loss and samples per second to the bar."""
+        if not self.active:
+            return
+        self.samples += samples
+        rate = self.samples / max(time.perf_counter() - self.clock, 1e-9)
+        note = f"loss {values['loss']:.3f}  {rate:.0f} samples/s"
+        self.progress.update(self.task, completed=step, note=note)
+        self.row(step, values)
+
+    def row(self, step: int, values: dict[str, float]) -> None:
+        """One row of metrics; numbers are written in full so that runs can be compared to the bit."""
+        if not self.active:
+            return
+        with open(self.path, "a", encoding="utf-8") as out:
+            out.write(json.dumps({"step": step, **values}) + "\n")
+        if self.writer is not None:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, step)
+
+
+def truncate_rows(path: Path, last_step: int) -> None:
+    """Keep the rows up to `last_step`; a half-written last line goes too."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if row["step"] <= last_step:
+            kept.append(line + "\n")
+    temporary = path.with_suffix(".part")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(path)

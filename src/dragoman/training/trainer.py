@@ -1,0 +1,134 @@
+"""The one training loop, for bases and stages alike: a module that maps a batch to a summed loss, a stream of batches
+that is a function of the step, a schedule, a folder. What comes out is a trained module and a folder to resume from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from dragoman.errors import DataError
+from dragoman.recipe import Schedule
+from dragoman.training.optim import make_optimizer, make_scheduler
+from dragoman.training.runlog import RunLog
+from dragoman.training.state import load_state, save_state
+
+
+class TrainingBatch(Protocol):
+    """What the loop needs to know of a batch."""
+
+    @property
+    def num_targets(self) -> int:
+        """How many terms the summed loss has (label tokens, or utterances for CTC)."""
+
+    @property
+    def num_rows(self) -> int:
+        """How many samples it holds, for samples per second."""
+
+    def to(self, device: torch.device) -> Any: ...
+
+
+# From the number of steps done to the steps that follow; each step is a list of micro-batches of this rank.
+Stream = Callable[[int], Iterator[Sequence[TrainingBatch]]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run. `module(batch)` returns {"loss": summed loss, ...other sums to be logged}."""
+
+    label: str
+    module: nn.Module
+    stream: Stream
+    schedule: Schedule
+    folder: Path
+    validate: Callable[[], dict[str, float]] | None = None
+    save_every: int = 200
+    validate_every: int = 1000
+    compiled: bool = False
+
+
+def make_accelerator(precision: str) -> Accelerator:
+    """DDP under torchrun, FSDP2 under `accelerate launch --use_fsdp --fsdp_version 2`, one process otherwise."""
+    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+
+
+def fit(job: Job, accelerator: Accelerator) -> nn.Module:
+    """Run the job to its last step from wherever it stood; returns the module without wrappers."""
+    torch.manual_seed(job.schedule.seed + accelerator.process_index)
+    if job.compiled:
+        job.module.compile(dynamic=True)
+    optimizer = make_optimizer(job.module.parameters(), job.schedule)
+    module, optimizer = accelerator.prepare(job.module, optimizer)
+    scheduler = make_scheduler(optimizer, job.schedule)
+    checkpoints = job.folder / "checkpoints"
+    done = load_state(checkpoints, accelerator, module, optimizer, scheduler)
+    log = RunLog(job.folder, job.label, first_step=done, steps=job.schedule.steps, active=accelerator.is_main_process)
+    with log:
+        for step, micro_batches in enumerate(job.stream(done), done + 1):
+            values = _update(accelerator, module, optimizer, micro_batches, job.schedule)
+            scheduler.step()
+            log.step(step, values, accelerator.num_processes * sum(batch.num_rows for batch in micro_batches))
+            last = step == job.schedule.steps
+            if job.validate and (last or step % job.validate_every == 0):
+                log.row(step, _validated(job))
+            if last or step % job.save_every == 0:
+                save_state(checkpoints, step, accelerator, module, optimizer, scheduler)
+            if last:
+                break
+    return accelerator.unwrap_model(module)
+
+
+def _update(
+    accelerator: Accelerator,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    micro_batches: Sequence[TrainingBatch],
+    schedule: Schedule,
+) -> dict[str, float]:
+    """One optimiser step. The loss is the mean over all targets of the step, over micro-batches and processes, so that
+    neither the micro-batch nor the number of processes changes it."""
+    module.train()
+    targets = accelerator.reduce(torch.tensor(_count(micro_batches), device=accelerator.device))
+    scale = accelerator.num_processes / float(targets)  # DDP and FSDP average over processes
+    totals: dict[str, Tensor] = {}
+    for number, batch in enumerate(micro_batches, 1):
+        # gradients are exchanged once, after the last micro-batch
+        with accelerator.no_sync(module) if number < len(micro_batches) else nullcontext():
+            sums = module(batch.to(accelerator.device))
+            accelerator.backward(sums["loss"] * scale)
+        for name, value in sums.items():
+            totals[name] = totals.get(name, torch.zeros((), device=accelerator.device)) + value.detach().float()
+    if schedule.clip_norm is not None:
+        norm = accelerator.clip_grad_norm_([p for p in module.parameters() if p.requires_grad], schedule.clip_norm)
+        totals["gradient_norm"] = torch.as_tensor(norm, device=accelerator.device).detach() * targets
+    rate = optimizer.param_groups[0]["lr"]
+    optimizer.step()
+    optimizer.zero_grad()
+    values = {name: float(accelerator.reduce(total)) / float(targets) for name, total in totals.items()}
+    if "gradient_norm" in values:
+        values["gradient_norm"] /= accelerator.num_processes
+    if not torch.isfinite(torch.tensor(values["loss"])):
+        raise DataError("The loss is not finite; lower the learning rate or look at the data of this step.")
+    return {**values, "learning_rate": rate}
+
+
+def _count(micro_batches: Sequence[TrainingBatch]) -> int:
+    return sum(batch.num_targets for batch in micro_batches)
+
+
+def _validated(job: Job) -> dict[str, float]:
+    """Validation must not move the random numbers of training, nor leave dropout off."""
+    assert job.validate is not None
+    state = torch.get_rng_state()
+    job.module.eval()
+    with torch.no_grad():
+        values = job.validate()
+    job.module.train()
+    torch.set_rng_state(state)
+    return {f"valid/{name}": value for name, value in values.items()}

@@ -1,0 +1,248 @@
+"""A manifest and a system to hypotheses.jsonl, resumable. No torch here: the system brings its own.
+
+Beside `hypotheses.jsonl` lie `hypotheses.jsonl.request.json`, which says what was asked of which system, and
+while the work goes on `hypotheses.jsonl.part`. Starting the same request again continues after the last
+whole batch; a finished request is left as it is; another request under the same name is an error, never
+a mixture. Batches are the same with and without interruption, so the hypotheses are too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from dragoman.errors import DataError
+from dragoman.languages import expand
+from dragoman.records import Hypothesis, Utterance, to_line
+
+Translate = Callable[[Sequence[Utterance], Sequence[str]], list[Hypothesis]]
+"""A system: one hypothesis per utterance and target other than the utterance's own language, in any order."""
+
+_Pair = tuple[str, str]  # utterance id, target
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What `generate` did, in hypotheses."""
+
+    total: int
+    """In the file now."""
+    kept: int
+    """Of these, how many an earlier run had written."""
+    without_reference: int
+    """Not generated for want of a reference, or with `only_with_reference=False` generated without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    utterances: tuple[Utterance, ...]
+    targets: tuple[str, ...]
+
+    def pairs(self) -> list[_Pair]:
+        return [(u.id, target) for u in self.utterances for target in self.targets if target != u.language]
+
+
+def generate(
+    utterances: Sequence[Utterance],
+    targets: Sequence[str],
+    translate: Translate,
+    out: str | Path,
+    *,
+    batch_size: int = 8,
+    only_with_reference: bool = True,
+    system: str = "",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Summary:
+    """Translate every utterance into every target but its own language and write the hypotheses to `out`.
+
+    `targets` are languages or sets of them, as `expand` takes them; `batch_size` counts utterances; `system`
+    names model and options, so that another model does not continue this file; `on_progress` hears
+    (hypotheses done, total) after each batch. Utterances that go to the same targets share a batch, so the
+    file is not in the order of the manifest when some references are missing.
+
+    Raises DataError when nothing is to be done, ids repeat, or `out` belongs to another request, and
+    LanguageError for an unknown target.
+    """
+    out = Path(out)
+    targets = expand(targets)
+    _check_ids(utterances)
+    references = _References(utterances)
+    batches = _plan(utterances, targets, references, batch_size, only_with_reference)
+    total = sum(len(batch.pairs()) for batch in batches)
+    missing = _missing(utterances, targets, references)
+    _claim(out, _request(utterances, targets, only_with_reference, system, total))
+    if out.exists():
+        return Summary(total, total, missing)
+    part = out.with_name(out.name + ".part")
+    whole = _resume(part, batches)
+    done = kept = sum(len(batch.pairs()) for batch in batches[:whole])
+    with open(part, "a", encoding="utf-8") as file:
+        for batch in batches[whole:]:
+            rows = _ordered(batch, translate(batch.utterances, batch.targets))
+            file.write("".join(to_line(_with_references(row, u, references)) for u, row in rows))
+            file.flush()
+            done += len(rows)
+            if on_progress:
+                on_progress(done, total)
+    part.replace(out)
+    return Summary(total, kept, missing)
+
+
+class _References:
+    """An utterance's translations: its own, or the text of another recording of its sentence."""
+
+    def __init__(self, utterances: Iterable[Utterance]) -> None:
+        self._parallel: dict[tuple[str, str], str] = {}
+        for utterance in utterances:
+            if utterance.sentence and utterance.text:
+                self._parallel.setdefault((utterance.sentence, utterance.language), utterance.text)
+
+    def find(self, utterance: Utterance, target: str) -> str | None:
+        own = utterance.translations.get(target)
+        if own or not utterance.sentence:
+            return own or None
+        return self._parallel.get((utterance.sentence, target))
+
+
+def _check_ids(utterances: Sequence[Utterance]) -> None:
+    ids: set[str] = set()
+    for utterance in utterances:
+        if utterance.id in ids:
+            raise DataError(f"Two utterances have the id {utterance.id!r}; ids must be unique.")
+        ids.add(utterance.id)
+
+
+def _plan(
+    utterances: Sequence[Utterance],
+    targets: Sequence[str],
+    references: _References,
+    batch_size: int,
+    only_with_reference: bool,
+) -> list[_Batch]:
+    """Batches of utterances with the same targets; an utterance's own language does not tell them apart."""
+    groups: dict[tuple[str, ...], list[Utterance]] = defaultdict(list)
+    for utterance in utterances:
+        wanted = tuple(
+            target
+            for target in targets
+            if target == utterance.language or not only_with_reference or references.find(utterance, target)
+        )
+        if any(target != utterance.language for target in wanted):
+            groups[wanted].append(utterance)
+    if not groups:
+        raise DataError(
+            "There is nothing to translate: no utterance has a reference in another of the target languages;"
+            " add references, or ask for hypotheses without."
+        )
+    return [
+        _Batch(tuple(group[start : start + batch_size]), wanted)
+        for wanted, group in groups.items()
+        for start in range(0, len(group), batch_size)
+    ]
+
+
+def _missing(utterances: Sequence[Utterance], targets: Sequence[str], references: _References) -> int:
+    return sum(
+        target != utterance.language and references.find(utterance, target) is None
+        for utterance in utterances
+        for target in targets
+    )
+
+
+def _request(
+    utterances: Sequence[Utterance],
+    targets: Sequence[str],
+    only_with_reference: bool,
+    system: str,
+    total: int,
+) -> dict[str, Any]:
+    digest = hashlib.sha256("".join(map(to_line, utterances)).encode()).hexdigest()
+    return {
+        "system": system,
+        "targets": list(targets),
+        "only_with_reference": only_with_reference,
+        "manifest": digest,
+        "hypotheses": total,
+    }
+
+
+def _claim(out: Path, request: dict[str, Any]) -> None:
+    """Write what is asked for beside `out`, or check that what is there was asked for in the same words."""
+    sidecar = out.with_name(out.name + ".request.json")
+    part = out.with_name(out.name + ".part")
+    if sidecar.exists():
+        differing = _differing(sidecar, request)
+        if differing:
+            raise DataError(
+                f"{out} was begun with another {', '.join(differing)}; choose another name for the output,"
+                f" or delete it together with {sidecar.name} and {part.name}."
+            )
+    elif out.exists() or part.exists():
+        raise DataError(f"{out} or its .part exists, but not {sidecar.name}; choose another name or delete it.")
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = sidecar.with_name(sidecar.name + ".tmp")
+        temporary.write_text(json.dumps(request, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(sidecar)
+
+
+def _differing(sidecar: Path, request: dict[str, Any]) -> list[str]:
+    try:
+        before = json.loads(sidecar.read_text(encoding="utf-8"))
+    except ValueError:
+        before = None
+    if not isinstance(before, dict):
+        return ["request (it is not readable)"]
+    return [key for key, value in request.items() if before.get(key) != value]
+
+
+def _resume(part: Path, batches: Sequence[_Batch]) -> int:
+    """Cut `part` after its last whole batch; returns the number of whole batches."""
+    lines = part.read_bytes().splitlines(keepends=True) if part.exists() else []
+    whole = start = 0
+    for batch in batches:
+        end = start + len(batch.pairs())
+        if [_pair(line) for line in lines[start:end]] != batch.pairs():
+            break
+        whole, start = whole + 1, end
+    if lines:
+        os.truncate(part, sum(map(len, lines[:start])))
+    return whole
+
+
+def _pair(line: bytes) -> _Pair | None:
+    try:
+        row = Hypothesis.model_validate_json(line) if line.endswith(b"\n") else None
+    except ValidationError:
+        return None
+    return (row.id, row.target) if row else None
+
+
+def _ordered(batch: _Batch, rows: Sequence[Hypothesis]) -> list[tuple[Utterance, Hypothesis]]:
+    """The rows of a batch in the order of the plan; a system that returns others is a bug."""
+    by_pair = {(row.id, row.target): row for row in rows}
+    pairs = batch.pairs()
+    if len(rows) != len(pairs) or set(by_pair) != set(pairs):
+        unlike = sorted(set(by_pair) ^ set(pairs))[:3]
+        raise ValueError(
+            f"the system returned {len(rows)} hypotheses for {len(pairs)} pairs; some that differ: {unlike}"
+        )
+    utterances = {utterance.id: utterance for utterance in batch.utterances}
+    return [(utterances[pair[0]], by_pair[pair]) for pair in pairs]
+
+
+def _with_references(row: Hypothesis, utterance: Utterance, references: _References) -> Hypothesis:
+    return row.model_copy(
+        update={
+            "reference_transcript": utterance.text or None,
+            "reference": references.find(utterance, row.target),
+        }
+    )

@@ -1,0 +1,173 @@
+"""Hypotheses in, scores out. No torch and no downloads, so that a machine without either can score.
+
+No hypothesis is left out: an empty one is scored as empty, one without a reference is an error. Transcripts
+are scored per source language and once per utterance, however many targets it was translated into.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
+
+from rich.table import Table
+
+from dragoman.errors import DataError
+from dragoman.evaluation.metrics import METRICS, Metric, Score, Side
+from dragoman.languages import find
+from dragoman.records import Hypothesis
+
+ALL = "all"
+"""The direction of a summary: the mean over directions of a metric, the sum of a count."""
+
+_COUNTED = "count"
+_Groups = dict[str, list[tuple[str, str]]]  # direction -> (hypothesis, reference) in the order of the file
+
+
+def score(hypotheses: Iterable[Hypothesis], metrics: Mapping[str, type[Metric]] = METRICS) -> list[Score]:
+    """Every metric for every direction it suits, its mean, then the numbers of empty and truncated outputs.
+
+    The metrics of transcripts are left out when no hypothesis at all has a transcript (a system that only
+    translates) or none has a reference transcript. A hypothesis whose target is its source is a transcript
+    only. The mean is over directions, each counting once, whatever its size.
+
+    Raises DataError naming the utterance when a pair of utterance and target comes twice, a reference is
+    missing, or the hypotheses of one utterance disagree on its language or reference transcript.
+    """
+    rows = list(hypotheses)
+    if not rows:
+        raise DataError("There are no hypotheses to score; generate some first.")
+    _check_unique(rows)
+    groups: dict[Side, _Groups] = {"transcript": _transcripts(rows), "translation": _translations(rows)}
+    scores: list[Score] = []
+    for name, metric in metrics.items():
+        scores += _with_mean(_by_direction(name, metric, groups[metric.side]))
+    return scores + _counts(rows)
+
+
+def table(scores: Sequence[Score]) -> Table:
+    """One row per direction, one column per metric, the summary last, the signatures underneath.
+
+    A direction also shows the error rate of its source language.
+    """
+    metrics = list(dict.fromkeys(score.metric for score in scores))
+    cells = {(score.metric, score.direction): score for score in scores}
+    signatures = dict.fromkeys(s.signature for s in scores if s.direction != ALL and s.signature != _COUNTED)
+    grid = Table("direction", caption="\n".join(signatures), caption_justify="left")
+    for metric in metrics:
+        grid.add_column(metric, justify="right")
+    for direction in _directions(scores):
+        if direction == ALL:
+            grid.add_section()
+        found = (cells.get((m, direction)) or cells.get((m, direction.split("-")[0])) for m in metrics)
+        grid.add_row(direction, *map(_shown, found))
+    return grid
+
+
+def to_json(scores: Sequence[Score]) -> str:
+    """The scores as a JSON list, with full precision and signatures."""
+    return json.dumps([score.model_dump() for score in scores], ensure_ascii=False, indent=1) + "\n"
+
+
+def _check_unique(rows: Sequence[Hypothesis]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for row in rows:
+        if (row.id, row.target) in seen:
+            raise DataError(f"Utterance {row.id!r} has two hypotheses in {row.target}; remove one.")
+        seen.add((row.id, row.target))
+
+
+def _transcripts(rows: Sequence[Hypothesis]) -> _Groups:
+    first: dict[str, Hypothesis] = {}
+    for row in rows:
+        other = first.setdefault(row.id, row)
+        if (row.source, row.reference_transcript) != (other.source, other.reference_transcript):
+            raise DataError(f"The rows of utterance {row.id!r} differ in source or reference transcript; mend them.")
+    unique = list(first.values())
+    if not any(row.transcript for row in unique) or not any(row.reference_transcript for row in unique):
+        return {}
+    groups: _Groups = defaultdict(list)
+    for row in unique:
+        groups[row.source].append((row.transcript, _required(row.reference_transcript, row, "transcript")))
+    return groups
+
+
+def _translations(rows: Sequence[Hypothesis]) -> _Groups:
+    groups: _Groups = defaultdict(list)
+    for row in rows:
+        if row.target != row.source:
+            groups[_direction(row)].append((row.translation, _required(row.reference, row, "translation")))
+    return groups
+
+
+def _required(reference: str | None, row: Hypothesis, side: Side) -> str:
+    if not reference:
+        raise DataError(
+            f"Hypothesis {row.id!r} ({_direction(row)}) has no reference {side}; generate it again from a manifest"
+            " that has one, or leave it out."
+        )
+    return reference
+
+
+def _by_direction(name: str, kind: type[Metric], groups: _Groups) -> list[Score]:
+    scores = []
+    for direction, pairs in sorted(groups.items()):
+        language = find(direction.split("-")[-1])
+        if kind.suits(language):
+            metric = kind(language.code)
+            value = metric.score([text for text, _ in pairs], [text for _, text in pairs])
+            scores.append(_row(name, direction, value, len(pairs), metric.signature))
+    return scores
+
+
+def _with_mean(scores: list[Score]) -> list[Score]:
+    if not scores:
+        return []
+    signatures = " + ".join(sorted({score.signature for score in scores}))
+    count = sum(score.count for score in scores)
+    mean = fmean(score.value for score in scores)
+    return [*scores, _row(scores[0].metric, ALL, mean, count, f"mean:{len(scores)}|{signatures}")]
+
+
+def _counts(rows: Sequence[Hypothesis]) -> list[Score]:
+    groups: dict[str, list[Hypothesis]] = defaultdict(list)
+    for row in rows:
+        groups[_direction(row)].append(row)
+    return [
+        _row(name, direction, sum(map(holds, group)), len(group), _COUNTED)
+        for name, holds in _COUNTS.items()
+        for direction, group in [*sorted(groups.items()), (ALL, list(rows))]
+    ]
+
+
+def _is_empty(row: Hypothesis) -> bool:
+    return not (row.transcript if row.target == row.source else row.translation).strip()
+
+
+def _is_truncated(row: Hypothesis) -> bool:
+    return row.truncated
+
+
+_COUNTS: dict[str, Callable[[Hypothesis], bool]] = {"empty": _is_empty, "truncated": _is_truncated}
+
+
+def _direction(row: Hypothesis) -> str:
+    return row.source if row.target == row.source else f"{row.source}-{row.target}"
+
+
+def _row(metric: str, direction: str, value: float, count: int, signature: str) -> Score:
+    return Score(metric=metric, direction=direction, value=float(value), count=count, signature=signature)
+
+
+def _directions(scores: Sequence[Score]) -> list[str]:
+    """Every direction once; a source language alone only when nothing was translated from it."""
+    names = dict.fromkeys(score.direction for score in scores if score.direction != ALL)
+    sources = {name.split("-")[0] for name in names if "-" in name}
+    return [*sorted(name for name in names if name not in sources), ALL]
+
+
+def _shown(score: Score | None) -> str:
+    if score is None:
+        return ""
+    return f"{score.value:.0f}" if score.signature == _COUNTED else f"{score.value:.2f}"

@@ -1,0 +1,174 @@
+"""Scoring a file of hypotheses: every row counts, each utterance's transcript once, and no torch."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sacrebleu
+from rich.console import Console
+
+from dragoman.errors import DataError, LanguageError
+from dragoman.evaluation.metrics import METRICS, Score
+from dragoman.evaluation.score import score, table, to_json
+from dragoman.records import Hypothesis, write_rows
+
+
+def row(id: str, source: str, target: str, **fields: Any) -> Hypothesis:
+    known = {
+        "transcript": "one two three four",
+        "reference_transcript": "one two three four",
+        "translation": "eins zwei drei vier",
+        "reference": "eins zwei drei vier",
+    }
+    return Hypothesis(id=id, source=source, target=target, **{**known, **fields})
+
+
+def value(scores: list[Score], metric: str, direction: str) -> float:
+    return by_name(scores)[metric, direction].value
+
+
+def by_name(scores: list[Score]) -> dict[tuple[str, str], Score]:
+    return {(s.metric, s.direction): s for s in scores}
+
+
+def test_a_table_by_hand() -> None:
+    scores = score(
+        [
+            row("1", "eng", "deu"),
+            row("1", "eng", "fra", translation="", reference="un deux trois quatre"),
+            row("2", "eng", "deu", transcript="one two", truncated=True),
+            row("3", "jpn", "deu", transcript="今日木", reference_transcript="今日は"),
+        ]
+    )
+    assert [(s.metric, s.direction, round(s.value, 3), s.count) for s in scores] == [
+        ("WER", "eng", 25.0, 2),
+        ("WER", "all", 25.0, 2),
+        ("CER", "jpn", 33.333, 1),
+        ("CER", "all", 33.333, 1),
+        ("BLEU", "eng-deu", 100.0, 2),
+        ("BLEU", "eng-fra", 0.0, 1),
+        ("BLEU", "jpn-deu", 100.0, 1),
+        ("BLEU", "all", 66.667, 4),
+        ("chrF", "eng-deu", 100.0, 2),
+        ("chrF", "eng-fra", 0.0, 1),
+        ("chrF", "jpn-deu", 100.0, 1),
+        ("chrF", "all", 66.667, 4),
+        ("empty", "eng-deu", 0, 2),
+        ("empty", "eng-fra", 1, 1),
+        ("empty", "jpn-deu", 0, 1),
+        ("empty", "all", 1, 4),
+        ("truncated", "eng-deu", 1, 2),
+        ("truncated", "eng-fra", 0, 1),
+        ("truncated", "jpn-deu", 0, 1),
+        ("truncated", "all", 1, 4),
+    ]
+
+
+def test_targets_of_one_utterance_count_its_transcript_once() -> None:
+    wrong, right = row("1", "eng", "deu", transcript=""), row("2", "eng", "deu")
+    more = [row("1", "eng", target, transcript="") for target in ("fra", "ita", "spa")]
+    assert value(score([wrong, right]), "WER", "eng") == value(score([wrong, right, *more]), "WER", "eng") == 50.0
+
+
+def test_an_empty_translation_is_scored_as_empty() -> None:
+    hypotheses = [row("1", "eng", "deu"), row("2", "eng", "deu", translation="")]
+    direct = sacrebleu.corpus_bleu(["eins zwei drei vier", ""], [["eins zwei drei vier"] * 2]).score
+    assert 0 < direct < 100
+    assert value(score(hypotheses), "BLEU", "eng-deu") == direct
+
+
+def test_the_order_of_rows_does_not_matter() -> None:
+    rows = [row(str(n), s, t) for n, (s, t) in enumerate([("eng", "deu"), ("fra", "deu"), ("eng", "fra")])]
+    assert score(rows) == score(rows[::-1])
+
+
+def test_signatures_name_the_tokenizer_of_the_target() -> None:
+    scores = by_name(score([row("1", "eng", "jpn"), row("1", "eng", "deu")]))
+    assert "tok:char" in scores["BLEU", "eng-jpn"].signature
+    assert "tok:13a" in scores["BLEU", "eng-deu"].signature
+    mean = scores["BLEU", "all"].signature
+    assert mean.startswith("mean:2|") and "tok:13a" in mean and "tok:char" in mean
+
+
+def test_a_missing_reference_is_an_error_that_names_the_row() -> None:
+    with pytest.raises(DataError, match=r"'2' \(eng-deu\) has no reference translation"):
+        score([row("1", "eng", "deu"), row("2", "eng", "deu", reference=None)])
+    with pytest.raises(DataError, match=r"'2' \(eng-deu\) has no reference transcript"):
+        score([row("1", "eng", "deu"), row("2", "eng", "deu", reference_transcript=None)])
+
+
+def test_a_repeated_pair_is_an_error() -> None:
+    with pytest.raises(DataError, match="'1' has two hypotheses in deu"):
+        score([row("1", "eng", "deu"), row("1", "eng", "deu", translation="x")])
+
+
+def test_one_utterance_has_one_source_and_one_reference_transcript() -> None:
+    for other in (row("1", "fra", "ita"), row("1", "eng", "ita", reference_transcript="five")):
+        with pytest.raises(DataError, match="rows of utterance '1' differ"):
+            score([row("1", "eng", "deu"), other])
+
+
+def test_nothing_to_score_and_unknown_language() -> None:
+    with pytest.raises(DataError, match="no hypotheses"):
+        score([])
+    with pytest.raises(LanguageError):
+        score([row("1", "eng", "klingon")])
+
+
+def test_a_system_that_only_translates_has_no_error_rate() -> None:
+    metrics = {s.metric for s in score([row("1", "eng", "deu", transcript="")])}
+    assert metrics == {"BLEU", "chrF", "empty", "truncated"}
+    assert metrics == {s.metric for s in score([row("1", "eng", "deu", reference_transcript=None)])}
+
+
+def test_transcription_alone() -> None:
+    rows = [row("1", "eng", "eng", translation="", reference=None), row("2", "eng", "eng", transcript="")]
+    scores = by_name(score(rows))
+    assert scores["WER", "eng"].value == 50.0
+    assert scores["empty", "eng"].value == 1
+    assert ("BLEU", "eng") not in scores
+    assert "eng" in shown(list(scores.values()))
+
+
+def test_a_chosen_metric_alone() -> None:
+    scores = score([row("1", "eng", "deu")], {"BLEU": METRICS["BLEU"]})
+    assert {s.metric for s in scores} == {"BLEU", "empty", "truncated"}
+
+
+def test_json_comes_back() -> None:
+    scores = score([row("1", "eng", "deu"), row("2", "jpn", "deu")])
+    assert [Score(**fields) for fields in json.loads(to_json(scores))] == scores
+
+
+def test_the_table_shows_values_summary_and_signatures() -> None:
+    scores = score([row("1", "eng", "deu", transcript="one two", truncated=True), row("2", "jpn", "deu")])
+    lines = [line.replace("│", " ").split() for line in shown(scores).splitlines()]
+    assert ["eng-deu", "50.00", "100.00", "100.00", "0", "1"] in lines
+    assert ["all", "50.00", "0.00", "100.00", "100.00", "0", "1"] in lines
+    assert not [line for line in lines if line[:1] == ["eng"]]
+    assert "tok:13a" in shown(scores) and "mean:" not in shown(scores)
+
+
+def shown(scores: list[Score]) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(table(scores))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_scoring_a_file_loads_no_torch(tmp_path: Path) -> None:
+    path = tmp_path / "hypotheses.jsonl"
+    write_rows(path, [row("1", "eng", "deu")])
+    code = (
+        "import sys; from dragoman.records import read_hypotheses; from dragoman.evaluation import generate;"
+        "from dragoman.evaluation.score import score, table; table(score(read_hypotheses(sys.argv[1])));"
+        "print(*{'torch', 'transformers', 'peft'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() == ""

@@ -1,0 +1,72 @@
+"""The LLM alone as a text translator, without speech: what its speech translation is measured against."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from dragoman.data.batching import Row, pad_rows
+from dragoman.data.examples import TextEncoder
+from dragoman.data.tasks import TASKS, Item, Tags
+from dragoman.records import Hypothesis, Utterance
+
+
+class TextTranslator:
+    """Translates the reference transcripts by the SMT prompt, audio left out; LoRA is switched off, so that it is the
+    LLM as it was before it learnt to hear. Greedy."""
+
+    def __init__(
+        self, llm: Any, tokenizer: PreTrainedTokenizerBase, tags: Tags, max_new_tokens: int, batch_size: int = 32
+    ) -> None:
+        self.llm, self.tokenizer, self.tags, self.batch_size = llm.eval(), tokenizer, tags, batch_size
+        self.text = TextEncoder(tokenizer)
+        self.generation = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+
+    @torch.inference_mode()
+    def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
+        """The System contract, on `utterance.text` in place of the audio."""
+        wanted = [(utterance, code) for utterance in utterances for code in targets if code != utterance.language]
+        outputs: list[tuple[str, bool]] = []
+        for start in range(0, len(wanted), self.batch_size):
+            outputs += self._translate(wanted[start : start + self.batch_size])
+        return [
+            Hypothesis(
+                id=utterance.id,
+                source=utterance.language,
+                target=code,
+                transcript=utterance.text,
+                translation=text,
+                raw=text,
+                truncated=truncated,
+            )
+            for (utterance, code), (text, truncated) in zip(wanted, outputs, strict=True)
+        ]
+
+    def _translate(self, wanted: Sequence[tuple[Utterance, str]]) -> list[tuple[str, bool]]:
+        task = TASKS["smt"]
+        items = [Item(utterance.language, code, utterance.text) for utterance, code in wanted]
+        rows = [Row(self.text.prompt(task.prompt(item, self.tags))) for item in items]
+        text = pad_rows(rows, self.tokenizer.pad_token_id, "left").to(self.llm.device)
+        with getattr(self.llm, "disable_adapter", contextlib.nullcontext)():
+            found = self.llm.generate(
+                input_ids=text.input_ids, attention_mask=text.attention_mask, generation_config=self.generation
+            )
+        return [
+            self._output(ids, item)
+            for ids, item in zip(found[:, text.input_ids.shape[1] :].tolist(), items, strict=True)
+        ]
+
+    def _output(self, ids: list[int], item: Item) -> tuple[str, bool]:
+        end = self.tokenizer.eos_token_id
+        kept = ids[: ids.index(end)] if end in ids else ids
+        parsed = TASKS["smt"].parse(self.tokenizer.decode(kept), item, self.tags)
+        return (parsed.translation or "").strip(), end not in ids

@@ -29,3 +29,7 @@ class ModelError(DragomanError):
 
 class DataError(DragomanError):
     """Training or evaluation data that is missing or does not fit the request."""
+
+
+class OutputError(DragomanError):
+    """A result that cannot be written; the message names the file."""

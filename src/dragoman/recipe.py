@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import math
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dragoman.errors import RecipeError
-from dragoman.languages import expand, is_code
+from dragoman.errors import LanguageError, RecipeError
+from dragoman.languages import LANGUAGES, expand, find, is_code
 
 RECIPES = Path(__file__).parent / "recipes"
 MEL_FRAMES_PER_S = 100  # Whisper: a hop of 160 samples at 16 kHz
@@ -82,7 +83,7 @@ class QFormerAdapter(Strict):
 
 
 class MlpAdapter(Strict):
-    """A plain MLP on every frame, no downsampling: LLaST."""
+    """A plain MLP on every frame, no downsampling: LLaST (there on the speech's frames only: padding "trimmed")."""
 
     kind: Literal["mlp"]
     layers: int = Field(default=3, gt=0)
@@ -106,7 +107,8 @@ class Prompt(Strict):
 
 
 class Schedule(Strict):
-    """AdamW with linear warm-up, then linear decay to 0. `batch` counts utterances over all processes."""
+    """AdamW with linear warm-up, then linear decay to 0. `batch` counts utterances over all processes;
+    `clip_norm = "none"` leaves gradients as they are."""
 
     steps: int = Field(gt=0)
     batch: int = Field(gt=0)
@@ -122,6 +124,11 @@ class Schedule(Strict):
     @classmethod
     def _toml_has_no_tuples(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("clip_norm", mode="before")
+    @classmethod
+    def _toml_has_no_null(cls, value: Any) -> Any:
+        return None if value == "none" else value
 
 
 class Source(Strict):
@@ -161,12 +168,43 @@ class Decoding(Strict):
     max_new_tokens: int = Field(default=400, gt=0)
 
 
+class TatoebaCorpus(Strict):
+    """The corpus that the bases and stages learn from: everyday sentences, narrowed to a domain and spoken by
+    espeak-ng (`dragoman prepare tatoeba`)."""
+
+    languages: tuple[str, ...]
+    """ISO 639-3 codes; English and at least one more."""
+    max_words: int = Field(ge=1)
+    """The longest text of the domain, in words."""
+    vocabulary: int = Field(ge=1)
+    """How many of the most frequent words of each language the domain knows."""
+    clips_per_language: int = Field(ge=0)
+    """Spoken training clips of each language, at most."""
+    valid_sentences: int = Field(ge=0)
+    """Sentences held out of training."""
+    seed: int = Field(ge=0)
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _toml_has_no_tuples(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("languages")
+    @classmethod
+    def _check_languages(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [code for code in languages if not is_code(code)]:
+            raise ValueError(f"not ISO 639-3 codes that Dragoman knows: {', '.join(unknown)}")
+        if "eng" not in languages or len(set(languages)) != len(languages) or len(languages) < 2:
+            raise ValueError("name 'eng' and at least one other language, each once")
+        return languages
+
+
 class TokenizerBase(Strict):
     pieces: int = Field(gt=0)
 
 
 class LlmBase(Strict):
-    """A decoder (Qwen2's shape) pre-trained on text in the task formats, with corrupted copies in the place of audio."""
+    """A decoder (Qwen2's shape) pre-trained on text in the task formats, corrupted copies in the place of audio."""
 
     hidden: int = Field(gt=0)
     layers: int = Field(gt=0)
@@ -186,6 +224,7 @@ class EncoderBase(Strict):
 
 
 class Bases(Strict):
+    corpus: TatoebaCorpus
     tokenizer: TokenizerBase
     llm: LlmBase
     encoder: EncoderBase
@@ -242,6 +281,26 @@ class Recipe(Strict):
         """Whether the finished model still answers the transcription prompt by itself (its last stage held ASR)."""
         return not self.stages or "asr" in self.stages[-1].tasks
 
+    def known_source(self, name: str) -> str:
+        """The code of a language that the model hears, given by code or name. Raises LanguageError."""
+        return _among(name, self.sources, f"{self.name} does not hear")
+
+    def known_targets(self, names: str | Sequence[str], source: str | None = None) -> tuple[str, ...]:
+        """The codes of languages that the model writes, given by codes, names or sets; "all" means every one but
+        `source`, the code of what is spoken.
+
+        Raises LanguageError for one that is unknown, not among them, or the source itself, and when there is none.
+        """
+        joined = names if isinstance(names, str) else ",".join(names)
+        if "all" in (name.strip().lower() for name in joined.split(",")):
+            return tuple(code for code in self.targets if code != source)
+        codes = [_among(code, self.targets, f"{self.name} does not write") for code in expand(joined)]
+        if not codes:
+            raise LanguageError("No target language is given; name at least one.")
+        if source in codes:
+            raise LanguageError(f"Source and target are both {source!r}; name a target that differs from the speech.")
+        return tuple(codes)
+
     def audio_tokens(self, mel_frames: int) -> int:
         """Number of audio embeddings that the adapter makes of a clip of so many mel frames (even)."""
         frames = (self.window_frames if self.audio.padding == "window" else mel_frames) // 2
@@ -250,8 +309,8 @@ class Recipe(Strict):
                 return queries // pool
             case StackedAdapter(stack=stack):
                 return math.ceil(frames / stack)
-            case _:
-                return math.ceil(mel_frames / 2)
+            case MlpAdapter():
+                return frames
 
 
 def load_recipe(name: str | Path) -> Recipe:
@@ -298,6 +357,14 @@ def read_stored_recipe(path: Path) -> Recipe:
 def names() -> list[str]:
     """Names of the recipes that Dragoman ships."""
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def _among(name: str, known: Sequence[str], complaint: str) -> str:
+    code = find(name).code
+    if code not in known:
+        spoken = ", ".join(f"{c} ({LANGUAGES[c].name})" for c in known)
+        raise LanguageError(f"{complaint} {LANGUAGES[code].name}; choose among {spoken}.")
+    return code
 
 
 def _locate(name: str | Path) -> Path:

@@ -19,7 +19,6 @@ from dragoman.data.corpora.tatoeba import (
     Domain,
     Seen,
     Sentence,
-    TatoebaSettings,
     hold_out,
     merge,
     normalize,
@@ -32,10 +31,11 @@ from dragoman.data.corpora.tatoeba import (
 )
 from dragoman.data.synthesis import HELD_OUT_VARIANTS, Shard, record_shard, write_flac
 from dragoman.errors import DataError
+from dragoman.recipe import TatoebaCorpus
 from dragoman.records import read_manifest
 
 LANGUAGES = ("eng", "deu", "fra")
-SETTINGS = TatoebaSettings(
+SETTINGS = TatoebaCorpus(
     languages=LANGUAGES, max_words=4, vocabulary=100, clips_per_language=6, valid_sentences=1, seed=1
 )
 TRAIN = [
@@ -157,7 +157,7 @@ def test_what_cannot_be_read_names_file_and_line(root: Path) -> None:
 @pytest.mark.parametrize("languages", [("deu", "fra"), ("eng",), ("eng", "deu", "deu"), ("eng", "xxx")])
 def test_settings_need_english_and_known_languages(languages: tuple[str, ...]) -> None:
     with pytest.raises(ValidationError):
-        TatoebaSettings.model_validate({**SETTINGS.model_dump(), "languages": languages})
+        TatoebaCorpus.model_validate({**SETTINGS.model_dump(), "languages": languages})
 
 
 def test_training_goes_round_the_variants_and_stops_at_the_limits() -> None:

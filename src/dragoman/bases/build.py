@@ -71,7 +71,7 @@ def _llm(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool) ->
         make_accelerator(bases.llm.schedule.precision),
         compiled,
     )
-    _finish(out / "llm", llm.save_pretrained)
+    _finish(out / "llm", llm.half().save_pretrained)
 
 
 def _encoder(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool) -> None:
@@ -85,11 +85,12 @@ def _encoder(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool
         make_accelerator(bases.encoder.schedule.precision),
         compiled,
     )
-    _finish(out / "encoder", encoder.save_pretrained)
+    _finish(out / "encoder", encoder.half().save_pretrained)
 
 
 def _finish(folder: Path, save: Callable[[Path], object]) -> None:
-    """Save under a temporary name, then rename: a folder that has its name is complete."""
+    """Save under a temporary name, then rename: a folder that has its name is complete. Weights are stored in half
+    precision, so that what the adapter is trained on is, to the bit, what is shipped."""
     temporary = folder.with_name(folder.name + ".part")
     save(temporary)
     temporary.rename(folder)

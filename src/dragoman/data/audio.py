@@ -122,12 +122,28 @@ def _opened(source: str | Path | bytes, name: str) -> Iterator[InputContainer]:
         raise AudioError(f"{name}: cannot be opened ({reason}); check path and permissions.") from error
     with file:
         try:
-            container = av.open(file, "r", options=_OPTIONS, metadata_errors="replace")
+            container = av.open(_Seekable(file), "r", options=_OPTIONS, metadata_errors="replace")
         except _UNREADABLE as error:
             message = f"{name}: is not a media file that can be read; check it, or convert it to WAV."
             raise AudioError(message) from error
         with container:
             yield container
+
+
+class _Seekable:
+    """A file that answers -1 where it cannot seek to: FFmpeg understands, while PyAV would print an exception."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 class _Frames:

@@ -1,6 +1,7 @@
 """Examples -> batches; every shape is written here.
 
-U unique utterances, B rows (several targets of one utterance are several rows), M mel bins, F mel frames, T text tokens.
+U unique utterances, B rows (several targets of one utterance are several rows), M mel bins, F mel frames, T text
+tokens.
 """
 
 from __future__ import annotations
@@ -154,5 +155,6 @@ def made_ahead(make: Callable[[Key], Made], keys: Iterable[Key], workers: int) -
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4,
+        generator=torch.Generator(),  # else it draws from training's own random numbers, and a resumed run differs
     )
     yield from loader

@@ -39,7 +39,8 @@ class TextEncoder:
 
 
 class StageExamples:
-    """The utterances of a stage as examples and batches; picklable, for worker processes."""
+    """The utterances of a stage (selected, with their translations) as examples and batches; picklable, for worker
+    processes."""
 
     def __init__(
         self, utterances: Sequence[Utterance], stage: Stage, recipe: Recipe, tokenizer: PreTrainedTokenizerBase
@@ -49,9 +50,7 @@ class StageExamples:
         self.text = TextEncoder(tokenizer)
         self.pad_id = int(tokenizer.pad_token_id)
         self.features = LogMel(recipe.audio.mel_bins, recipe.audio.window_s, padded=recipe.audio.padding == "window")
-        self.utterances = with_translations(utterances, recipe.targets)
-        if set(stage.tasks) != {"asr"}:
-            self.utterances = [utterance for utterance in self.utterances if utterance.translations]
+        self.utterances = usable(utterances, stage)
         if not self.utterances:
             raise DataError(f"stage {stage.name}: no utterance is left for its tasks; check data and filters.")
         self.lengths = [round(100 * (utterance.duration_s or recipe.audio.window_s)) for utterance in self.utterances]
@@ -72,7 +71,8 @@ class StageExamples:
         return Example(mel, tuple(self._rows(utterance, random)), transcript)
 
     def _rows(self, utterance: Utterance, random: np.random.Generator) -> list[Row]:
-        tasks, shares = list(self.stage.tasks), np.array(list(self.stage.tasks.values()))
+        shared = self.stage.tasks if utterance.translations else {"asr": 1.0}
+        tasks, shares = list(shared), np.array(list(shared.values()))
         task = tasks[random.choice(len(tasks), p=shares / shares.sum())]
         targets = sorted(utterance.translations)
         if task == "asr":
@@ -85,6 +85,11 @@ class StageExamples:
         translation = utterance.translations.get(target, "")
         prompt, answer = build(task, Item(utterance.language, target, utterance.text, translation), self.tags)
         return Row(self.text.prompt(prompt), self.text.answer(answer))
+
+
+def usable(utterances: Sequence[Utterance], stage: Stage) -> list[Utterance]:
+    """Those that a task of the stage can use: without a translation, an utterance can only be transcribed."""
+    return [utterance for utterance in utterances if utterance.translations or "asr" in stage.tasks]
 
 
 def with_translations(utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Utterance]:
@@ -103,7 +108,8 @@ def _with_texts(utterance: Utterance, texts: Mapping[str, str], targets: Sequenc
 
 
 def select(utterances: Sequence[Utterance], source: Source, seed: int) -> list[Utterance]:
-    """Apply a source's filters; `max_per_language` draws by seed."""
+    """Apply a source's filters to utterances that have their translations (`with_translations` looks for them among
+    all, before any is filtered out); `max_per_language` draws by seed."""
     chosen = [
         utterance
         for utterance in utterances
@@ -125,4 +131,4 @@ def _capped(utterances: Sequence[Utterance], most: int, seed: int) -> list[Utter
         by_language[utterance.language].append(number)
     random = np.random.default_rng(seed)
     kept = [random.permutation(by_language[code])[:most].tolist() for code in sorted(by_language)]
-    return [utterances[number] for number in sorted(sum(kept, []))]
+    return [utterances[number] for number in sorted(number for numbers in kept for number in numbers)]

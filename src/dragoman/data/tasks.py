@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 _TAG_LIKE = re.compile(r"<(\\*)\|")
+_TAG = re.compile(r"<\|[^|<>]*\|>")
 _ESCAPED = re.compile(r"<\\(\\*)\|")
 
 
@@ -64,7 +65,7 @@ class Asr:
         return escape(item.transcript)
 
     def parse(self, output: str, item: Item, tags: Tags) -> Parsed:
-        return Parsed(unescape(output), None)
+        return Parsed(said(output), None)
 
 
 class Smt:
@@ -77,7 +78,7 @@ class Smt:
         return escape(item.translation)
 
     def parse(self, output: str, item: Item, tags: Tags) -> Parsed:
-        return Parsed(None, unescape(output))
+        return Parsed(None, said(output))
 
 
 class Srt:
@@ -93,7 +94,7 @@ class Srt:
         parts = output.split(tags(item.source, item.target))
         if len(parts) != 2:
             return Parsed(None, None)
-        return Parsed(unescape(parts[0]), unescape(parts[1]))
+        return Parsed(said(parts[0]), said(parts[1]))
 
 
 class St:
@@ -106,7 +107,7 @@ class St:
         return escape(item.translation)
 
     def parse(self, output: str, item: Item, tags: Tags) -> Parsed:
-        return Parsed(None, unescape(output))
+        return Parsed(None, said(output))
 
 
 TASKS: dict[str, Task] = {"asr": Asr(), "smt": Smt(), "srt": Srt(), "st": St()}
@@ -125,3 +126,8 @@ def escape(text: str) -> str:
 def unescape(text: str) -> str:
     """The opposite of `escape`."""
     return _ESCAPED.sub(r"<\1|", text)
+
+
+def said(output: str) -> str:
+    """A piece of a model's output as text: tags that a task did not ask for are no text."""
+    return unescape(_TAG.sub("", output))

@@ -11,11 +11,10 @@ import torch
 
 from dragoman.data.audio import Waveform, load_audio, stream_audio
 from dragoman.data.features import LogMel
-from dragoman.errors import LanguageError, ModelError
+from dragoman.errors import ModelError
 from dragoman.inference.decode import Decoded, Decoder, Request
 from dragoman.inference.segment import Segment as Speech
 from dragoman.inference.segment import VadOptions, segments
-from dragoman.languages import LANGUAGES, expand, find
 from dragoman.model.checkpoint import LoadedModel, load_model
 from dragoman.recipe import Recipe
 from dragoman.records import Hypothesis, Utterance
@@ -80,7 +79,9 @@ class Translator:
         self.features = LogMel(audio.mel_bins, audio.window_s, padded=audio.padding == "window")
         self.decoder = Decoder(loaded, beam_size or decoding.beams, decoding.max_new_tokens, max_rows=4 * batch_size)
         self.batch_size = batch_size
-        self.vad = vad or VadOptions(max_speech_duration_s=audio.window_s)
+        # A model of whole windows is served best by long stretches, one of trimmed clips by single sentences.
+        pause_ms = 2000 if audio.padding == "window" else 500
+        self.vad = vad or VadOptions(max_speech_duration_s=audio.window_s, min_silence_duration_ms=pause_ms)
 
     @classmethod
     def from_pretrained(
@@ -111,11 +112,10 @@ class Translator:
 
     def translate(self, audio: str | Path | bytes, to: str | Sequence[str], language: str | None = None) -> Result:
         """Transcribe a recording and translate it into each language of `to`; `language` is what is spoken (told from
-        the speech when not given). Languages by code or name. Raises AudioError, LanguageError."""
-        wanted = self._known_targets(to)
-        source = None if language is None else self._known_source(language)
-        if source in wanted:
-            raise LanguageError(f"Source and target are both {source!r}; name a target that differs from the speech.")
+        the speech when not given). Languages by code or name; "all" is every target of the model. Raises AudioError,
+        LanguageError."""
+        source = None if language is None else self.recipe.known_source(language)
+        wanted = self.recipe.known_targets(to, source)
         speech = segments(stream_audio(audio), self.vad)
         first = list(itertools.islice(speech, _IDENTIFIED_BY))
         if source is None:
@@ -138,8 +138,8 @@ class Translator:
         requests = [
             Request(
                 self.features(load_audio(u.audio, u.start_s, u.duration_s)),
-                self._known_source(u.language),
-                tuple(code for code in self._known_targets(targets) if code != u.language),
+                self.recipe.known_source(u.language),
+                tuple(code for code in self.recipe.known_targets(targets) if code != u.language),
             )
             for u in utterances
         ]
@@ -165,18 +165,6 @@ class Translator:
             found.update(zip(chosen, self.decoder([requests[number] for number in chosen]), strict=True))
         return [found[number] for number in range(len(requests))]
 
-    def _known_source(self, name: str) -> str:
-        return _among(name, self.sources, f"{self.recipe.name} does not hear")
-
-    def _known_targets(self, names: str | Sequence[str]) -> tuple[str, ...]:
-        pieces = [names] if isinstance(names, str) else list(names)
-        codes = tuple(
-            dict.fromkeys(_among(code, self.targets, f"{self.recipe.name} does not write") for code in expand(pieces))
-        )
-        if not codes:
-            raise LanguageError("No target language is given; name at least one.")
-        return codes
-
 
 def locate(name: str | Path) -> Path:
     """The folder of a model: its path, one that Dragoman ships, or a copy from the Hugging Face hub."""
@@ -197,14 +185,6 @@ def locate(name: str | Path) -> Path:
         raise ModelError(
             f"The model {str(name)!r} cannot be downloaded from the Hugging Face hub: check name and network."
         ) from error
-
-
-def _among(name: str, known: Sequence[str], complaint: str) -> str:
-    code = find(name).code
-    if code not in known:
-        spoken = ", ".join(f"{c} ({LANGUAGES[c].name})" for c in known)
-        raise LanguageError(f"{complaint} {LANGUAGES[code].name}; choose among {spoken}.")
-    return code
 
 
 def _segment(part: Speech, decoded: Decoded) -> Segment:

@@ -1,5 +1,5 @@
 """The model folder: `recipe.json`, `adapter.safetensors`, `llm_lora/` and `encoder_lora/` in PEFT's format, and, when
-they are ours, the bases `encoder/`, `llm/`, `tokenizer/`. Loads strictly, unpickles nothing, appears complete or not."""
+they are ours, the bases `encoder/`, `llm/`, `tokenizer/`. Loads strictly, unpickles nothing, is complete or absent."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from dragoman.model.adapters import make_adapter
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.llm import first_line, load_llm, width, with_lora
 from dragoman.model.speech_llm import SpeechLLM
+from dragoman.model.trainable import part_of
 from dragoman.recipe import Recipe, dump_recipe, read_stored_recipe
 
 _BLANK = "<|blank|>"
@@ -39,12 +40,20 @@ class LoadedModel:
 
 def new_model(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> LoadedModel:
     """The frozen bases with a fresh adapter (and LoRA, which starts as nothing)."""
+    if bases is None and "base" in (recipe.llm.name, recipe.encoder.name):
+        raise ModelError(
+            f"The recipe {recipe.name!r} has bases of its own: make them with `dragoman bases`, name them with --bases."
+        )
     llm, tokenizer = load_llm(recipe.llm, bases, dtype)
     encoder = SpeechEncoder(_load_whisper(recipe, bases, dtype), recipe.audio.padding)
     if encoder.window_frames != recipe.window_frames:
         raise ModelError(
             f"audio.window_s: the encoder hears {encoder.window_frames / 100:g} s at a time, "
             f"the recipe says {recipe.audio.window_s:g}."
+        )
+    if encoder.mel_bins != recipe.audio.mel_bins:
+        raise ModelError(
+            f"audio.mel_bins: the encoder hears {encoder.mel_bins}, the recipe says {recipe.audio.mel_bins}."
         )
     model = assemble(recipe, encoder, llm, tokenizer)
     return LoadedModel(recipe, model, tokenizer, bases)
@@ -56,7 +65,7 @@ def assemble(recipe: Recipe, encoder: SpeechEncoder, llm: Any, tokenizer: PreTra
     norm = getattr(adapter, "norm", None)
     if norm is not None:
         # The adapter starts out as loud as the LLM's own embeddings.
-        nn.init.constant_(norm.weight, float(llm.get_input_embeddings().weight.float().std()))
+        nn.init.constant_(norm.weight, float(llm.get_input_embeddings().weight.detach().float().std()))
     if recipe.llm.lora is not None:
         llm = with_lora(llm, recipe.llm.lora)
     if recipe.encoder.lora is not None:
@@ -65,23 +74,34 @@ def assemble(recipe: Recipe, encoder: SpeechEncoder, llm: Any, tokenizer: PreTra
     return SpeechLLM(encoder, adapter, llm, scale_audio=recipe.llm.scale_audio, blank_id=int(blank))
 
 
-def save_model(loaded: LoadedModel, folder: Path) -> None:
-    """Write the folder under a temporary name, then rename it; one that stood there before is replaced."""
-    temporary = folder.with_name(folder.name + ".part")
+def save_model(loaded: LoadedModel, folder: Path, tensors: dict[str, Tensor] | None = None) -> None:
+    """Write the folder under a temporary name, then rename it; one that stood there before is replaced.
+
+    `tensors` are the model's by their names in it, where the model itself lacks them (it is spread over processes).
+    """
+    tensors = own_tensors(loaded.model) if tensors is None else tensors
+    temporary, former = (folder.with_name(folder.name + ending) for ending in (".part", ".former"))
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_file(_contiguous(loaded.model.adapter.state_dict()), temporary / "adapter.safetensors")
-    for part, module in (("llm_lora", loaded.model.llm), ("encoder_lora", loaded.model.encoder.whisper)):
-        if isinstance(module, PeftModel):
-            module.save_pretrained(temporary / part)
-            (temporary / part / "README.md").unlink(missing_ok=True)
+    save_file(_below(tensors, "adapter."), temporary / "adapter.safetensors")
+    for part, prefix, module in _lora_parts(loaded.model):
+        module.save_pretrained(temporary / part, state_dict=_below(tensors, prefix))
+        (temporary / part / "README.md").unlink(missing_ok=True)
     if loaded.bases is not None:
         for base in _BASES:
-            shutil.copytree(loaded.bases / base, temporary / base)
+            if (loaded.bases / base).is_dir():
+                shutil.copytree(loaded.bases / base, temporary / base)
     (temporary / "recipe.json").write_text(dump_recipe(loaded.recipe), encoding="utf-8")
+    shutil.rmtree(former, ignore_errors=True)
     if folder.exists():
-        shutil.rmtree(folder)
+        folder.rename(former)
     temporary.rename(folder)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def own_tensors(model: SpeechLLM) -> dict[str, Tensor]:
+    """What a model folder holds beside the bases: adapter and LoRA, copied to the CPU."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items() if part_of(name)}
 
 
 def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
@@ -92,22 +112,15 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
     own = "base" in (recipe.llm.name, recipe.encoder.name)
     loaded = new_model(recipe, folder if own else None, dtype)
     load_strictly(loaded.model.adapter, read_tensors(folder / "adapter.safetensors"), folder / "adapter.safetensors")
-    for part, module in (("llm_lora", loaded.model.llm), ("encoder_lora", loaded.model.encoder.whisper)):
-        if isinstance(module, PeftModel):
-            _load_lora(module, folder / part / "adapter_model.safetensors")
+    for part, _, module in _lora_parts(loaded.model):
+        _load_lora(module, folder / part / "adapter_model.safetensors")
     loaded.model.eval()
     return loaded
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: Path) -> None:
     """Load exactly these tensors, of exactly these shapes."""
-    expected = module.state_dict()
-    _same_names(set(expected), set(tensors), origin)
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            raise ModelError(
-                f"{origin}: {name} has shape {tuple(tensor.shape)}, the recipe says {tuple(expected[name].shape)}."
-            )
+    _check_same(module.state_dict(), tensors, origin)
     module.load_state_dict(tensors)
 
 
@@ -121,7 +134,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _load_lora(module: PeftModel, path: Path) -> None:
     tensors = read_tensors(path)
-    _same_names(set(get_peft_model_state_dict(module)), set(tensors), path)
+    _check_same(get_peft_model_state_dict(module), tensors, path)
     own = {
         name.replace(".lora_A.", ".lora_A.default.").replace(".lora_B.", ".lora_B.default."): tensor
         for name, tensor in tensors.items()
@@ -142,11 +155,28 @@ def _load_whisper(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> Whi
     return whisper.get_encoder()
 
 
-def _same_names(expected: set[str], found: set[str], origin: Path) -> None:
-    for names, what in ((expected - found, "is missing"), (found - expected, "is not in the model")):
+def _lora_parts(model: SpeechLLM) -> list[tuple[str, str, PeftModel]]:
+    """Folder, prefix of the names in the model, and module of each part that has LoRA."""
+    parts = (("llm_lora", "llm.", model.llm), ("encoder_lora", "encoder.whisper.", model.encoder.whisper))
+    return [part for part in parts if isinstance(part[2], PeftModel)]
+
+
+def _check_same(expected: dict[str, Tensor], found: dict[str, Tensor], origin: Path) -> None:
+    """The same names and the same shapes, or an error that names the first tensor that differs."""
+    for names, what in (
+        (expected.keys() - found.keys(), "is missing"),
+        (found.keys() - expected.keys(), "is not in the model"),
+    ):
         if names:
-            raise ModelError(f"{origin}: tensor {sorted(names)[0]!r} {what} ({len(names)} such).")
+            raise ModelError(f"{origin}: tensor {min(names)!r} {what} ({len(names)} such).")
+    for name, tensor in found.items():
+        if tensor.shape != expected[name].shape:
+            raise ModelError(
+                f"{origin}: {name} has shape {tuple(tensor.shape)}, the recipe says {tuple(expected[name].shape)}."
+            )
 
 
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor.contiguous() for name, tensor in tensors.items() if name.startswith(prefix)
+    }

@@ -32,6 +32,10 @@ class SpeechEncoder(nn.Module):
         return int(self.whisper.config.d_model)
 
     @property
+    def mel_bins(self) -> int:
+        return int(self.whisper.config.num_mel_bins)
+
+    @property
     def window_frames(self) -> int:
         """Mel frames of the longest clip it can hear."""
         return 2 * int(self.whisper.config.max_source_positions)

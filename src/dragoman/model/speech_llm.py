@@ -73,8 +73,13 @@ class SpeechLLM(nn.Module):
         """Only what is trained leaves evaluation mode: no dropout in frozen parts."""
         super().train(False)
         self.training = mode
-        self.adapter.train(mode and any(p.requires_grad for p in self.adapter.parameters()))
-        for name, module in self.named_modules():
-            if name.endswith("lora_dropout"):
-                module.train(mode)
+        self.adapter.train(mode and _is_trained(self.adapter))
+        for part in (self.encoder, self.llm):
+            for name, module in part.named_modules():
+                if name.endswith("lora_dropout"):
+                    module.train(mode and _is_trained(part))
         return self
+
+
+def _is_trained(part: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in part.parameters())

@@ -7,17 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
 from dragoman.data.batching import Batch, made_ahead
-from dragoman.data.examples import StageExamples, select, with_translations
+from dragoman.data.examples import StageExamples, select, usable, with_translations
 from dragoman.data.sampling import of_rank, steps_from
 from dragoman.errors import DataError, RecipeError
-from dragoman.model.checkpoint import LoadedModel, load_model, new_model, save_model
+from dragoman.model.checkpoint import LoadedModel, load_model, new_model, own_tensors, save_model
 from dragoman.model.trainable import train_only
 from dragoman.recipe import Recipe, Stage, dump_recipe
 from dragoman.records import Utterance, read_manifest
+from dragoman.training.state import trained_state
 from dragoman.training.trainer import Job, Stream, fit, make_accelerator
 
 # Scores of a model's translations of a few utterances, by name.
@@ -36,6 +38,7 @@ def train_curriculum(
     micro_batch: int = 64,
     workers: int = 1,
     compiled: bool = False,
+    save_every: int = 200,
     translation_scores: TranslationScores | None = None,
 ) -> Path:
     """Run the stages of a recipe; `data` holds one manifest a source (`<name>.jsonl`) and `valid.jsonl`.
@@ -44,12 +47,13 @@ def train_curriculum(
     """
     if not recipe.stages:
         raise RecipeError(f"The recipe {recipe.name!r} has no stages: there is nothing to train.")
-    remember_recipe(recipe, out)
+    with make_accelerator(recipe.stages[0].schedule.precision).main_process_first():
+        remember_recipe(recipe, out)
     model: Path | None = None
     for number, stage in enumerate(recipe.stages, 1):
         folder = out / f"{number}-{stage.name}"
         if not (folder / "model").is_dir():
-            run = StageRun(recipe, stage, data, folder, micro_batch, workers, compiled, translation_scores)
+            run = StageRun(recipe, stage, data, folder, micro_batch, workers, compiled, save_every, translation_scores)
             run(model, bases)
         model = folder / "model"
     assert model is not None
@@ -83,10 +87,12 @@ class StageRun:
         micro_batch: int,
         workers: int,
         compiled: bool,
+        save_every: int,
         translation_scores: TranslationScores | None,
     ) -> None:
         self.recipe, self.stage, self.data, self.folder = recipe, stage, data, folder
         self.micro_batch, self.workers, self.compiled = micro_batch, workers, compiled
+        self.save_every = save_every
         self.translation_scores = translation_scores
 
     def __call__(self, previous: Path | None, bases: Path | None) -> None:
@@ -106,10 +112,12 @@ class StageRun:
             folder=self.folder,
             validate=partial(self._validate, loaded, accelerator),
             compiled=self.compiled,
+            save_every=self.save_every,
         )
-        fit(job, accelerator)
+        frozen = own_tensors(loaded.model)  # under FSDP each process holds but a part of them afterwards
+        tensors = {**frozen, **trained_state(fit(job, accelerator))}
         if accelerator.is_main_process:
-            save_model(loaded, self.folder / "model")
+            save_model(loaded, self.folder / "model", tensors)
         accelerator.wait_for_everyone()
 
     def _utterances(self) -> list[Utterance]:
@@ -118,7 +126,8 @@ class StageRun:
             path = self.data / f"{source.name}.jsonl"
             if not path.is_file():
                 raise DataError(f"stage {self.stage.name}: {path} is missing; put the manifest there or fix --data.")
-            chosen += select(read_manifest(path), source, self.stage.schedule.seed)
+            utterances = with_translations(read_manifest(path), self.recipe.targets)
+            chosen += select(utterances, source, self.stage.schedule.seed)
         return chosen
 
     def _stream(self, examples: StageExamples, accelerator: Accelerator) -> Stream:
@@ -137,7 +146,10 @@ class StageRun:
         path = self.data / "valid.jsonl"
         if not path.is_file():
             return {}
-        utterances = with_translations(read_manifest(path), self.recipe.targets)[:_VALIDATED]
+        utterances = _mixed(with_translations(read_manifest(path), self.recipe.targets))
+        utterances = usable(utterances, self.stage)[:_VALIDATED]
+        if not utterances:
+            return {}
         examples = StageExamples(utterances, self.stage, self.recipe, loaded.tokenizer)
         total, targets = 0.0, 0
         for start in range(0, len(examples.utterances), 32):
@@ -146,3 +158,8 @@ class StageRun:
             targets += batch.num_targets
         scores = self.translation_scores(loaded, utterances[:_TRANSLATED]) if self.translation_scores else {}
         return {"loss": total / max(targets, 1), **scores}
+
+
+def _mixed(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """The same utterances in a fixed random order: manifests are sorted by language, and their beginning is used."""
+    return [utterances[number] for number in np.random.default_rng(0).permutation(len(utterances))]

@@ -3,6 +3,7 @@ that is a function of the step, a schedule, a folder. What comes out is a traine
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from dragoman.errors import DataError
 from dragoman.recipe import Schedule
@@ -55,7 +58,12 @@ class Job:
 
 def make_accelerator(precision: str) -> Accelerator:
     """DDP under torchrun, FSDP2 under `accelerate launch --use_fsdp --fsdp_version 2`, one process otherwise."""
-    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+    # Without cpu=True, processes on machines that have no accelerator would not know of each other.
+    cpu = "LOCAL_RANK" in os.environ and not torch.accelerator.is_available()
+    mixed = "bf16" if precision == "bf16" else "no"
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:
+        AcceleratorState._reset_state()  # it is one per process, and the stage before had another precision
+    return Accelerator(mixed_precision=mixed, cpu=cpu)
 
 
 def fit(job: Job, accelerator: Accelerator) -> nn.Module:
@@ -71,7 +79,7 @@ def fit(job: Job, accelerator: Accelerator) -> nn.Module:
     log = RunLog(job.folder, job.label, first_step=done, steps=job.schedule.steps, active=accelerator.is_main_process)
     with log:
         for step, micro_batches in enumerate(job.stream(done), done + 1):
-            values = _update(accelerator, module, optimizer, micro_batches, job.schedule)
+            values = _update(accelerator, module, optimizer, micro_batches, job)
             scheduler.step()
             log.step(step, values, accelerator.num_processes * sum(batch.num_rows for batch in micro_batches))
             last = step == job.schedule.steps
@@ -89,24 +97,31 @@ def _update(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     micro_batches: Sequence[TrainingBatch],
-    schedule: Schedule,
+    job: Job,
 ) -> dict[str, float]:
     """One optimiser step. The loss is the mean over all targets of the step, over micro-batches and processes, so that
     neither the micro-batch nor the number of processes changes it."""
     module.train()
-    targets = accelerator.reduce(torch.tensor(_count(micro_batches), device=accelerator.device))
+    own = torch.tensor([[_count(micro_batches), len(micro_batches)]], device=accelerator.device)
+    shares = accelerator.gather(own)
+    targets, rounds = shares[:, 0].sum(), int(shares[:, 1].max())
     scale = accelerator.num_processes / float(targets)  # DDP and FSDP average over processes
     totals: dict[str, Tensor] = {}
-    for number, batch in enumerate(micro_batches, 1):
+    for number in range(1, rounds + 1):
+        idle = number > len(micro_batches)
+        batch = _some_batch(job) if idle else micro_batches[number - 1]
         # gradients are exchanged once, after the last micro-batch
-        with accelerator.no_sync(module) if number < len(micro_batches) else nullcontext():
+        with accelerator.no_sync(module) if number < rounds else nullcontext():
             sums = module(batch.to(accelerator.device))
-            accelerator.backward(sums["loss"] * scale)
+            accelerator.backward(sums["loss"] * (0.0 if idle else scale))
         for name, value in sums.items():
-            totals[name] = totals.get(name, torch.zeros((), device=accelerator.device)) + value.detach().float()
+            total = totals.get(name, torch.zeros((), device=accelerator.device))
+            totals[name] = total + value.detach().float() * (0.0 if idle else 1.0)
+    schedule = job.schedule
     if schedule.clip_norm is not None:
         norm = accelerator.clip_grad_norm_([p for p in module.parameters() if p.requires_grad], schedule.clip_norm)
-        totals["gradient_norm"] = torch.as_tensor(norm, device=accelerator.device).detach() * targets
+        whole = norm.full_tensor() if isinstance(norm, DTensor) else torch.as_tensor(norm)  # FSDP has it in parts
+        totals["gradient_norm"] = whole.detach().to(accelerator.device) * targets
     rate = optimizer.param_groups[0]["lr"]
     optimizer.step()
     optimizer.zero_grad()
@@ -116,6 +131,11 @@ def _update(
     if not torch.isfinite(torch.tensor(values["loss"])):
         raise DataError("The loss is not finite; lower the learning rate or look at the data of this step.")
     return {**values, "learning_rate": rate}
+
+
+def _some_batch(job: Job) -> TrainingBatch:
+    """A batch to take part with where a process has fewer micro-batches than another, which waits for its gradients."""
+    return next(share for share in job.stream(0) if share)[0]
 
 
 def _count(micro_batches: Sequence[TrainingBatch]) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.progress import track
 
@@ -35,7 +35,7 @@ from dragoman.data.synthesis import (
     record,
 )
 from dragoman.errors import DataError
-from dragoman.languages import is_code
+from dragoman.recipe import TatoebaCorpus
 from dragoman.records import Utterance, read_rows, write_rows
 
 TRAIN_FILES = ("train.multi.jsonl.gz", "extra.bitext.jsonl.gz")
@@ -49,33 +49,6 @@ CLIPS_PER_SHARD = 500
 
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "\u200b": None, "\ufeff": None, "\u00ad": None})
-
-
-class TatoebaSettings(BaseModel):
-    """What decides the prepared data, and nothing of the machine."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    languages: tuple[str, ...]
-    """ISO 639-3 codes; English and at least one more."""
-    max_words: int = Field(ge=1)
-    """The longest text of the domain, in words."""
-    vocabulary: int = Field(ge=1)
-    """How many of the most frequent words of each language the domain knows."""
-    clips_per_language: int = Field(ge=0)
-    """Spoken training clips of each language, at most."""
-    valid_sentences: int = Field(ge=0)
-    """Sentences held out of training."""
-    seed: int = Field(ge=0)
-
-    @field_validator("languages")
-    @classmethod
-    def _check_languages(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [code for code in languages if not is_code(code)]:
-            raise ValueError(f"not ISO 639-3 codes that Dragoman knows: {', '.join(unknown)}")
-        if "eng" not in languages or len(set(languages)) != len(languages) or len(languages) < 2:
-            raise ValueError("name 'eng' and at least one other language, each once")
-        return languages
 
 
 class Sentence(BaseModel):
@@ -228,7 +201,7 @@ def hold_out(sentences: Sequence[Sentence], count: int, seed: int) -> tuple[list
     return Seen(valid).without(rest), valid
 
 
-def read_splits(root: Path, settings: TatoebaSettings) -> dict[str, list[Sentence]]:
+def read_splits(root: Path, settings: TatoebaCorpus) -> dict[str, list[Sentence]]:
     """Read the root; return the sentences of train, valid and dev, inside the domain and free of leaks."""
     languages = settings.languages
     training = merge(row for name in TRAIN_FILES for row in read_sentences(root / name, languages))
@@ -240,7 +213,7 @@ def read_splits(root: Path, settings: TatoebaSettings) -> dict[str, list[Sentenc
     return dict(zip(SPLITS, (train, valid, dev), strict=True))
 
 
-def prepare_text(root: Path, out: Path, settings: TatoebaSettings) -> dict[str, list[Sentence]]:
+def prepare_text(root: Path, out: Path, settings: TatoebaCorpus) -> dict[str, list[Sentence]]:
     """Write `text.<split>.jsonl` into `out` unless all are there; return the sentences of each split."""
     paths = {split: out / f"text.{split}.jsonl" for split in SPLITS}
     if not all(path.exists() for path in paths.values()):
@@ -257,7 +230,7 @@ def count_sentences(sentences: Iterable[Sentence]) -> dict[str, int]:
 # ------------------------------------------------------------------------------------------- the speech
 
 
-def prepare(root: Path, noise_root: Path, out: Path, settings: TatoebaSettings, workers: int) -> None:
+def prepare(root: Path, noise_root: Path, out: Path, settings: TatoebaCorpus, workers: int) -> None:
     """Write texts, speech and manifests of train, valid and dev into `out`.
 
     An interrupted run continues where it was; every file and shard is complete or absent. Clips depend on
@@ -273,7 +246,7 @@ def prepare(root: Path, noise_root: Path, out: Path, settings: TatoebaSettings, 
             _speak_split(lines, split, noise_root, out, settings.seed, workers)
 
 
-def plan(sentences: Sequence[Sentence], split: str, settings: TatoebaSettings) -> Iterator[Line]:
+def plan(sentences: Sequence[Sentence], split: str, settings: TatoebaCorpus) -> Iterator[Line]:
     """Say which texts are spoken, and in which voices: held-out ones save for training."""
     training = split == "train"
     variants = TRAIN_VARIANTS if training else HELD_OUT_VARIANTS
@@ -287,7 +260,7 @@ def plan(sentences: Sequence[Sentence], split: str, settings: TatoebaSettings) -
 
 
 def _training_takes(
-    sentences: Sequence[Sentence], code: str, settings: TatoebaSettings
+    sentences: Sequence[Sentence], code: str, settings: TatoebaCorpus
 ) -> Iterable[tuple[Sentence, int]]:
     """Sentences and the number of the take, as many as there are to be clips."""
     order = generator(settings.seed, "order", code).permutation(len(sentences))
@@ -330,12 +303,12 @@ def _speak_split(lines: Sequence[Line], split: str, noise_root: Path, out: Path,
     gather(shards, out / f"{split}.jsonl")
 
 
-def _claim(out: Path, settings: TatoebaSettings) -> None:
+def _claim(out: Path, settings: TatoebaCorpus) -> None:
     """Note the settings in `out`, so that two kinds of data are never mixed."""
     note = out / "settings.json"
     if not note.exists():
         write_rows(note, [settings])
-    elif TatoebaSettings.model_validate_json(note.read_text(encoding="utf-8")) != settings:
+    elif TatoebaCorpus.model_validate_json(note.read_text(encoding="utf-8")) != settings:
         raise DataError(f"{out}: was begun with other settings ({note.name}); name another folder.")
 
 

@@ -1,0 +1,31 @@
+# `make demo` translates examples/ with the built-in model; `make test`, `make lint` and `make format` are for developers.
+# Each sets up .venv first, anew only when pyproject.toml or constraints.txt changed. The code is run from src/.
+PYTHON ?= python3
+INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint format
+
+demo: .venv/.demo
+	.venv/bin/dragoman translate examples --to all -o out/demo -f all
+
+test: .venv/.dev
+	.venv/bin/python -m pytest -n auto
+
+lint: .venv/.dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: .venv/.dev
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+.venv/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) -e .
+	touch $@
+
+.venv/.dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) -e '.[synthesis,dev]'
+	touch $@ .venv/.demo

@@ -1,0 +1,120 @@
+"""`dragoman evaluate` and `dragoman score`: hypotheses, then numbers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dragoman.cli.console import say
+from dragoman.cli.translate import Batch, Beams, Device, Model, Threads, To, Wanted, load
+
+if TYPE_CHECKING:
+    from dragoman.evaluation.generate import Translate
+    from dragoman.evaluation.metrics import Score
+    from dragoman.inference.translator import Translator
+
+
+def evaluate(
+    manifest: Annotated[Path, typer.Argument(help="Utterances with references, as JSON lines.")],
+    to: To,
+    out: Annotated[Path, typer.Option(help="Where hypotheses.jsonl and scores.json are written.")],
+    model: Model = "tiny",
+    beam_size: Beams = None,
+    batch_size: Batch = 16,
+    device: Device = None,
+    threads: Threads = None,
+    text: Annotated[bool, typer.Option("--text", help="Translate the reference transcripts, without speech.")] = False,
+) -> None:
+    """Translate a manifest and score the result. An interrupted run goes on where it stopped."""
+    wanted = Wanted.read(to, None)
+    from dragoman.records import read_hypotheses, read_manifest
+
+    utterances = read_manifest(manifest)
+    from dragoman.evaluation.generate import generate
+    from dragoman.evaluation.score import score, to_json
+
+    system, targets, translate = _system(model, wanted, beam_size, batch_size, device, threads, text)
+    written = out / "hypotheses.jsonl"
+    with _bar() as progress:
+        done = generate(
+            utterances, targets, translate, written, batch_size=batch_size, system=system, on_progress=progress
+        )
+    if done.without_reference:
+        say(f"{done.without_reference} translations are left out: the manifest has no reference for them.")
+    scores = score(read_hypotheses(written))
+    (out / "scores.json").write_text(to_json(scores), encoding="utf-8")
+    _print_table(scores)
+
+
+def score(
+    hypotheses: Annotated[Path, typer.Argument(help="What `dragoman evaluate` wrote, as JSON lines.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, with signatures and in full precision.")] = False,
+) -> None:
+    """Score hypotheses that bring their references."""
+    from dragoman.evaluation.score import score, to_json
+    from dragoman.records import read_hypotheses
+
+    scores = score(read_hypotheses(hypotheses))
+    if json:
+        typer.echo(to_json(scores), nl=False)
+    else:
+        _print_table(scores)
+
+
+def _system(
+    model: str,
+    wanted: Wanted,
+    beam_size: int | None,
+    batch_size: int,
+    device: str | None,
+    threads: int | None,
+    text: bool,
+) -> tuple[str, tuple[str, ...], Translate]:
+    """What tells the system from others (weights and options), its targets, and what translates."""
+    import hashlib
+
+    from dragoman.inference.translator import locate
+
+    translator = load(model, wanted, beam_size, batch_size, device, threads)
+    weights = hashlib.sha256((locate(model) / "adapter.safetensors").read_bytes()).hexdigest()[:16]
+    recipe = translator.recipe
+    how = "text" if text else f"beams {beam_size or recipe.decoding.beams}"
+    return f"{recipe.name} {weights}, {how}", recipe.known_targets(wanted.to), _text(translator) if text else translator
+
+
+def _text(translator: Translator) -> Translate:
+    """The model's LLM alone, on the reference transcripts."""
+    from dragoman.inference.text import TextTranslator
+
+    decoder = translator.decoder
+    most = translator.recipe.decoding.max_new_tokens
+    return TextTranslator(decoder.model.llm, decoder.tokenizer, decoder.tags, most, translator.batch_size)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, when that is a terminal; called with (hypotheses done, total)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("translating", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _print_table(scores: Sequence[Score]) -> None:
+    from rich.console import Console
+
+    from dragoman.evaluation.score import table
+
+    grid = table(scores)
+    signatures, grid.caption = grid.caption, None
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(grid)
+    console.print(signatures, soft_wrap=True, markup=False, highlight=False)  # whole, to be copied

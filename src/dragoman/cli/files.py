@@ -1,0 +1,74 @@
+"""Which recordings a command line means, and what their results are called."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from dragoman.cli.console import say
+from dragoman.errors import DataError, OutputError
+
+_NOT_RECORDINGS = frozenset(
+    {".txt", ".srt", ".vtt", ".tsv", ".csv", ".json", ".jsonl", ".md", ".rst", ".html", ".htm", ".xml", ".yaml", ".yml"}
+    | {".toml", ".ini", ".cfg", ".log", ".nfo", ".db", ".sqlite", ".ass", ".ssa", ".sub", ".lrc", ".bib", ".tex"}
+    | {".pdf", ".doc", ".docx", ".odt", ".rtf", ".ppt", ".pptx", ".xls", ".xlsx", ".py", ".sh", ".exe", ".bin"}
+    | {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".svg", ".tif", ".tiff", ".heic", ".ico", ".psd"}
+    | {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".part", ".tmp", ".safetensors", ".pt"}
+)
+
+
+def recordings(inputs: Iterable[Path]) -> list[Path]:
+    """Files as named, and for each folder its regular files, sorted, without those that are no recordings by name.
+
+    What a folder holds besides is counted on stderr. Raises DataError when nothing is left.
+    """
+    found: list[Path] = []
+    for path in inputs:
+        found += _in_folder(path) if path.is_dir() else [path]
+    unique = {os.path.abspath(path): path for path in reversed(found)}
+    if not found:
+        raise DataError("There are no recordings here; name files or folders that hold some.")
+    return [path for path in found if unique.pop(os.path.abspath(path), None) is not None]
+
+
+def stems(paths: Sequence[Path]) -> dict[Path, str]:
+    """What each recording's results are called: its name without the ending, or the whole name where two of the run
+    would be called the same. Raises OutputError when they still would."""
+    shared = Counter(path.stem for path in paths)
+    named = {path: path.stem if shared[path.stem] == 1 else path.name for path in paths}
+    first: dict[str, Path] = {}
+    for path, stem in named.items():
+        if stem in first:
+            raise OutputError(
+                f"The results of {first[stem]} and {path} would have the same names; translate them in two runs."
+            )
+        first[stem] = path
+    return named
+
+
+def writable(folder: Path) -> Path:
+    """Make the folder, and make sure before any work that files can be written there. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another output folder.") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder}: cannot be written to; choose another output folder.")
+    return folder
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    kept = [path for path in files if not _is_no_recording(path)]
+    if skipped := len(files) - len(kept):
+        say(f"{folder}: {skipped} {'file' if skipped == 1 else 'files'} left out: by name no recording.")
+    if not kept:
+        say(f"{folder}: holds no recording.")
+    return kept
+
+
+def _is_no_recording(path: Path) -> bool:
+    hidden = path.name.startswith(".") and not path.suffix  # .DS_Store
+    return hidden or path.suffix.lower() in _NOT_RECORDINGS

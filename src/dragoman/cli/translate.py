@@ -1,0 +1,211 @@
+"""`dragoman translate`: recordings in, transcripts and translations out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dragoman.cli.console import hush, printable, say, show, show_json
+from dragoman.errors import AudioError, LanguageError
+from dragoman.languages import LANGUAGES, expand, find
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from dragoman.inference.translator import Result, Translator
+    from dragoman.recipe import Recipe
+
+
+class Format(StrEnum):
+    """What can be written; the names are Whisper's."""
+
+    txt = "txt"
+    vtt = "vtt"
+    srt = "srt"
+    tsv = "tsv"
+    json = "json"
+    all = "all"
+
+
+Model = Annotated[str, typer.Option(help="A model folder, a built-in model, or a name on the Hugging Face hub.")]
+To = Annotated[list[str], typer.Option("--to", help="Target: de, deu or German; several with commas; or all.")]
+Beams = Annotated[int | None, typer.Option("--beam_size", min=1, help="1 is greedy; the model's own by default.")]
+Batch = Annotated[int, typer.Option("--batch_size", min=1, help="Stretches of speech decoded at once.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; a GPU by default where there is one.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
+
+
+def translate(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS", help="Recordings, or folders of them.")],
+    to: To,
+    model: Model = "tiny",
+    language: Annotated[str | None, typer.Option(help="What is spoken; told from the speech by default.")] = None,
+    output_dir: Annotated[Path | None, typer.Option("--output_dir", "-o", help="Where files are written.")] = None,
+    output_format: Annotated[Format | None, typer.Option("--output_format", "-f", help="Which files.")] = None,
+    beam_size: Beams = None,
+    batch_size: Batch = 16,
+    device: Device = None,
+    threads: Threads = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a recording.")] = False,
+) -> None:
+    """Translate recordings and videos of any length into one or several languages.
+
+    Prints; with -o or -f also writes talk.eng.srt (what is said), talk.deu.srt (a translation), talk.json (all).
+    """
+    from dragoman.cli.files import recordings
+
+    wanted = Wanted.read(to, language)
+    output = Output.plan(recordings(inputs), output_dir, output_format, json)
+    translator = load(model, wanted, beam_size, batch_size, device, threads)
+    failed = _translate_all(translator, wanted, output)
+    if failed or len(output.stems) > 1:
+        say(f"{len(output.stems) - failed} translated, {failed} failed")
+    if failed:
+        raise typer.Exit(2)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The languages asked for; they are known, but not yet compared with a model's."""
+
+    to: tuple[str, ...]
+    source: str | None
+
+    @classmethod
+    def read(cls, to: Sequence[str], language: str | None) -> Wanted:
+        """Check what can be checked without a model. Raises LanguageError."""
+        source = None if language is None else find(language).code
+        names = [name.strip() for part in to for name in part.split(",")]
+        if "all" in (name.lower() for name in names):
+            return cls(("all",), source)
+        codes = expand(names)
+        if not codes:
+            raise LanguageError("No target language is given; name at least one, as in --to deu.")
+        if source in codes:
+            raise LanguageError(f"Source and target are both {source!r}; name a target that differs from the speech.")
+        return cls(codes, source)
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise LanguageError for what the model does not speak."""
+        source = None if self.source is None else recipe.known_source(self.source)
+        recipe.known_targets(self.to, source)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What to call the results, where and in which formats to write them (nowhere: only print), and how to print."""
+
+    stems: dict[Path, str]
+    folder: Path | None
+    formats: tuple[str, ...]
+    json: bool
+
+    @classmethod
+    def plan(cls, paths: Sequence[Path], folder: Path | None, wanted: Format | None, json: bool) -> Output:
+        """Raises OutputError when the results cannot be written or two would have the same name."""
+        from dragoman.cli.files import stems, writable
+        from dragoman.inference.subtitles import FORMATS
+
+        if folder is None and wanted is None:
+            return cls(dict.fromkeys(paths, ""), None, (), json)
+        formats = FORMATS if wanted in (None, Format.all) else (str(wanted),)
+        return cls(stems(paths), writable(folder or Path()), formats, json)
+
+    def give(self, path: Path, result: Result) -> None:
+        """Write and print one result, and say what is not as one would expect. Raises OutputError."""
+        from dragoman.inference.subtitles import to_dict, to_json, write_outputs
+
+        if self.folder is not None:
+            write_outputs(result, self.folder, self.stems[path], self.formats)
+        if self.json:
+            show_json(to_json(to_dict(result)))
+        else:
+            _show(result)
+
+
+def load(
+    model: str, wanted: Wanted, beam_size: int | None, batch_size: int, device: str | None, threads: int | None
+) -> Translator:
+    """The recipe first, so that a wrong language is told before the weights are read."""
+    from dragoman.cli.machine import check_device, set_threads
+    from dragoman.inference.translator import BUILT_IN, Translator, locate
+    from dragoman.recipe import read_stored_recipe
+
+    hush()
+    folder = locate(model)
+    recipe = read_stored_recipe(folder / "recipe.json")
+    wanted.check(recipe)
+    if folder.parent == BUILT_IN:
+        say(f"{recipe.name}: {recipe.about} Name a model of your own, or one on the Hugging Face hub, with --model.")
+    set_threads(threads)
+    check_device(device)
+    return Translator.from_pretrained(folder, device=device, beam_size=beam_size, batch_size=batch_size)
+
+
+def _translate_all(translator: Translator, wanted: Wanted, output: Output) -> int:
+    """Translate file after file; returns how many could not be read, each of which was told."""
+    failed = 0
+    with _progress(len(output.stems)) as progress:
+        for path in output.stems:
+            progress.update(progress.task_ids[0], description=printable(path.name))
+            try:
+                result = translator.translate(path, wanted.to, wanted.source)
+            except AudioError as error:
+                say(str(error))
+                failed += 1
+            else:
+                with _paused(progress):
+                    output.give(path, result)
+                    _remark(path, result, wanted)
+            progress.advance(progress.task_ids[0])
+    return failed
+
+
+def _show(result: Result) -> None:
+    show(result.audio)
+    if not result.segments:
+        show("no speech")
+        return
+    show(f"{result.language}: {result.transcript}")
+    for code, text in result.translations.items():
+        show(f"{code}: {text}")
+
+
+def _remark(path: Path, result: Result, wanted: Wanted) -> None:
+    if result.language in wanted.to:
+        name = LANGUAGES[result.language].name
+        say(f"{path}: is in {name}, so there is no translation into {name}.")
+    for segment in result.segments:
+        if segment.truncated:
+            where = f"from {segment.start_s:.1f} to {segment.end_s:.1f} s"
+            say(f"{path}: {where} the model was stopped before its end: {', '.join(segment.truncated)}.")
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Progress]:
+    """A bar over the files on stderr, when that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    disable = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=disable) as progress:
+        progress.add_task("", total=total)
+        yield progress
+
+
+@contextmanager
+def _paused(progress: Progress) -> Iterator[None]:
+    """Take the bar away while results are printed on the same terminal."""
+    progress.stop()
+    try:
+        yield
+    finally:
+        progress.start()

@@ -1,0 +1,78 @@
+"""A model with random weights, small enough for every test that needs one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch start; many tests run side by side
+
+import pytest
+
+RECIPE = {
+    "name": "random",
+    "about": "A test: random weights.",
+    "licence": "Apache-2.0",
+    "sources": ["eng", "deu", "fra"],
+    "targets": ["eng", "deu", "fra"],
+    "audio": {"mel_bins": 80, "window_s": 10.0, "padding": "trimmed"},
+    "encoder": {"name": "base"},
+    "adapter": {"kind": "stacked", "stack": 4, "hidden": 32},
+    "llm": {"name": "base", "lora": {"rank": 2, "alpha": 4, "targets": ["q_proj"]}},
+    "decoding": {"beams": 1, "max_new_tokens": 6},
+    "bases": {
+        "corpus": {
+            "languages": ["eng", "deu", "fra"],
+            "max_words": 7,
+            "vocabulary": 100,
+            "clips_per_language": 1,
+            "valid_sentences": 1,
+            "seed": 1,
+        },
+        "tokenizer": {"pieces": 80},
+        "llm": {
+            "hidden": 32,
+            "layers": 1,
+            "heads": 2,
+            "feed_forward": 64,
+            "schedule": {"steps": 1, "batch": 1, "learning_rate": 1e-3},
+        },
+        "encoder": {
+            "hidden": 32,
+            "layers": 1,
+            "heads": 2,
+            "feed_forward": 64,
+            "schedule": {"steps": 1, "batch": 1, "learning_rate": 1e-3},
+        },
+    },
+}
+TEXTS = (
+    "The cat sleeps on the table.",
+    "Die Katze schläft auf dem Tisch.",
+    "Le chat dort sur la table.",
+    "Where is the cat? Wo ist die Katze? Où est le chat ?",
+)
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder (eng, deu, fra in both directions) that writes nonsense; at most 6 tokens a text. Read only."""
+    import torch
+
+    from dragoman.bases.encoder import new_whisper_encoder
+    from dragoman.bases.llm import new_llm
+    from dragoman.bases.tokenizer import train_tokenizer
+    from dragoman.model.checkpoint import new_model, save_model
+    from dragoman.recipe import parse_recipe
+
+    recipe = parse_recipe(RECIPE, "tests/conftest.py")
+    assert recipe.bases is not None
+    bases = tmp_path_factory.mktemp("bases")
+    tokenizer = train_tokenizer(TEXTS, recipe.languages, recipe.bases.tokenizer.pieces)
+    torch.manual_seed(0)
+    tokenizer.save_pretrained(bases / "tokenizer")
+    new_llm(recipe.bases.llm, tokenizer).save_pretrained(bases / "llm")
+    new_whisper_encoder(recipe.bases.encoder, recipe).save_pretrained(bases / "encoder")
+    folder = tmp_path_factory.mktemp("models") / "random"
+    save_model(new_model(recipe, bases, torch.float32), folder)
+    return folder

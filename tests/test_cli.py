@@ -1,0 +1,408 @@
+"""The command line as people meet it: what goes where, exit codes, and one clear sentence for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from dragoman.cli.console import printable
+from dragoman.cli.files import recordings, stems
+from dragoman.errors import DataError, OutputError
+
+ROOT = Path(__file__).parents[1]
+SPEECH = ROOT / "examples" / "german-mp3.mp3"
+HOSTILE = ROOT.parent / "shared/data/hostile/generated"
+needs_examples = pytest.mark.skipif(not SPEECH.is_file(), reason=f"{SPEECH} is absent: there is no speech to translate")
+needs_hostile = pytest.mark.skipif(not HOSTILE.is_dir(), reason=f"{HOSTILE} is absent: there are no hostile files")
+COMMAND = [sys.executable, "-c", "from dragoman.cli import main; main()"]
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> str:
+        """The one line on stderr of a run that a user's mistake ended."""
+        assert self.code == 2 and self.out == "", self
+        assert self.err.startswith("dragoman: ") and self.err.count("\n") == 1, self.err
+        return self.err
+
+
+Call = Callable[..., Done]
+
+
+def run(*arguments: object, cwd: Path | None = None, timeout: float = 120) -> Done:
+    done = subprocess.run([*COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=timeout)
+    assert "Traceback" not in done.stderr, done.stderr
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
+    """As `run`, but in this process: the model's libraries are imported once."""
+
+    def inner(*arguments: object) -> Done:
+        from dragoman.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["dragoman", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capfd.readouterr()
+        assert isinstance(end.value.code, int)
+        return Done(end.value.code, captured.out, captured.err)
+
+    return inner
+
+
+# ------------------------------------------------------------------------------------------------- at once
+
+
+def test_help_imports_nothing_heavy() -> None:
+    for verb in ("", "translate", "evaluate", "score", "bases", "train", "prepare"):
+        code = (
+            f"import sys; sys.argv = ['dragoman', *{verb.split()}, '--help']\n"
+            "from dragoman.cli import main\n"
+            "try: main()\n"
+            "except SystemExit: pass\n"
+            "heavy = {'torch', 'transformers', 'numpy', 'av', 'sacrebleu', 'rich.progress'}\n"
+            "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, (verb, done.stderr)
+        assert done.stdout.startswith(f"Usage: dragoman {verb}".rstrip())
+
+
+def test_version_and_usage() -> None:
+    assert run("--version").out.startswith("dragoman 0.")
+    assert run("translate").code == 2
+    assert run("nonsense").code == 2
+    assert run("translate", "a.wav", "--to", "deu", "--beam_size", 0).code == 2
+    assert run("translate", "a.wav", "--to", "deu", "-f", "docx").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["translate", "a.wav", "--to", "klingon"], "Unknown language"),
+        (["translate", "a.wav", "--to", ""], "No target language"),
+        (["translate", "a.wav", "--to", "deu", "--language", "germn"], "did you mean deu (German)"),
+        (["translate", "a.wav", "--to", "fr,de", "--language", "German"], "Source and target are both 'deu'"),
+        (["translate", "a.wav", "--to", "deu", "--model", "nowhere"], "There is no model 'nowhere'"),
+        (["translate", "empty", "--to", "deu"], "There are no recordings here"),
+        (["translate", "a.wav", "--to", "deu", "-o", "file/out"], "file/out: cannot be made"),
+        (["evaluate", "nowhere.jsonl", "--to", "deu", "--out", "out"], "nowhere.jsonl: cannot be read"),
+        (["evaluate", "wrong.jsonl", "--to", "deu", "--out", "out"], "wrong.jsonl:2: duration_s: "),
+        (["score", "wrong.jsonl"], "wrong.jsonl:1: source: Field required"),
+        (["train", "nowhere", "--data", ".", "--out", "out"], "There is no recipe 'nowhere'"),
+        (["train", "wrong.toml", "--data", ".", "--out", "out"], "wrong.toml: colour: unknown key"),
+        (["bases", "broken.toml", "--data", ".", "--out", "out"], "broken.toml: is not valid TOML"),
+        (["prepare", "tatoeba", "--root", "r", "--noise", "n", "--out", "out", "--recipe", "no"], "no recipe 'no'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(tmp_path: Path, arguments: list[str], says: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    row = {"id": "a", "audio": "a.wav", "language": "eng"}
+    rows = [row, {**row, "id": "b", "duration_s": -1}]
+    (tmp_path / "wrong.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    recipe = (ROOT / "src/dragoman/recipes/tiny.toml").read_text(encoding="utf-8")
+    (tmp_path / "wrong.toml").write_text('colour = "red"\n' + recipe, encoding="utf-8")
+    (tmp_path / "broken.toml").write_text("name = ")
+    before = sorted(tmp_path.rglob("*"))
+    done = run(*arguments, cwd=tmp_path)
+    assert says in done.err.splitlines()[-1]
+    assert done.code == 2 and done.out == ""
+    assert done.err.startswith("dragoman: ") and done.err.count("\n") <= 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_score_needs_no_torch_and_no_network(tmp_path: Path) -> None:
+    row = {"id": "a", "source": "eng", "target": "deu", "translation": "Guten Tag, mein Freund.", "transcript": "Hi."}
+    row |= {"reference": "Guten Tag, mein Freund.", "reference_transcript": "Hi."}
+    path = tmp_path / "hypotheses.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    scores = json.loads(run("score", path, "--json").out)
+    assert {(s["metric"], s["direction"]): s["value"] for s in scores}["BLEU", "eng-deu"] == pytest.approx(100)
+    table = run("score", path).out
+    assert "eng-deu" in table and "BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:" in table
+
+
+def test_a_closed_pipe_is_quiet_and_a_full_one_is_told(tmp_path: Path) -> None:
+    row = {"id": "a", "source": "eng", "target": "deu", "translation": "x", "reference": "x"}
+    path = tmp_path / "h.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    closed = subprocess.run([*COMMAND, "score", path, "--json"], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert closed.stderr == "" and closed.returncode == 1
+    if not Path("/dev/full").exists():
+        pytest.skip("There is no /dev/full here.")
+    with open("/dev/full", "w") as out:
+        full = subprocess.run([*COMMAND, "score", path, "--json"], stdout=out, stderr=subprocess.PIPE, text=True)
+    assert full.returncode == 2
+    assert full.stderr.startswith("dragoman: ") and "No space left on device" in full.stderr
+
+
+# ---------------------------------------------------------------------------------------- names and folders
+
+
+def test_what_would_steer_a_terminal_is_escaped() -> None:
+    assert printable("a\x1b[31m\n\x9b.wav") == r"a\x1b[31m\n\x9b.wav"
+    assert printable("exe\u202egpj.wav") == r"exe\u202egpj.wav"
+    assert printable(os.fsdecode(b"bad\xff.wav")) == r"bad\xff.wav"
+    assert printable("grün 名前 😀 می\u200cخواهم") == "grün 名前 😀 می\u200cخواهم"
+
+
+def test_a_folder_is_its_regular_files_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("b.MP3", "a.wav", "talk.srt", "notes.TXT", ".DS_Store", ".hidden.wav", "noextension"):
+        (tmp_path / name).touch()
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "c.wav").touch()
+    found = recordings([tmp_path, tmp_path / "a.wav", tmp_path / "talk.srt"])
+    assert [path.name for path in found] == [".hidden.wav", "a.wav", "b.MP3", "noextension", "talk.srt"]
+    assert "3 files left out" in capsys.readouterr().err
+    with pytest.raises(DataError, match="no recordings"):
+        recordings([])
+
+
+def test_results_that_would_be_called_the_same_take_the_whole_name() -> None:
+    paths = [Path("a/talk.mp3"), Path("a/talk.wav"), Path("a/other.wav")]
+    assert list(stems(paths).values()) == ["talk.mp3", "talk.wav", "other"]
+    with pytest.raises(OutputError, match=r"a/talk\.mp3 and b/talk\.mp3 would have the same names"):
+        stems([Path("a/talk.mp3"), Path("b/talk.mp3")])
+
+
+# --------------------------------------------------------------------------------------------- with a model
+
+
+@needs_examples
+def test_files_and_text(call: Call, random_model: Path, tmp_path: Path) -> None:
+    done = call("translate", SPEECH, "--to", "English,fr", "--language", "de", "--model", random_model, "-o", tmp_path)
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0] == str(SPEECH) and [line[:5] for line in lines[1:]] == ["deu: ", "eng: ", "fra: "]
+    kinds = ("txt", "vtt", "srt", "tsv")
+    expected = {f"german-mp3.{code}.{kind}" for code in ("deu", "eng", "fra") for kind in kinds}
+    assert {path.name for path in tmp_path.iterdir()} == {*expected, "german-mp3.json"}
+    assert json.loads((tmp_path / "german-mp3.json").read_text(encoding="utf-8"))["language"] == "deu"
+
+
+@needs_examples
+def test_json_lines_and_nothing_else_on_stdout(call: Call, random_model: Path, tmp_path: Path) -> None:
+    names = ["-rf.mp3", "two\nlines.mp3", os.fsdecode(b"bad\xff.mp3")]
+    paths = [shutil.copy(SPEECH, tmp_path / name) for name in names]
+    done = call("translate", *paths, "--to", "all", "--model", random_model, "--json")
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert done.code == 0 and [row["audio"] for row in rows] == [str(path) for path in paths]
+    assert all(row["language"] not in row["targets"] and len(row["targets"]) == 2 for row in rows)
+    assert "3 translated, 0 failed" in done.err and "\nlines" not in done.err
+
+
+@needs_examples
+def test_a_name_that_looks_like_an_option(random_model: Path, tmp_path: Path) -> None:
+    shutil.copy(SPEECH, tmp_path / "-rf.mp3")
+    done = run("translate", "--to", "fra", "--model", random_model, "-f", "srt", "--", "-rf.mp3", cwd=tmp_path)
+    assert done.code == 0 and done.out.startswith("-rf.mp3\n")
+    assert {path.suffix for path in tmp_path.iterdir()} == {".mp3", ".srt"}
+    assert all(line.startswith("dragoman: ") for line in done.err.splitlines()), done.err  # libraries are quiet
+
+
+@needs_examples
+def test_one_bad_file_does_not_stop_the_rest(call: Call, random_model: Path, tmp_path: Path) -> None:
+    shutil.copy(SPEECH, tmp_path / "good.mp3")
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    (tmp_path / "zero.mp3").touch()
+    done = call("translate", tmp_path, tmp_path / "missing.wav", "--to", "deu,fra", "--model", random_model)
+    assert done.code == 2
+    assert done.out.startswith(f"{tmp_path / 'good.mp3'}\n")
+    assert done.err.rstrip().endswith("dragoman: 1 translated, 3 failed")
+    for name in ("broken.wav", "zero.mp3", "missing.wav"):
+        assert sum(str(tmp_path / name) in line for line in done.err.splitlines()) == 1
+    assert "Traceback" not in done.err
+
+
+@needs_examples
+def test_an_unreadable_file(call: Call, random_model: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(SPEECH, tmp_path / "secret.mp3"))
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("This user may read everything.")
+    done = call("translate", path, "--to", "deu", "--model", random_model)
+    assert done.code == 2 and "secret.mp3: cannot be opened (Permission denied)" in done.err
+
+
+def test_no_speech_is_said(call: Call, random_model: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    from dragoman.data.synthesis import write_flac
+
+    write_flac(tmp_path / "silence.flac", np.zeros(32_000, np.float32))
+    done = call(
+        "translate", tmp_path / "silence.flac", "--to", "deu", "--model", random_model, "-f", "srt", "-o", tmp_path
+    )
+    assert (done.code, done.err) == (0, "")
+    assert done.out == f"{tmp_path / 'silence.flac'}\nno speech\n"
+    assert (tmp_path / "silence.deu.srt").read_text() == ""
+
+
+@needs_examples
+def test_what_is_spoken_is_left_out_of_the_targets(call: Call, random_model: Path) -> None:
+    done = call("translate", SPEECH, "--to", "eng,deu,fra", "--model", random_model, "--json")
+    row = json.loads(done.out)
+    assert sorted([row["language"], *row["targets"]]) == ["deu", "eng", "fra"]
+    assert done.err.count("so there is no translation into") == 1
+    assert "the model was stopped before its end: transcript" in done.err  # six tokens are not enough
+
+
+def test_a_language_that_the_model_does_not_speak(call: Call, random_model: Path) -> None:
+    done = call("translate", "a.wav", "--to", "jpn", "--model", random_model)
+    assert "random does not write Japanese; choose among eng (English), deu (German)" in done.complaint
+    done = call("translate", "a.wav", "--to", "deu", "--language", "ja", "--model", random_model)
+    assert "random does not hear Japanese" in done.complaint
+
+
+def test_a_device_that_is_not_here(call: Call, random_model: Path) -> None:
+    done = call("translate", "a.wav", "--to", "deu", "--model", random_model, "--device", "quantum")
+    assert "The device 'quantum' cannot be used here" in done.complaint
+
+
+@pytest.mark.parametrize("change", ["missing", "extra"])
+def test_a_checkpoint_that_does_not_fit(call: Call, random_model: Path, tmp_path: Path, change: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(random_model, folder)
+    path = folder / "adapter.safetensors"
+    tensors = load_file(path)
+    first = min(tensors)
+    if change == "missing":
+        del tensors[first]
+    else:
+        tensors["stray.weight"] = tensors[first]
+    save_file(tensors, path)
+    complaint = call("translate", "a.wav", "--to", "deu", "--model", folder).complaint
+    assert (f"{first!r} is missing" if change == "missing" else "'stray.weight' is not in the model") in complaint
+
+
+@needs_examples
+def test_a_folder_that_may_not_be_written(call: Call, random_model: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("This user may write everywhere.")
+    done = call("translate", SPEECH, "--to", "deu", "--model", random_model, "-o", tmp_path)
+    assert f"{tmp_path}: cannot be written to" in done.complaint
+
+
+@contextmanager
+def full_disk(folder: Path) -> Iterator[Path]:
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("Only root can mount a small disk to fill it.")
+    try:
+        (folder / "fill").write_bytes(bytes(8192))
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@needs_examples
+@pytest.mark.skipif(shutil.which("mount") is None, reason="There is no mount here.")
+def test_a_full_disk(call: Call, random_model: Path, tmp_path: Path) -> None:
+    with full_disk(tmp_path):
+        done = call("translate", SPEECH, "--to", "deu", "--language", "fra", "--model", random_model, "-o", tmp_path)
+        left = [path.name for path in tmp_path.iterdir()]
+    assert "german-mp3.fra.txt: cannot be written (No space left on device)" in done.complaint
+    assert left == ["fill"]
+
+
+@needs_examples
+def test_an_interrupt_says_so_and_leaves_whole_files(random_model: Path, tmp_path: Path) -> None:
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    for number in range(60):
+        shutil.copy(SPEECH, inputs / f"{number:02}.mp3")
+    arguments = ["translate", inputs, "--to", "all", "--model", random_model, "-o", tmp_path / "out", "-f", "json"]
+    with subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "out").glob("*.json")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+    assert process.returncode == 130
+    assert said.rstrip().endswith("dragoman: interrupted; what is written is complete.") and "Traceback" not in said
+    for path in (tmp_path / "out").glob("*.json"):
+        json.loads(path.read_text(encoding="utf-8"))
+
+
+@needs_examples
+def test_evaluate_twice_and_otherwise(call: Call, random_model: Path, tmp_path: Path) -> None:
+    row = {"id": "a", "audio": str(SPEECH), "language": "deu", "text": "Diese Uhr ist kaputt."}
+    row |= {"translations": {"eng": "This watch is broken.", "fra": "Cette montre est cassée."}}
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    out = tmp_path / "out"
+    asked = ("evaluate", manifest, "--to", "all", "--model", random_model, "--out", out)
+    first = call(*asked)
+    assert first.code == 0 and "deu-eng" in first.out and "BLEU|nrefs:1" in first.out
+    written = (out / "hypotheses.jsonl").read_text(encoding="utf-8")
+    assert written.count("\n") == 2 and {"WER", "BLEU"} <= {
+        s["metric"] for s in json.loads((out / "scores.json").read_text())
+    }
+    assert call(*asked).out == first.out
+    other = call(*asked, "--beam_size", 2)
+    assert other.code == 2 and "begun with another system" in other.err
+    text = call(*asked[:-1], tmp_path / "text", "--text")
+    assert text.code == 0 and "deu-eng" in text.out
+    assert (out / "hypotheses.jsonl").read_text(encoding="utf-8") == written
+
+
+@needs_examples
+def test_training_is_watched_by_translating(random_model: Path) -> None:
+    from dragoman.cli.train import translation_scores
+    from dragoman.model.checkpoint import load_model
+    from dragoman.records import Utterance
+
+    utterance = Utterance(id="a", audio=str(SPEECH), language="deu", text="Diese Uhr ist kaputt.")
+    loaded = load_model(random_model)
+    assert translation_scores(loaded, [utterance]) == {}  # there is nothing to compare with
+    referenced = utterance.model_copy(update={"translations": {"eng": "This watch is broken."}})
+    scores = translation_scores(loaded, [referenced])
+    assert scores["truncated"] == 1 and 0 <= scores["BLEU"] <= 100 and scores["WER"] >= 0
+
+
+@needs_hostile
+@pytest.mark.slow
+def test_a_folder_of_hostile_files(random_model: Path, tmp_path: Path) -> None:
+    done = run(
+        "translate", HOSTILE, "--to", "fra", "--language", "eng", "--model", random_model, "-o", tmp_path, timeout=900
+    )
+    told = done.err.splitlines()
+    assert done.code == 2 and all(line.startswith("dragoman: ") for line in told), done.err
+    shown = {line for line in done.out.splitlines() if line.startswith(str(HOSTILE))}
+    inputs = set(map(str, recordings([HOSTILE])))
+    failed = {path for path in inputs - shown if sum(path in line for line in told) == 1}
+    assert shown | failed == inputs
+    assert told[-1] == f"dragoman: {len(shown)} translated, {len(failed)} failed"
+    must = {"ok_16k.mp3", "ok_aac.m4a", "ok_opus.webm", "video_with_speech.mp4", "chained_two_streams.ogg", "rf64.wav"}
+    assert {str(HOSTILE / name) for name in must} <= shown
+    assert {str(HOSTILE / name) for name in ("zero_bytes.wav", "video_no_audio.mp4", "playlist_named.wav")} <= failed
+    for name in ("silence_60s.flac", "tone_440_20s.flac", "white_noise_20s.flac"):
+        assert json.loads((tmp_path / f"{Path(name).stem}.json").read_text(encoding="utf-8"))["segments"] == []

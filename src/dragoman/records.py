@@ -15,6 +15,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dragoman.errors import ManifestError
+from dragoman.files import whole_file
 from dragoman.languages import is_code
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -103,18 +104,9 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[tuple[int, Row]]:
 
 
 def write_rows(path: str | Path, rows: Iterable[BaseModel]) -> None:
-    """Write rows to a temporary name and rename, so that a reader never sees half a file.
-
-    When `rows` raises, an earlier file of that name stays as it was.
-    """
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as out:
-            out.writelines(to_line(row) for row in rows)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write rows, the whole file or nothing: when `rows` raises, an earlier file of that name stays as it was."""
+    with whole_file(Path(path)) as out:
+        out.writelines(to_line(row) for row in rows)
 
 
 def to_line(row: BaseModel) -> str:

@@ -13,6 +13,7 @@ from dragoman.bases.llm import pretrain_llm
 from dragoman.bases.tokenizer import train_tokenizer
 from dragoman.data.corpora.tatoeba import Sentence
 from dragoman.errors import DataError, RecipeError
+from dragoman.files import whole_folder
 from dragoman.recipe import Bases, Recipe
 from dragoman.records import read_manifest, read_rows
 from dragoman.training.trainer import make_accelerator
@@ -89,8 +90,7 @@ def _encoder(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool
 
 
 def _finish(folder: Path, save: Callable[[Path], object]) -> None:
-    """Save under a temporary name, then rename: a folder that has its name is complete. Weights are stored in half
-    precision, so that what the adapter is trained on is, to the bit, what is shipped."""
-    temporary = folder.with_name(folder.name + ".part")
-    save(temporary)
-    temporary.rename(folder)
+    """Save a part, whole or not at all. Weights are stored in half precision, so that what the adapter is trained on
+    is, to the bit, what is shipped."""
+    with whole_folder(folder) as new:
+        save(new)

@@ -25,6 +25,7 @@ from dragoman.training.trainer import Job, Stream, fit
 
 _BLANK = 0
 _WORKERS = 1
+_VALIDATED = 500
 
 
 @dataclass(frozen=True)
@@ -168,8 +169,10 @@ def _letter_errors(module: CtcEncoder, rows: SpeechRows, device: torch.device) -
 
     names = {number: letter for letter, number in rows.letters.items()}
     references, readings, loss, targets = [], [], 0.0, 0
-    for start in range(0, min(len(rows.utterances), 512), 32):
-        numbers = range(start, min(start + 32, len(rows.utterances)))
+    stride = max(1, len(rows.utterances) // _VALIDATED)  # a manifest may be in the order of languages
+    chosen = range(0, len(rows.utterances), stride)
+    for start in range(0, len(chosen), 32):
+        numbers = chosen[start : start + 32]
         batch = rows.batch(numbers).to(device)
         loss, targets = loss + float(module(batch)["loss"]), targets + batch.num_targets
         frames, lengths = module.encoder(batch.mel, batch.num_frames)

@@ -31,6 +31,7 @@ from dragoman.training.trainer import Job, Stream, fit
 # that they are of one length; translation from clean text is what takes longest to learn and costs least.
 _FORMATS = (("smt", False), ("smt", True), ("srt", True), ("asr", True))
 _SHARES = (0.6, 0.05, 0.2, 0.15)
+_VALIDATED = 1000
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,9 @@ def text_stream(rows: PairRows, schedule: Schedule, accelerator: Accelerator) ->
 
 def _mean_loss(module: SummedLoss, rows: PairRows, device: torch.device) -> dict[str, float]:
     total, targets = 0.0, 0
-    for start in range(0, min(len(rows.pairs), 1024), 64):
-        batch = rows.batch(0, range(start, min(start + 64, len(rows.pairs))))
+    chosen = range(0, len(rows.pairs), max(1, len(rows.pairs) // _VALIDATED))
+    for start in range(0, len(chosen), 64):
+        batch = rows.batch(0, chosen[start : start + 64])
         total += float(module(batch.to(device))["loss"])
         targets += batch.num_targets
     return {"loss": total / max(targets, 1)}

@@ -12,6 +12,7 @@ import typer
 
 from dragoman.cli.console import say
 from dragoman.cli.translate import Batch, Beams, Device, Model, Threads, To, Wanted, load
+from dragoman.files import whole_file
 
 if TYPE_CHECKING:
     from dragoman.evaluation.generate import Translate
@@ -47,7 +48,8 @@ def evaluate(
     if done.without_reference:
         say(f"{done.without_reference} translations are left out: the manifest has no reference for them.")
     scores = score(read_hypotheses(written))
-    (out / "scores.json").write_text(to_json(scores), encoding="utf-8")
+    with whole_file(out / "scores.json") as file:
+        file.write(to_json(scores))
     _print_table(scores)
 
 

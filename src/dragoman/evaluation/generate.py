@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dragoman.errors import DataError
+from dragoman.files import whole_file
 from dragoman.languages import expand
 from dragoman.records import Hypothesis, Utterance, to_line
 
@@ -189,9 +190,8 @@ def _claim(out: Path, request: dict[str, Any]) -> None:
         raise DataError(f"{out} or its .part exists, but not {sidecar.name}; choose another name or delete it.")
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = sidecar.with_name(sidecar.name + ".tmp")
-        temporary.write_text(json.dumps(request, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(sidecar)
+        with whole_file(sidecar) as file:
+            file.write(json.dumps(request, ensure_ascii=False, indent=1) + "\n")
 
 
 def _differing(sidecar: Path, request: dict[str, Any]) -> list[str]:

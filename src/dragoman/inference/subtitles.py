@@ -6,17 +6,14 @@ WebVTT, and cannot count beyond 99 hours. No torch.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dragoman.errors import OutputError
+from dragoman.files import whole_file
 
 if TYPE_CHECKING:
     from dragoman.inference.translator import Result
@@ -108,7 +105,8 @@ def write_outputs(result: Result, folder: Path, stem: str, formats: Iterable[str
     """
     written = []
     for path, text in _files(result, folder, stem, formats):
-        _write(path, text)
+        with whole_file(path) as out:
+            out.write(text)
         written.append(path)
     return written
 
@@ -121,28 +119,6 @@ def _files(result: Result, folder: Path, stem: str, formats: Iterable[str]) -> I
             continue
         for code in codes:
             yield folder / f"{stem}.{code}.{name}", _WRITERS[name](cues(result, code))
-
-
-def _write(path: Path, text: str) -> None:
-    temporary: str | None = None
-    try:
-        # a short name of its own: the file's may be as long as the system allows
-        descriptor, temporary = tempfile.mkstemp(prefix=".dragoman-", dir=path.parent)
-        with open(descriptor, "w", encoding="utf-8", newline="\n") as out:
-            out.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another output folder.") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _clock(ms: int, mark: str) -> str:

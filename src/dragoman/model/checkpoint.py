@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from dragoman.errors import ModelError
+from dragoman.files import whole_folder
 from dragoman.model.adapters import make_adapter
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.llm import first_line, load_llm, width, with_lora
@@ -75,28 +76,21 @@ def assemble(recipe: Recipe, encoder: SpeechEncoder, llm: Any, tokenizer: PreTra
 
 
 def save_model(loaded: LoadedModel, folder: Path, tensors: dict[str, Tensor] | None = None) -> None:
-    """Write the folder under a temporary name, then rename it; one that stood there before is replaced.
+    """Write the folder, whole or not at all; one that stood there before is replaced.
 
     `tensors` are the model's by their names in it, where the model itself lacks them (it is spread over processes).
     """
     tensors = own_tensors(loaded.model) if tensors is None else tensors
-    temporary, former = (folder.with_name(folder.name + ending) for ending in (".part", ".former"))
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save_file(_below(tensors, "adapter."), temporary / "adapter.safetensors")
-    for part, prefix, module in _lora_parts(loaded.model):
-        module.save_pretrained(temporary / part, state_dict=_below(tensors, prefix))
-        (temporary / part / "README.md").unlink(missing_ok=True)
-    if loaded.bases is not None:
-        for base in _BASES:
-            if (loaded.bases / base).is_dir():
-                shutil.copytree(loaded.bases / base, temporary / base)
-    (temporary / "recipe.json").write_text(dump_recipe(loaded.recipe), encoding="utf-8")
-    shutil.rmtree(former, ignore_errors=True)
-    if folder.exists():
-        folder.rename(former)
-    temporary.rename(folder)
-    shutil.rmtree(former, ignore_errors=True)
+    with whole_folder(folder) as new:
+        save_file(_below(tensors, "adapter."), new / "adapter.safetensors")
+        for part, prefix, module in _lora_parts(loaded.model):
+            module.save_pretrained(new / part, state_dict=_below(tensors, prefix))
+            (new / part / "README.md").unlink(missing_ok=True)
+        if loaded.bases is not None:
+            for base in _BASES:
+                if (loaded.bases / base).is_dir():
+                    shutil.copytree(loaded.bases / base, new / base)
+        (new / "recipe.json").write_text(dump_recipe(loaded.recipe), encoding="utf-8")
 
 
 def own_tensors(model: SpeechLLM) -> dict[str, Tensor]:

@@ -33,6 +33,7 @@ class SpeechEncoder(nn.Module):
 
     @property
     def mel_bins(self) -> int:
+        """M."""
         return int(self.whisper.config.num_mel_bins)
 
     @property

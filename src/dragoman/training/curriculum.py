@@ -15,6 +15,7 @@ from dragoman.data.batching import Batch, made_ahead
 from dragoman.data.examples import StageExamples, select, usable, with_translations
 from dragoman.data.sampling import of_rank, steps_from
 from dragoman.errors import DataError, RecipeError
+from dragoman.files import whole_file
 from dragoman.model.checkpoint import LoadedModel, load_model, new_model, own_tensors, save_model
 from dragoman.model.trainable import train_only
 from dragoman.recipe import Recipe, Stage, dump_recipe
@@ -70,9 +71,8 @@ def remember_recipe(recipe: Recipe, out: Path) -> None:
             raise RecipeError(f"{out} was started with another recipe ({changed[0]} differs); choose another --out.")
         return
     out.mkdir(parents=True, exist_ok=True)
-    temporary = stored.with_suffix(".part")
-    temporary.write_text(new, encoding="utf-8")
-    temporary.replace(stored)
+    with whole_file(stored) as file:
+        file.write(new)
 
 
 class StageRun:

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from dragoman.files import whole_file
+
 
 class RunLog:
     """Rows are appended to `metrics.jsonl`; on resume, rows after the restored step are removed first, so that the
@@ -79,6 +81,5 @@ def truncate_rows(path: Path, last_step: int) -> None:
             continue
         if row["step"] <= last_step:
             kept.append(line + "\n")
-    temporary = path.with_suffix(".part")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
+    with whole_file(path) as out:
+        out.writelines(kept)

@@ -25,6 +25,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dragoman.errors import ModelError
+from dragoman.files import whole_folder
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 _LOAD = StateDictOptions(full_state_dict=True, ignore_frozen_params=True, broadcast_from_rank0=False, strict=False)
@@ -49,14 +50,11 @@ def save_state(
     moments = get_optimizer_state_dict(module, optimizer, options=_FULL)
     random = accelerator.gather_for_metrics(random_state(accelerator.device)[None]).cpu()
     if accelerator.is_main_process:
-        temporary = folder / "incomplete"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        save_file(model, temporary / "trained.safetensors")
+        older = _complete(folder)
         state = {"step": step, "optimizer": moments, "scheduler": scheduler.state_dict(), "random": random}
-        torch.save(state, temporary / "state.pt")
-        older = list(folder.glob("step-*"))
-        temporary.rename(folder / f"step-{step:07d}")
+        with whole_folder(folder / f"step-{step:07d}") as new:
+            save_file(model, new / "trained.safetensors")
+            torch.save(state, new / "state.pt")
         for path in older:
             shutil.rmtree(path)
     accelerator.wait_for_everyone()
@@ -66,7 +64,7 @@ def load_state(
     folder: Path, accelerator: Accelerator, module: nn.Module, optimizer: Optimizer, scheduler: LRScheduler
 ) -> int:
     """Restore the newest complete checkpoint; returns its step, 0 when there is none."""
-    found = sorted(folder.glob("step-*"))
+    found = _complete(folder)
     if not found:
         return 0
     state: dict[str, Any] = torch.load(found[-1] / "state.pt", map_location="cpu", weights_only=True)
@@ -80,6 +78,11 @@ def load_state(
     scheduler.load_state_dict(state["scheduler"])
     restore_random_state(state["random"][accelerator.process_index], accelerator.device)
     return int(state["step"])
+
+
+def _complete(folder: Path) -> list[Path]:
+    """The checkpoints, oldest first; one that is being written has another name."""
+    return sorted(path for path in folder.glob("step-*") if not path.suffix)
 
 
 def load_trained(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:

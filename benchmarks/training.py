@@ -1,0 +1,47 @@
+"""A training step in which several targets share the encoder's pass over their utterance, against a row for each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from common import arguments, clips, compare, load
+
+from dragoman.data.batching import Batch, Example, Row, collate
+from dragoman.model.trainable import train_only
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--targets", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=8, help="utterances in a step")
+    options = parser.parse_args()
+    loaded = load(options.model, options.threads)
+    random = np.random.default_rng(0)
+
+    def ids(count: int) -> tuple[int, ...]:
+        return tuple(random.integers(10, len(loaded.tokenizer), count).tolist())
+
+    rows = [tuple(Row(ids(2), ids(20)) for _ in range(options.targets)) for _ in range(options.batch)]
+    mels = clips(loaded, random.uniform(2.0, 4.0, options.batch).tolist())
+    shared = [Example(mel, group) for mel, group in zip(mels, rows, strict=True)]
+    apart = [replace(example, rows=(row,)) for example in shared for row in example.rows]
+    pad = int(loaded.tokenizer.pad_token_id)
+    train_only(loaded.model, ["adapter"])
+    loaded.model.train()
+
+    def step(batch: Batch) -> None:
+        loaded.model.zero_grad()
+        loaded.model(batch)["loss"].backward()
+
+    together, separate = collate(shared, pad), collate(apart, pad)
+    compare(
+        f"a step of {options.batch} utterances whose {options.targets} targets share the encoder",
+        lambda: step(together),
+        {f"{options.targets} separate rows each": lambda: step(separate)},
+        options.repeats,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Files and folders that are there whole or not at all: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from safetensors import SafetensorError
+
+from dragoman.errors import OutputError
+
+# What writing to a full disk raises: the system's error, torch's, safetensors'.
+_UNWRITTEN = (OSError, RuntimeError, SafetensorError)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """A text file to write; `path` holds it once the block is done, and what it held before if the block fails.
+
+    Raises OutputError when it cannot be written.
+    """
+    temporary: str | None = None
+    try:
+        # a short name of its own: the file's may be as long as the system allows
+        descriptor, temporary = tempfile.mkstemp(prefix=".dragoman-", dir=path.parent)
+        with open(descriptor, "w", encoding="utf-8", newline="\n") as out:
+            yield out
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _not_written(path, error) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill; `path` is it once the block is done, and what it was before if the block fails. The block only
+    writes: torch's and safetensors' errors in it are taken for a full disk. Raises OutputError."""
+    temporary, former = (path.with_name(path.name + ending) for ending in (".part", ".former"))
+    try:
+        _remove(temporary, former)
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            path.rename(former)
+        temporary.rename(path)
+        _remove(former)
+    except _UNWRITTEN as error:
+        _remove(temporary)
+        raise _not_written(path, error) from error
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _not_written(path: Path, error: Exception) -> OutputError:
+    reason = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
+    return OutputError(f"{path}: cannot be written ({reason}); make room or choose another folder.")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,73 @@
+"""Every row once an epoch, in an order of its own; any step is where an earlier start would have come."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dragoman.data.sampling import epoch_batches, of_rank, row_random, steps_from
+
+LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=60)
+BATCH = st.integers(1, 9)
+SEED = st.integers(0, 5)
+
+
+@given(LENGTHS, BATCH, SEED, st.integers(0, 9))
+def test_every_row_once_an_epoch(lengths: list[int], batch: int, seed: int, epoch: int) -> None:
+    batches = epoch_batches(lengths, batch, seed, epoch)
+    assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
+    assert sorted(map(len, batches), reverse=True)[:-1] == [batch] * (len(batches) - 1)
+    assert len(batches) == -(-len(lengths) // batch)
+
+
+def test_no_epoch_repeats_an_order_and_neighbours_are_alike_in_length() -> None:
+    lengths = list(np.random.default_rng(0).integers(100, 1000, 400))
+    orders = {tuple(np.concatenate(epoch_batches(lengths, 8, 0, epoch))) for epoch in range(20)}
+    assert len(orders) == 20
+    spreads = [np.ptp(np.array(lengths)[rows]) for rows in epoch_batches(lengths, 8, 0, 0)]
+    assert np.mean(spreads) < 50  # 700 where the rows of a batch are drawn at random
+
+
+@settings(deadline=None)
+@given(LENGTHS, BATCH, SEED, st.integers(0, 40))
+def test_a_later_start_continues_an_earlier_one(lengths: list[int], batch: int, seed: int, start: int) -> None:
+    whole = list(islice(steps_from(0, lengths, batch, seed), start + 5))
+    later = list(islice(steps_from(start, lengths, batch, seed), 5))
+    for (epoch, rows), (epoch_again, rows_again) in zip(whole[start:], later, strict=True):
+        assert epoch == epoch_again and rows.tolist() == rows_again.tolist()
+
+
+@given(st.integers(0, 40), st.integers(1, 8), st.integers(1, 5))
+def test_ranks_share_a_step_and_lose_nothing(size: int, world: int, micro_batch: int) -> None:
+    rows = np.random.default_rng(size).permutation(size)
+    shares = [of_rank(rows, rank, world, micro_batch) for rank in range(world)]
+    assert sorted(int(row) for share in shares for part in share for row in part) == list(range(size))
+    assert all(1 <= len(part) <= micro_batch for share in shares for part in share)
+    sizes = [sum(map(len, share)) for share in shares]
+    assert max(sizes) - min(sizes) <= 1
+    (one,) = of_rank(rows, 0, 1, 64) or [rows]
+    assert one.tolist() == rows.tolist()
+
+
+def test_one_process_of_eight_is_eight_of_one() -> None:
+    lengths = [100 + number % 37 for number in range(200)]
+    alone = [rows for _, rows in islice(steps_from(3, lengths, 16, 1), 20)]
+    for step, rows in enumerate(alone):
+        ranks = [list(islice(steps_from(3, lengths, 16, 1), 20))[step][1] for _ in range(2)]
+        shares = [np.concatenate(of_rank(ranks[rank % 2], rank, 8, 1)) for rank in range(8)]
+        together = np.stack([np.pad(share, (0, 2 - len(share)), constant_values=-1) for share in shares], 1)
+        assert [row for row in together.flatten().tolist() if row >= 0] == rows.tolist()
+
+
+def test_a_rows_random_numbers_are_its_own() -> None:
+    drawn = {
+        tuple(row_random(seed, epoch, row).integers(1000, size=4))
+        for seed in (0, 1)
+        for epoch in (0, 1)
+        for row in (0, 1)
+    }
+    assert len(drawn) == 8
+    assert row_random(1, 2, 3).random() == row_random(1, 2, 3).random()

@@ -1,0 +1,168 @@
+"""Decoding many targets at once, in batches, from a shared cache gives what one at a time from scratch gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toy import LORA, Q_FORMER, STACKED, mel, model, recipe, stage
+from transformers import GenerationConfig
+
+from dragoman.data.examples import TextEncoder
+from dragoman.data.tasks import TASKS, Item, Tags, escape
+from dragoman.inference.decode import Decoded, Decoder, Request
+from dragoman.model.checkpoint import LoadedModel
+
+TARGETS = ("deu", "fra")
+REQUESTS = [
+    Request(mel(120, 1), "eng", TARGETS),
+    Request(mel(44, 2), "eng", ("fra",)),
+    Request(mel(200, 3), "deu", ("fra", "eng")),
+    Request(mel(90, 4), "fra", ()),
+    Request(mel(90, 5), "eng", ("fra", "deu")),
+]
+STAGES = {"asr": [], "srt": [stage("srt")]}
+
+
+@pytest.fixture(params=["asr", "srt"])
+def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> LoadedModel:
+    """A model whose transcripts come by the ASR prompt, and one whose last stage knew only the SRT prompt."""
+    return toy_model(tmp_path, STAGES[request.param])
+
+
+def toy_model(folder: Path, stages: list[Any], adapter: Any = STACKED) -> LoadedModel:
+    chosen = recipe(stages=stages, adapter=adapter, llm={"name": "base", "lora": LORA}, encoder={"name": "base"})
+    assert chosen.transcribes == (not stages)
+    loaded = model(folder, chosen)
+    with torch.no_grad():
+        for name, parameter in loaded.model.llm.named_parameters():
+            # Loud layers: what is written depends on what is heard, and sums in another order do not change it.
+            parameter *= 6.0 if parameter.ndim == 2 and ".lora_" not in name else 1.0
+        loaded.model.llm.get_input_embeddings().weight[loaded.tokenizer.eos_token_id] *= 1.5
+    return loaded
+
+
+def texts(decoded: Decoded) -> tuple[Any, ...]:
+    said = {code: (t.text, t.raw, t.truncated) for code, t in decoded.translations.items()}
+    return decoded.transcript, decoded.truncated, said
+
+
+def assert_same(one: list[Decoded], other: list[Decoded]) -> None:
+    assert [texts(decoded) for decoded in one] == [texts(decoded) for decoded in other]
+    assert [d.score for d in one] == pytest.approx([d.score for d in other], abs=1e-4)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_batch_gives_what_one_by_one_gives(beams: int, loaded: LoadedModel) -> None:
+    decoder = Decoder(loaded, beams, 8)
+    together = decoder(REQUESTS)
+    assert_same(together, [decoder([request])[0] for request in REQUESTS])
+    assert_same(together, decoder(REQUESTS[::-1])[::-1])
+    assert_same(together, Decoder(loaded, beams, 8, max_rows=2)(REQUESTS))
+    if loaded.recipe.transcribes:  # a random model does not keep the SRT format
+        assert len({decoded.transcript for decoded in together}) > 2
+
+
+@pytest.mark.parametrize("adapter", [STACKED, Q_FORMER], ids=lambda table: table["kind"])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_many_targets_in_one_pass_are_single_passes(beams: int, adapter: Any, tmp_path: Path) -> None:
+    decoder = Decoder(toy_model(tmp_path, [], adapter), beams, 8)
+    heard = mel(150, 6)
+    (both,) = decoder([Request(heard, "eng", TARGETS)])
+    (swapped,) = decoder([Request(heard, "eng", TARGETS[::-1])])
+    assert list(swapped.translations) == ["fra", "deu"]
+    assert swapped.translations == both.translations and swapped.transcript == both.transcript
+    for code in TARGETS:
+        (single,) = decoder([Request(heard, "eng", (code,))])
+        assert single.translations == {code: both.translations[code]}
+        assert texts(single)[:2] == texts(both)[:2]
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_the_shared_cache_gives_what_plain_generation_gives(beams: int, loaded: LoadedModel) -> None:
+    """The whole sequence written out in embeddings, one row at a time, through `generate` and nothing else."""
+    (decoded,) = Decoder(loaded, beams, 8)([REQUESTS[0]])
+    text, tags = TextEncoder(loaded.tokenizer), Tags()
+    task = TASKS["asr" if loaded.recipe.transcribes else "srt"]
+    item = Item("eng", "deu")
+    first = plain(loaded, beams, text.prompt(task.prompt(item, tags)))
+    assert decoded.transcript == (task.parse(first, item, tags).transcript or "").strip()
+    for code, translation in decoded.translations.items():
+        if decoded.transcript:
+            prompt = text.prompt(tags("eng", code)) + text.plain(escape(decoded.transcript) + tags("eng", code))
+            assert (
+                translation.raw == escape(decoded.transcript) + tags("eng", code) + plain(loaded, beams, prompt).strip()
+            )
+
+
+@torch.no_grad()
+def plain(loaded: LoadedModel, beams: int, ids: tuple[int, ...]) -> str:
+    llm, end = loaded.model.llm, loaded.tokenizer.eos_token_id
+    audio, _ = loaded.model.hear(torch.from_numpy(REQUESTS[0].mel)[None], torch.tensor([REQUESTS[0].mel.shape[1]]))
+    rows = torch.cat([audio, llm.get_input_embeddings()(torch.tensor([ids]))], 1)
+    how = GenerationConfig(
+        num_beams=beams, max_new_tokens=8, do_sample=False, eos_token_id=end, pad_token_id=loaded.tokenizer.pad_token_id
+    )
+    (found,) = llm.generate(
+        inputs_embeds=rows, attention_mask=torch.ones(rows.shape[:2]), generation_config=how
+    ).tolist()
+    written = found[: found.index(end)] if end in found else found
+    return loaded.tokenizer.decode([n for n in written if n != loaded.tokenizer.pad_token_id])
+
+
+def script(loaded: LoadedModel, *answers: str) -> None:
+    """Make the LM say these answers, one a `generate`, whatever it hears; after the last word comes the end, always."""
+    end = loaded.tokenizer.eos_token_id
+    scripts = [[], *([*loaded.tokenizer(answer, add_special_tokens=False).input_ids, end] for answer in answers)]
+    state = {"generation": -1, "step": 0}
+
+    def speak(_: Any, __: Any, arguments: dict[str, Any], output: Any) -> Any:
+        if arguments.get("input_ids") is None:  # the audio, or the prompt after it
+            state.update(generation=state["generation"] + 1, step=0)
+        ids = scripts[state["generation"]]
+        output.logits = torch.full_like(output.logits, -50.0)
+        output.logits[:, -1:, ids[min(state["step"], len(ids) - 1)] if ids else end] = 50.0
+        state["step"] += 1
+        return output
+
+    loaded.model.llm.get_base_model().register_forward_hook(speak, with_kwargs=True)
+
+
+@pytest.mark.parametrize("stages", STAGES.values(), ids=STAGES)
+def test_the_limit_marks_what_it_stops_and_nothing_else(stages: list[Any], tmp_path: Path) -> None:
+    loaded = toy_model(tmp_path, stages)
+    written = "the cat sleeps" if not stages else "the cat sleeps<|eng|><|deu|>die Katze schläft"
+    lengths = [
+        len(loaded.tokenizer(text, add_special_tokens=False).input_ids) + 1 for text in (written, "le chat dort")
+    ]
+    request = [Request(mel(60), "eng", TARGETS)]
+    for limit in (max(lengths), max(lengths) - 1):
+        script(loaded, written, "le chat dort")
+        (said,) = Decoder(loaded, 1, limit)(request)
+        assert said.truncated == (limit < lengths[0])
+        if not said.truncated:
+            assert said.transcript == "the cat sleeps" and said.score == pytest.approx(0.0, abs=1e-5)
+            assert {code: t.text for code, t in said.translations.items()} == dict.fromkeys(TARGETS, "le chat dort")
+            assert said.translations["deu"].raw == "the cat sleeps<|eng|><|deu|>le chat dort"
+            assert {t.truncated for t in said.translations.values()} == {limit < lengths[1]}
+        loaded.model.llm.get_base_model()._forward_hooks.clear()
+
+
+def test_what_looks_like_a_tag_comes_back_as_text(tmp_path: Path) -> None:
+    loaded = toy_model(tmp_path, [])
+    script(loaded, r"a <\|b", r"c <\|d")
+    (said,) = Decoder(loaded, 1, 40)([Request(mel(60), "eng", TARGETS)])
+    assert said.transcript == "a <|b" and said.translations["fra"].text == "c <|d"
+    assert said.translations["fra"].raw == r"a <\|b<|eng|><|fra|>c <\|d"
+
+
+def test_silence_has_no_translation(tmp_path: Path) -> None:
+    loaded = toy_model(tmp_path, [])
+    script(loaded, "")
+    (silent,) = Decoder(loaded, 1, 5)([Request(mel(60), "eng", TARGETS)])
+    assert (silent.transcript, silent.truncated) == ("", False)
+    assert {code: (t.text, t.truncated) for code, t in silent.translations.items()} == dict.fromkeys(
+        TARGETS, ("", False)
+    )

@@ -1,0 +1,118 @@
+"""Stages follow one another, go on where they stopped, and belong to one recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import losses
+from safetensors.torch import load_file
+from toy import examples, model, recipe, stage, write_corpus
+
+from dragoman.data.batching import collate
+from dragoman.errors import DataError, RecipeError
+from dragoman.model.checkpoint import LoadedModel
+from dragoman.recipe import Recipe
+from dragoman.training import curriculum
+from dragoman.training.curriculum import train_curriculum
+from dragoman.training.trainer import Job, fit, make_accelerator
+
+THREE = [
+    stage("asr", ctc_weight=0.2),
+    stage("smt", schedule={"precision": "bf16", "seed": 1}),
+    stage("srt", tasks={"srt": 0.5, "asr": 0.5}, targets=2),
+]
+
+
+def train(chosen: Recipe, folder: Path, **options: Any) -> Path:
+    return train_curriculum(chosen, folder / "data", folder / "run", bases=folder / "bases", workers=0, **options)
+
+
+def test_it_goes_on_where_it_stopped(prepared: Callable[[Recipe], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = recipe(stages=THREE)
+    folder = prepared(chosen)
+    ran: list[str] = []
+
+    def watched(job: Job, accelerator: Any) -> Any:
+        ran.append(job.label)
+        if job.label == "stage srt" and len(ran) == 3:
+            raise KeyboardInterrupt
+        return fit(job, accelerator)
+
+    monkeypatch.setattr(curriculum, "fit", watched)
+    with pytest.raises(KeyboardInterrupt):
+        train(chosen, folder)
+    last = train(chosen, folder)
+    assert ran == ["stage asr", "stage smt", "stage srt", "stage srt"]
+    assert last == folder / "run" / "3-srt" / "model"
+    assert train(chosen, folder) == last and len(ran) == 4
+    models = [
+        load_file(folder / "run" / name / "model" / "adapter.safetensors") for name in ("1-asr", "2-smt", "3-srt")
+    ]
+    assert all(not models[0][name].equal(models[1][name]) for name in models[0])
+    assert all(len(losses(folder / "run" / name)) == 4 for name in ("1-asr", "2-smt", "3-srt"))
+
+
+def test_another_recipe_in_the_same_folder_is_refused(prepared: Callable[[Recipe], Path]) -> None:
+    folder = prepared(recipe(stages=THREE[:1]))
+    train(recipe(stages=THREE[:1]), folder)
+    with pytest.raises(RecipeError, match=r"started with another recipe \(adapter differs"):
+        train(recipe(stages=THREE[:1], adapter={"kind": "mlp"}), folder)
+    with pytest.raises(RecipeError, match="no stages"):
+        train(recipe(), folder)
+
+
+def test_validation_hears_every_language_and_changes_nothing(
+    prepared: Callable[[Recipe], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = recipe(stages=THREE[:1])
+    folder = prepared(chosen)
+    train(chosen, folder)
+    unwatched = losses(folder / "run" / "1-asr")
+    write_corpus(folder / "data", "valid")
+    heard: list[set[str]] = []
+
+    def scores(loaded: LoadedModel, utterances: Any) -> dict[str, float]:
+        heard.append({utterance.language for utterance in utterances})
+        return {"bleu": 7.0}
+
+    monkeypatch.setattr(curriculum, "_TRANSLATED", 6)
+    out = train_curriculum(
+        chosen, folder / "data", folder / "watched", bases=folder / "bases", workers=0, translation_scores=scores
+    )
+    assert losses(out.parent) == unwatched
+    assert heard and len(heard[0]) == 3
+    assert '"valid/bleu": 7.0' in (out.parent / "metrics.jsonl").read_text(encoding="utf-8")
+
+
+def test_targets_of_a_source_are_found_among_all_recordings_and_no_others_are_used(
+    prepared: Callable[[Recipe], Path],
+) -> None:
+    """Only English speech is trained on, but its translations are the texts of the other recordings."""
+    plan = stage("srt", data=[{"name": "train", "sources": ["eng"], "targets": ["fra"]}], targets=2)
+    chosen = recipe(stages=[plan])
+    folder = prepared(chosen)
+    run = curriculum.StageRun(chosen, chosen.stages[0], folder / "data", folder / "run", 8, 0, False, 5, None)
+    utterances = run._utterances()
+    assert {u.language for u in utterances} == {"eng"} and {tuple(u.translations) for u in utterances} == {("fra",)}
+    assert train(chosen, folder).is_dir()
+
+
+def test_a_missing_manifest_is_one_sentence(prepared: Callable[[Recipe], Path]) -> None:
+    chosen = recipe(stages=[stage("asr", data=[{"name": "nowhere"}])])
+    with pytest.raises(DataError, match=r"stage asr: .*nowhere\.jsonl is missing"):
+        train(chosen, prepared(chosen))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    loaded = model(tmp_path)
+    bad = replace(collate(examples(), 0), mel=torch.full((3, 80, 100), float("nan")))
+    (plan,) = recipe(stages=[stage("asr")]).stages
+    job = Job("bad", loaded.model, lambda start: iter([[bad]] * 4), plan.schedule, tmp_path / "run")
+    with pytest.raises(DataError, match="loss is not finite"):
+        fit(job, make_accelerator("fp32"))
+    assert not (tmp_path / "run" / "checkpoints").exists()

@@ -1,0 +1,71 @@
+"""Neither micro-batches nor processes change what is learnt."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import losses
+from safetensors.torch import load_file
+from toy import LORA, recipe, stage
+
+from dragoman.model.checkpoint import load_model
+from dragoman.recipe import Recipe
+
+# 12 utterances by 5: the last step of an epoch has 2; by 11: it has 1, so that the second of two processes has none.
+TWO_STAGES = recipe(
+    llm={"name": "base", "lora": LORA},
+    stages=[
+        stage("asr", schedule={"steps": 6, "batch": 5}, ctc_weight=0.3),
+        stage("srt", schedule={"steps": 4, "batch": 11}, trains=["llm_lora"], targets=2),
+    ],
+)
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
+def run(
+    launch: Callable[..., subprocess.Popen[bytes]], folder: Path, name: str, *launcher: str, micro_batch: int
+) -> Path:
+    out = folder / name
+    assert launch(folder, out, *launcher, micro_batch=micro_batch).wait(timeout=200) == 0, (
+        folder / f"{name}.log"
+    ).read_text()
+    return out
+
+
+def assert_same(one: Path, other: Path) -> None:
+    for name in ("1-asr", "2-srt"):
+        assert len(losses(one / name)) == {"1-asr": 6, "2-srt": 4}[name]
+        assert losses(other / name) == pytest.approx(losses(one / name), rel=1e-5)
+    for file in ("adapter.safetensors", "llm_lora/adapter_model.safetensors"):
+        tensors, others = (load_file(out / "2-srt" / "model" / file) for out in (one, other))
+        assert tensors.keys() == others.keys()
+        for name, tensor in tensors.items():
+            torch.testing.assert_close(others[name], tensor, rtol=1e-3, atol=1e-4)
+    load_model(other / "2-srt" / "model")
+
+
+@pytest.mark.slow
+def test_micro_batches_and_processes_change_nothing(
+    prepared: Callable[[Recipe], Path], launch: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    folder = prepared(TWO_STAGES)
+    whole = run(launch, folder, "whole", micro_batch=64)
+    assert_same(whole, run(launch, folder, "micro", micro_batch=2))
+    assert_same(whole, run(launch, folder, "two", *TORCHRUN, micro_batch=64))
+    assert_same(whole, run(launch, folder, "both", *TORCHRUN, micro_batch=1))
+
+
+@pytest.mark.slow
+def test_fsdp_changes_nothing_and_saves_whole_weights(
+    prepared: Callable[[Recipe], Path],
+    launch: Callable[..., subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = prepared(TWO_STAGES)
+    whole = run(launch, folder, "whole", micro_batch=64)
+    monkeypatch.setenv("TOY_FSDP", "1")
+    assert_same(whole, run(launch, folder, "fsdp", *TORCHRUN, micro_batch=2))

@@ -11,7 +11,7 @@ from toy import LORA, Q_FORMER, STACKED, mel, model, recipe, stage
 from transformers import GenerationConfig
 
 from dragoman.data.examples import TextEncoder
-from dragoman.data.tasks import TASKS, Item, Tags, escape
+from dragoman.data.tasks import TASKS, Item, Tags, escape, said
 from dragoman.inference.decode import Decoded, Decoder, Request
 from dragoman.model.checkpoint import LoadedModel
 
@@ -88,13 +88,27 @@ def test_the_shared_cache_gives_what_plain_generation_gives(beams: int, loaded: 
     task = TASKS["asr" if loaded.recipe.transcribes else "srt"]
     item = Item("eng", "deu")
     first = plain(loaded, beams, text.prompt(task.prompt(item, tags)))
-    assert decoded.transcript == (task.parse(first, item, tags).transcript or "").strip()
+    parsed = task.parse(first, item, tags).transcript
+    assert decoded.transcript == (said(first.partition(tags("eng", "deu"))[0]) if parsed is None else parsed).strip()
     for code, translation in decoded.translations.items():
         if decoded.transcript:
             prompt = text.prompt(tags("eng", code)) + text.plain(escape(decoded.transcript) + tags("eng", code))
             assert (
                 translation.raw == escape(decoded.transcript) + tags("eng", code) + plain(loaded, beams, prompt).strip()
             )
+
+
+@torch.no_grad()
+def test_the_score_is_the_mean_log_probability_of_the_transcript(loaded: LoadedModel) -> None:
+    text = TextEncoder(loaded.tokenizer)
+    for request in REQUESTS:
+        (decoded,) = Decoder(loaded, 1, 8)([request])
+        prompt, answer = text.prompt(Tags()(request.source)), text.answer(escape(decoded.transcript))
+        audio, _ = loaded.model.hear(torch.from_numpy(request.mel)[None], torch.tensor([request.mel.shape[1]]))
+        rows = torch.cat([audio, loaded.model.llm.get_input_embeddings()(torch.tensor([[*prompt, *answer]]))], 1)
+        predicted = loaded.model.llm(inputs_embeds=rows).logits[0, -len(answer) - 1 : -1].log_softmax(-1)
+        expected = predicted[range(len(answer)), list(answer)].mean()
+        assert decoded.score == pytest.approx(float(expected), abs=1e-4)
 
 
 @torch.no_grad()
@@ -115,7 +129,8 @@ def plain(loaded: LoadedModel, beams: int, ids: tuple[int, ...]) -> str:
 def script(loaded: LoadedModel, *answers: str) -> None:
     """Make the LM say these answers, one a `generate`, whatever it hears; after the last word comes the end, always."""
     end = loaded.tokenizer.eos_token_id
-    scripts = [[], *([*loaded.tokenizer(answer, add_special_tokens=False).input_ids, end] for answer in answers)]
+    written = [[*loaded.tokenizer(answer, add_special_tokens=False).input_ids, end] for answer in answers]
+    scripts = [[], written[0], [], *written[1:]]  # the audio is read, the transcript written, then scored
     state = {"generation": -1, "step": 0}
 
     def speak(_: Any, __: Any, arguments: dict[str, Any], output: Any) -> Any:
@@ -140,22 +155,22 @@ def test_the_limit_marks_what_it_stops_and_nothing_else(stages: list[Any], tmp_p
     request = [Request(mel(60), "eng", TARGETS)]
     for limit in (max(lengths), max(lengths) - 1):
         script(loaded, written, "le chat dort")
-        (said,) = Decoder(loaded, 1, limit)(request)
-        assert said.truncated == (limit < lengths[0])
-        if not said.truncated:
-            assert said.transcript == "the cat sleeps" and said.score == pytest.approx(0.0, abs=1e-5)
-            assert {code: t.text for code, t in said.translations.items()} == dict.fromkeys(TARGETS, "le chat dort")
-            assert said.translations["deu"].raw == "the cat sleeps<|eng|><|deu|>le chat dort"
-            assert {t.truncated for t in said.translations.values()} == {limit < lengths[1]}
+        (found,) = Decoder(loaded, 1, limit)(request)
+        assert found.truncated == (limit < lengths[0])
+        if not found.truncated:
+            assert found.transcript == "the cat sleeps"
+            assert {code: t.text for code, t in found.translations.items()} == dict.fromkeys(TARGETS, "le chat dort")
+            assert found.translations["deu"].raw == "the cat sleeps<|eng|><|deu|>le chat dort"
+            assert {t.truncated for t in found.translations.values()} == {limit < lengths[1]}
         loaded.model.llm.get_base_model()._forward_hooks.clear()
 
 
 def test_what_looks_like_a_tag_comes_back_as_text(tmp_path: Path) -> None:
     loaded = toy_model(tmp_path, [])
     script(loaded, r"a <\|b", r"c <\|d")
-    (said,) = Decoder(loaded, 1, 40)([Request(mel(60), "eng", TARGETS)])
-    assert said.transcript == "a <|b" and said.translations["fra"].text == "c <|d"
-    assert said.translations["fra"].raw == r"a <\|b<|eng|><|fra|>c <\|d"
+    (found,) = Decoder(loaded, 1, 40)([Request(mel(60), "eng", TARGETS)])
+    assert found.transcript == "a <|b" and found.translations["fra"].text == "c <|d"
+    assert found.translations["fra"].raw == r"a <\|b<|eng|><|fra|>c <\|d"
 
 
 def test_silence_has_no_translation(tmp_path: Path) -> None:

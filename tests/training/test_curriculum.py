@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,18 @@ def test_it_goes_on_where_it_stopped(prepared: Callable[[Recipe], Path], monkeyp
     ]
     assert all(not models[0][name].equal(models[1][name]) for name in models[0])
     assert all(len(losses(folder / "run" / name)) == 4 for name in ("1-asr", "2-smt", "3-srt"))
+
+
+def test_a_stage_that_lost_only_its_model_writes_it_again(prepared: Callable[[Recipe], Path]) -> None:
+    """Killed between the last checkpoint and the model: nothing is trained past the end."""
+    folder = prepared(chosen := recipe(stages=THREE[:1]))
+    written = train(chosen, folder)
+    before, metrics = load_file(written / "adapter.safetensors"), (written.parent / "metrics.jsonl").read_text()
+    shutil.rmtree(written)
+    train(chosen, folder)
+    after = load_file(written / "adapter.safetensors")
+    assert all(before[name].equal(after[name]) for name in before)
+    assert (written.parent / "metrics.jsonl").read_text() == metrics
 
 
 def test_another_recipe_in_the_same_folder_is_refused(prepared: Callable[[Recipe], Path]) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache, GenerationConfig
 
-from dragoman.data.batching import Mel, Row, pad_mels, pad_rows
+from dragoman.data.batching import IGNORED, Mel, Row, pad_mels, pad_rows
 from dragoman.data.examples import TextEncoder
-from dragoman.data.tasks import TASKS, Item, Tags, escape
+from dragoman.data.tasks import TASKS, Item, Tags, Task, build, escape, said
 from dragoman.model.checkpoint import LoadedModel
 from dragoman.model.llm import embed
 from dragoman.model.splice import splice
@@ -54,7 +54,6 @@ class Decoded:
 class _Output:
     text: str
     truncated: bool
-    score: float
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,6 @@ class Decoder:
             max_new_tokens=max_new_tokens,
             eos_token_id=loaded.tokenizer.eos_token_id,
             pad_token_id=loaded.tokenizer.pad_token_id,
-            return_dict_in_generate=True,
-            output_scores=True,
         )
 
     @torch.inference_mode()
@@ -92,6 +89,7 @@ class Decoder:
         """Decode a batch of utterances, each into all its targets; the result does not depend on the batch."""
         heard = self._hear(requests)
         transcripts = self._transcribe(requests, heard)
+        scores = self._scores(requests, heard, transcripts)
         wanted = [(number, code) for number, request in enumerate(requests) for code in request.targets]
         # an empty transcript is silence: there is nothing to translate
         spoken = [(number, code) for number, code in wanted if transcripts[number].text]
@@ -99,15 +97,15 @@ class Decoder:
         outputs = dict(zip(spoken, self._generate(heard, [n for n, _ in spoken], rows), strict=True))
         return [
             Decoded(
-                said.text,
+                transcript.text,
                 {
-                    code: self._translation(request.source, code, said, outputs.get((number, code)))
+                    code: self._translation(request.source, code, transcript, outputs.get((number, code)))
                     for code in request.targets
                 },
-                said.truncated,
-                said.score,
+                transcript.truncated,
+                score,
             )
-            for number, (request, said) in enumerate(zip(requests, transcripts, strict=True))
+            for number, (request, transcript, score) in enumerate(zip(requests, transcripts, scores, strict=True))
         ]
 
     def _hear(self, requests: Sequence[Request]) -> _Heard:
@@ -129,21 +127,47 @@ class Decoder:
         task = TASKS["asr" if self.recipe.transcribes else "srt"]
         rows = [Row(self.text.prompt(task.prompt(item, self.tags))) for item in items]
         outputs = self._generate(heard, range(len(requests)), rows)
-        parsed = [task.parse(output.text, item, self.tags) for output, item in zip(outputs, items, strict=True)]
         return [
-            _Output((said.transcript or "").strip(), output.truncated, output.score)
-            for said, output in zip(parsed, outputs, strict=True)
+            _Output(self._transcript(task, output.text, item), output.truncated)
+            for output, item in zip(outputs, items, strict=True)
         ]
+
+    def _transcript(self, task: Task, output: str, item: Item) -> str:
+        """What a task's output says was said; all up to the tags where it does not keep the SRT format."""
+        parsed = task.parse(output, item, self.tags).transcript
+        text = said(output.partition(self.tags(item.source, item.target))[0]) if parsed is None else parsed
+        return text.strip()
+
+    def _scores(self, requests: Sequence[Request], heard: _Heard, transcripts: Sequence[_Output]) -> list[float]:
+        """Mean log-probability of each transcript's tokens, end included, after the transcription prompt."""
+        items = [Item(r.source, r.source, t.text) for r, t in zip(requests, transcripts, strict=True)]
+        rows = [Row(self.text.prompt(p), self.text.answer(a)) for p, a in (build("asr", i, self.tags) for i in items)]
+        text = pad_rows(rows, self.tokenizer.pad_token_id).to(self.device)
+        everyone = torch.arange(len(requests), device=self.device)
+        embeddings, mask, position_ids = splice(
+            heard.audio, heard.num_audio, embed(self.model.llm, text.input_ids), text.attention_mask, everyone
+        )
+        audio = heard.audio.shape[1]
+        logits = self.model.llm(
+            inputs_embeds=embeddings[:, audio:],
+            attention_mask=mask,
+            position_ids=position_ids[:, audio:],
+            past_key_values=_shared(heard.cache),
+        ).logits
+        entropy = nn.functional.cross_entropy(
+            logits[:, :-1].transpose(1, 2).float(), text.labels[:, 1:], ignore_index=IGNORED, reduction="none"
+        )
+        return (-entropy.sum(1) / (text.labels[:, 1:] != IGNORED).sum(1)).tolist()
 
     def _forced(self, source: str, target: str, transcript: str) -> Row:
         """The SRT prompt with the transcript already written: what is left to write is the translation."""
         prompt = self.text.prompt(TASKS["srt"].prompt(Item(source, target), self.tags))
         return Row((*prompt, *self.text.plain(escape(transcript) + self.tags(source, target))))
 
-    def _translation(self, source: str, target: str, said: _Output, output: _Output | None) -> Translation:
+    def _translation(self, source: str, target: str, transcript: _Output, output: _Output | None) -> Translation:
         if output is None:
-            return Translation("", "", said.truncated)
-        raw = escape(said.text) + self.tags(source, target) + output.text.strip()
+            return Translation("", "", transcript.truncated)
+        raw = escape(transcript.text) + self.tags(source, target) + output.text.strip()
         parsed = TASKS["smt"].parse(output.text, Item(source, target), self.tags)
         return Translation((parsed.translation or "").strip(), raw, output.truncated)
 
@@ -165,17 +189,12 @@ class Decoder:
         found = self.model.llm.generate(
             inputs_embeds=embeddings, attention_mask=mask, past_key_values=cache, generation_config=self.generation
         )
-        scores = self.model.llm.compute_transition_scores(
-            found.sequences, found.scores, getattr(found, "beam_indices", None), normalize_logits=True
-        )
-        return [self._output(ids, row) for ids, row in zip(found.sequences.tolist(), scores, strict=True)]
+        return [self._output(ids) for ids in found.tolist()]
 
-    def _output(self, ids: list[int], scores: Tensor) -> _Output:
+    def _output(self, ids: list[int]) -> _Output:
         end = self.tokenizer.eos_token_id
-        size = ids.index(end) if end in ids else len(ids)
-        written = min(size + 1, len(scores))
-        text = self.tokenizer.decode([n for n in ids[:size] if n != self.tokenizer.pad_token_id])
-        return _Output(text, end not in ids, float(scores[:written].mean()) if written else 0.0)
+        written = ids[: ids.index(end)] if end in ids else ids
+        return _Output(self.tokenizer.decode(written), end not in ids)
 
 
 def _shared(cache: DynamicCache) -> DynamicCache:

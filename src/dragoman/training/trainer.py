@@ -78,7 +78,8 @@ def fit(job: Job, accelerator: Accelerator) -> nn.Module:
     done = load_state(checkpoints, accelerator, module, optimizer, scheduler)
     log = RunLog(job.folder, job.label, first_step=done, steps=job.schedule.steps, active=accelerator.is_main_process)
     with log:
-        for step, micro_batches in enumerate(job.stream(done), done + 1):
+        # the steps come first: zip must not ask for a batch after the last one
+        for step, micro_batches in zip(range(done + 1, job.schedule.steps + 1), job.stream(done), strict=False):
             values = _update(accelerator, module, optimizer, micro_batches, job)
             scheduler.step()
             log.step(step, values, accelerator.num_processes * sum(batch.num_rows for batch in micro_batches))
@@ -87,8 +88,6 @@ def fit(job: Job, accelerator: Accelerator) -> nn.Module:
                 log.row(step, _validated(job))
             if last or step % job.save_every == 0:
                 save_state(checkpoints, step, accelerator, module, optimizer, scheduler)
-            if last:
-                break
     return accelerator.unwrap_model(module)
 
 

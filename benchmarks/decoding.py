@@ -18,28 +18,31 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=20)
     options = parser.parse_args()
     loaded = load(options.model, options.threads)
-    decoder = Decoder(loaded, beams=1, max_new_tokens=options.tokens, max_rows=64)
+    decoder = Decoder(loaded, beams=1, max_new_tokens=options.tokens, max_rows=128)
     decoder.generation.min_new_tokens = options.tokens
     source = loaded.recipe.sources[0]
     codes = [code for code in dict.fromkeys([*loaded.recipe.targets, *LANGUAGES]) if code != source][: options.targets]
 
-    (mel,) = clips(loaded, [3.0])
-    singles = [Request(mel, source, (code,)) for code in codes]
-    compare(
-        f"{len(codes)} targets in one pass",
-        lambda: decoder([Request(mel, source, tuple(codes))]),
-        {
-            f"{len(codes)} passes one after another": lambda: [decoder([request]) for request in singles],
-            f"{len(codes)} passes in one batch": lambda: decoder(singles),
-        },
-        options.repeats,
-    )
+    for count in (1, 16):
+        mels = clips(loaded, [3.0] * count)
+        singles = [Request(mel, source, (code,)) for code in codes for mel in mels]
+        per_target = [singles[start : start + count] for start in range(0, len(singles), count)]
+        compare(
+            f"{count} clips, {len(codes)} targets in one pass",
+            lambda mels=mels: decoder([Request(mel, source, tuple(codes)) for mel in mels]),
+            {
+                f"{len(codes)} passes one after another": lambda passes=per_target: [decoder(each) for each in passes],
+                f"{len(codes)} passes in one batch": lambda singles=singles: decoder(singles),
+            },
+            options.repeats,
+        )
 
-    durations = np.random.default_rng(1).uniform(1.0, 6.0, 48).tolist()
+    longest = min(6.0, loaded.recipe.audio.window_s)
+    durations = np.random.default_rng(1).uniform(1.0, longest, 48).tolist()
     requests = [Request(clip, source, (codes[0],)) for clip in clips(loaded, durations)]
     by_length = sorted(requests, key=lambda request: request.mel.shape[1])
     compare(
-        "48 clips of 1 to 6 s in batches of 16 sorted by length",
+        f"48 clips of 1 to {longest:g} s in batches of 16 sorted by length",
         lambda: [decoder(by_length[start : start + 16]) for start in range(0, 48, 16)],
         {
             "one by one": lambda: [decoder([request]) for request in requests],

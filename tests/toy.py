@@ -31,7 +31,7 @@ Q_FORMER = {
     "dropout": 0.1, "mlp_hidden": 20,
 }  # fmt: skip
 CORPUS = {
-    "languages": ["eng", "deu"], "max_words": 4, "vocabulary": 9, "clips_per_language": 1, "valid_sentences": 1,
+    "languages": ["eng", "deu", "fra"], "max_words": 4, "vocabulary": 9, "clips_per_language": 1, "valid_sentences": 1,
     "seed": 1,
 }  # fmt: skip
 MLP = {"kind": "mlp", "layers": 2}

@@ -17,6 +17,7 @@ from dragoman.errors import OutputError
 
 # What writing to a full disk raises: the system's error, torch's, safetensors'.
 _UNWRITTEN = (OSError, RuntimeError, SafetensorError)
+_TORCH_SIGNS = ("PytorchStreamWriter", "unexpected pos")
 
 
 @contextmanager
@@ -56,6 +57,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
         _remove(former)
     except _UNWRITTEN as error:
         _remove(temporary)
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _TORCH_SIGNS):
+            raise
         raise _not_written(path, error) from error
 
 

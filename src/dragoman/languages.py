@@ -18,6 +18,7 @@ _CHARACTER_BLEU = frozenset({"cmn", "jpn", "kor", "tha", "yue"})
 # The same five, and three more that put no space between words, for which a word error rate means nothing
 # (PEERS.md, evaluation conventions). Korean has spaces; it stays to be comparable with the papers.
 _CHARACTER_ERRORS = _CHARACTER_BLEU | frozenset({"khm", "lao", "mya"})
+_UNSPACED = _CHARACTER_ERRORS - {"kor"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class Language:
     def uses_cer(self) -> bool:
         """Whether transcripts are scored by characters (CER) rather than by words (WER)."""
         return self.code in _CHARACTER_ERRORS
+
+    @property
+    def uses_spaces(self) -> bool:
+        """Whether sentences are joined with a space."""
+        return self.code not in _UNSPACED
 
 
 _TABLE = (

@@ -257,6 +257,8 @@ class Recipe(Strict):
             raise ValueError("stages: two stages have the same name")
         if "base" in (self.encoder.name, self.llm.name) and self.bases is None:
             raise ValueError('bases: encoder or llm is "base", but there is no [bases] table')
+        if self.bases and (missing := set(self.languages) - set(self.bases.corpus.languages)):
+            raise ValueError(f"bases.corpus.languages: {min(missing)!r} is a source or target, but not in the corpus")
         for stage in self.stages:
             for part, lora in (("llm_lora", self.llm.lora), ("encoder_lora", self.encoder.lora)):
                 if part in stage.trains and lora is None:
@@ -319,6 +321,8 @@ def load_recipe(name: str | Path) -> Recipe:
     table = _read_toml(path)
     parent = table.pop("extends", None)
     if parent is not None:
+        if not isinstance(parent, str):
+            raise RecipeError(f'{path}: extends: name one recipe, as in extends = "llm-srt-3b".')
         base = _read_toml(_locate_parent(path, parent))
         if "extends" in base:
             raise RecipeError(f"{path}: extends: {parent!r} itself extends another recipe; one level is allowed.")

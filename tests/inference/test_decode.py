@@ -103,7 +103,12 @@ def test_the_score_is_the_mean_log_probability_of_the_transcript(loaded: LoadedM
     text = TextEncoder(loaded.tokenizer)
     for request in REQUESTS:
         (decoded,) = Decoder(loaded, 1, 8)([request])
-        prompt, answer = text.prompt(Tags()(request.source)), text.answer(escape(decoded.transcript))
+        if loaded.recipe.transcribes:
+            prompt, answer = text.prompt(Tags()(request.source)), text.answer(escape(decoded.transcript))
+        else:
+            others = [*request.targets, *(code for code in loaded.recipe.targets if code != request.source)]
+            both = Tags()(request.source, others[0])
+            prompt, answer = text.prompt(both), text.plain(escape(decoded.transcript) + both)
         audio, _ = loaded.model.hear(torch.from_numpy(request.mel)[None], torch.tensor([request.mel.shape[1]]))
         rows = torch.cat([audio, loaded.model.llm.get_input_embeddings()(torch.tensor([[*prompt, *answer]]))], 1)
         predicted = loaded.model.llm(inputs_embeds=rows).logits[0, -len(answer) - 1 : -1].log_softmax(-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,37 @@ def test_a_tensor_too_few_too_many_or_of_another_shape_is_named(
     with pytest.raises(ModelError, match=complaint) as raised:
         load_model(tmp_path / "model")
     assert name in str(raised.value) and file in str(raised.value)
+
+
+@pytest.mark.parametrize("base", ["llm", "encoder"])
+@pytest.mark.parametrize("damage", [remove, add, reshape])
+def test_the_bases_in_the_folder_load_as_strictly(base: str, damage: Damage, tmp_path: Path) -> None:
+    save_model(model(tmp_path, recipe(**LORAS)), tmp_path / "model")
+    file = tmp_path / "model" / base / "model.safetensors"
+    tensors = load_file(file)
+    name = "zzz" if damage is add else max(tensors)
+    damage(tensors)
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError) as raised:
+        load_model(tmp_path / "model")
+    assert name in str(raised.value) and base in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("lost", ["llm", "encoder", "tokenizer", "llm/model.safetensors", "tokenizer/tokenizer.json"])
+def test_a_base_that_is_lost_is_one_sentence(lost: str, tmp_path: Path) -> None:
+    save_model(model(tmp_path, recipe(**LORAS)), tmp_path / "model")
+    path = tmp_path / "model" / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(ModelError, match=lost.split("/")[0]) as raised:
+        load_model(tmp_path / "model")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_checkpoints_own_generation_settings_are_left_aside(tmp_path: Path) -> None:
+    save_model(model(tmp_path, recipe(**LORAS)), tmp_path / "model")
+    settings = tmp_path / "model" / "llm" / "generation_config.json"
+    settings.write_text('{"do_sample": true, "repetition_penalty": 3.0, "temperature": 0.7}')
+    assert load_model(tmp_path / "model").model.llm.generation_config.repetition_penalty is None
 
 
 def test_an_incomplete_folder_is_one_sentence(tmp_path: Path) -> None:

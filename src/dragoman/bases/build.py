@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
-
 from dragoman.bases.encoder import pretrain_encoder
 from dragoman.bases.llm import pretrain_llm
 from dragoman.bases.tokenizer import train_tokenizer
 from dragoman.data.corpora.tatoeba import Sentence
-from dragoman.errors import DataError, RecipeError
+from dragoman.errors import DataError, DragomanError, RecipeError
 from dragoman.files import whole_folder
+from dragoman.model.llm import load_tokenizer
 from dragoman.recipe import Bases, Recipe
 from dragoman.records import read_manifest, read_rows
 from dragoman.training.trainer import make_accelerator
@@ -26,6 +25,8 @@ def build_bases(recipe: Recipe, data: Path, out: Path, parts: tuple[str, ...] = 
     (`text.train.jsonl`, `text.valid.jsonl`, `train.jsonl`, `valid.jsonl`)."""
     if recipe.bases is None:
         raise RecipeError(f"The recipe {recipe.name!r} has no [bases] table: its encoder and LLM are downloaded.")
+    if make_accelerator("fp32").num_processes > 1:
+        raise DragomanError("`dragoman bases` runs in one process; start it without torchrun.")
     makers: dict[str, Callable[[Recipe, Bases, Path, Path, bool], None]] = {
         "tokenizer": _tokenizer,
         "llm": _llm,
@@ -34,11 +35,6 @@ def build_bases(recipe: Recipe, data: Path, out: Path, parts: tuple[str, ...] = 
     for part in parts:
         if not (out / part).is_dir():
             makers[part](recipe, recipe.bases, data, out, compiled)
-
-
-def load_tokenizer(out: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer among the bases."""
-    return PreTrainedTokenizerFast.from_pretrained(out / "tokenizer")
 
 
 def read_sentences(data: Path, split: str) -> list[Sentence]:
@@ -63,7 +59,7 @@ def _tokenizer(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bo
 def _llm(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool) -> None:
     llm = pretrain_llm(
         bases.llm,
-        load_tokenizer(out),
+        load_tokenizer(out / "tokenizer"),
         read_sentences(data, "train"),
         read_sentences(data, "valid"),
         recipe.languages,
@@ -79,7 +75,7 @@ def _encoder(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool
     encoder = pretrain_encoder(
         bases.encoder,
         recipe,
-        load_tokenizer(out),
+        load_tokenizer(out / "tokenizer"),
         read_manifest(data / "train.jsonl"),
         read_manifest(data / "valid.jsonl"),
         out / "runs" / "encoder",

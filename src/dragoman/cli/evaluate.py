@@ -78,15 +78,24 @@ def _system(
     text: bool,
 ) -> tuple[str, tuple[str, ...], Translate]:
     """What tells the system from others (weights and options), its targets, and what translates."""
-    import hashlib
-
     from dragoman.inference.translator import locate
 
     translator = load(model, wanted, beam_size, batch_size, device, threads)
-    weights = hashlib.sha256((locate(model) / "adapter.safetensors").read_bytes()).hexdigest()[:16]
+    weights = _digest(locate(model))
     recipe = translator.recipe
     how = "text" if text else f"beams {beam_size or recipe.decoding.beams}"
     return f"{recipe.name} {weights}, {how}", recipe.known_targets(wanted.to), _text(translator) if text else translator
+
+
+def _digest(folder: Path) -> str:
+    """Tells models apart by all the weights in their folder."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        digest.update(str(path.relative_to(folder)).encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _text(translator: Translator) -> Translate:

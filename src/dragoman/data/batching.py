@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dragoman.errors import DragomanError
+
 IGNORED = -100
 """The label of a token that is not learnt."""
 
@@ -136,12 +138,15 @@ def pad_rows(rows: Sequence[Row], pad_id: int, side: Literal["left", "right"] = 
     return TextRows(input_ids, attention_mask, labels)
 
 
-class _Mapped(Dataset[Made], Generic[Key, Made]):
+class _Mapped(Dataset[Any], Generic[Key, Made]):
     def __init__(self, make: Callable[[Key], Made]) -> None:
         self.make = make
 
-    def __getitem__(self, key: Any) -> Made:
-        return self.make(key)
+    def __getitem__(self, key: Any) -> Made | DragomanError:
+        try:
+            return self.make(key)
+        except DragomanError as error:  # raised in a worker it would arrive wrapped in a traceback
+            return error
 
 
 def made_ahead(make: Callable[[Key], Made], keys: Iterable[Key], workers: int) -> Iterator[Made]:
@@ -157,4 +162,7 @@ def made_ahead(make: Callable[[Key], Made], keys: Iterable[Key], workers: int) -
         prefetch_factor=4,
         generator=torch.Generator(),  # else it draws from training's own random numbers, and a resumed run differs
     )
-    yield from loader
+    for made in loader:
+        if isinstance(made, DragomanError):
+            raise made
+        yield made

@@ -11,11 +11,11 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from dragoman.data.audio import load_audio
-from dragoman.data.batching import Batch, Example, Row, collate
+from dragoman.data.batching import Batch, Example, Mel, Row, collate
 from dragoman.data.features import LogMel
 from dragoman.data.sampling import Rows, row_random
 from dragoman.data.tasks import Item, Tags, build, escape
-from dragoman.errors import DataError
+from dragoman.errors import AudioError, DataError
 from dragoman.recipe import Recipe, Source, Stage
 from dragoman.records import Utterance
 
@@ -66,9 +66,15 @@ class StageExamples:
     def example(self, epoch: int, number: int) -> Example:
         utterance = self.utterances[number]
         random = row_random(self.stage.schedule.seed, epoch, number)
-        mel = self.features(load_audio(utterance.audio, utterance.start_s, utterance.duration_s))
+        mel = self._mel(utterance)
         transcript = self.text.plain(escape(utterance.text)) if self.stage.ctc_weight else ()
         return Example(mel, tuple(self._rows(utterance, random)), transcript)
+
+    def _mel(self, utterance: Utterance) -> Mel:
+        try:
+            return self.features(load_audio(utterance.audio, utterance.start_s, utterance.duration_s))
+        except AudioError as error:
+            raise AudioError(f"utterance {utterance.id} ({utterance.audio}): {error}") from error
 
     def _rows(self, utterance: Utterance, random: np.random.Generator) -> list[Row]:
         shared = self.stage.tasks if utterance.translations else {"asr": 1.0}

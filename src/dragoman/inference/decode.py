@@ -16,7 +16,7 @@ from transformers import DynamicCache, GenerationConfig
 
 from dragoman.data.batching import IGNORED, Mel, Row, pad_mels, pad_rows
 from dragoman.data.examples import TextEncoder
-from dragoman.data.tasks import TASKS, Item, Tags, Task, build, escape, said
+from dragoman.data.tasks import TASKS, Item, Tags, Task, escape, said
 from dragoman.model.checkpoint import LoadedModel
 from dragoman.model.llm import embed
 from dragoman.model.splice import splice
@@ -58,11 +58,13 @@ class _Output:
 
 @dataclass(frozen=True)
 class _Heard:
-    """Audio tokens (U, A, D), their valid counts (U,), and the LLM's keys and values after them."""
+    """Audio tokens (U, A, D), their valid counts (U,), the LLM's keys and values after them, and which of the U each
+    request hears: requests that share a mel share all this."""
 
     audio: Tensor
     num_audio: Tensor
     cache: DynamicCache
+    heard_by: list[int]
 
 
 class Decoder:
@@ -109,28 +111,42 @@ class Decoder:
         ]
 
     def _hear(self, requests: Sequence[Request]) -> _Heard:
-        mel, num_frames = pad_mels([request.mel for request in requests])
+        unique = {id(request.mel): request.mel for request in requests}
+        numbers = {key: number for number, key in enumerate(unique)}
+        mel, num_frames = pad_mels(list(unique.values()))
         audio, num_audio = self.model.hear(mel.to(self.device), num_frames.to(self.device))
-        nothing = torch.zeros((len(requests), 0), dtype=torch.long, device=self.device)
-        rows, mask, position_ids = splice(
-            audio, num_audio, embed(self.model.llm, nothing), nothing, torch.arange(len(requests), device=self.device)
-        )
+        nothing = torch.zeros((len(unique), 0), dtype=torch.long, device=self.device)
+        everyone = torch.arange(len(unique), device=self.device)
+        rows, mask, position_ids = splice(audio, num_audio, embed(self.model.llm, nothing), nothing, everyone)
         cache = DynamicCache(config=self.model.llm.config)
         self.model.llm(
-            inputs_embeds=rows, attention_mask=mask, position_ids=position_ids, past_key_values=cache, use_cache=True
+            inputs_embeds=rows,
+            attention_mask=mask,
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
         )
-        return _Heard(audio, num_audio, cache)
+        return _Heard(audio, num_audio, cache, [numbers[id(request.mel)] for request in requests])
 
     def _transcribe(self, requests: Sequence[Request], heard: _Heard) -> list[_Output]:
         """By the ASR prompt; by the SRT prompt of the first target where the model's last stage had forgotten ASR."""
-        items = [Item(request.source, (request.targets or (request.source,))[0]) for request in requests]
-        task = TASKS["asr" if self.recipe.transcribes else "srt"]
+        items = [self._item(request) for request in requests]
+        task = self._transcriber
         rows = [Row(self.text.prompt(task.prompt(item, self.tags))) for item in items]
         outputs = self._generate(heard, range(len(requests)), rows)
         return [
             _Output(self._transcript(task, output.text, item), output.truncated)
             for output, item in zip(outputs, items, strict=True)
         ]
+
+    @property
+    def _transcriber(self) -> Task:
+        return TASKS["asr" if self.recipe.transcribes else "srt"]
+
+    def _item(self, request: Request, transcript: str = "") -> Item:
+        others = (*request.targets, *(code for code in self.recipe.targets if code != request.source), request.source)
+        return Item(request.source, others[0], transcript)
 
     def _transcript(self, task: Task, output: str, item: Item) -> str:
         """What a task's output says was said; all up to the tags where it does not keep the SRT format."""
@@ -139,20 +155,26 @@ class Decoder:
         return text.strip()
 
     def _scores(self, requests: Sequence[Request], heard: _Heard, transcripts: Sequence[_Output]) -> list[float]:
-        """Mean log-probability of each transcript's tokens, end included, after the transcription prompt."""
-        items = [Item(r.source, r.source, t.text) for r, t in zip(requests, transcripts, strict=True)]
-        rows = [Row(self.text.prompt(p), self.text.answer(a)) for p, a in (build("asr", i, self.tags) for i in items)]
+        """Mean log-probability of each transcript's tokens and of what ends it, after the prompt it was written for."""
+        rows = []
+        for request, transcript in zip(requests, transcripts, strict=True):
+            item = self._item(request, transcript.text)
+            prompt, answer = self._transcriber.prompt(item, self.tags), self._transcriber.answer(item, self.tags)
+            ids = self.text.answer(answer) if self.recipe.transcribes else self.text.plain(answer)
+            rows.append(Row(self.text.prompt(prompt), ids))
         text = pad_rows(rows, self.tokenizer.pad_token_id).to(self.device)
-        everyone = torch.arange(len(requests), device=self.device)
+        of = torch.tensor(heard.heard_by, device=self.device)
         embeddings, mask, position_ids = splice(
-            heard.audio, heard.num_audio, embed(self.model.llm, text.input_ids), text.attention_mask, everyone
+            heard.audio, heard.num_audio, embed(self.model.llm, text.input_ids), text.attention_mask, of
         )
+        cache = _shared(heard.cache)
+        cache.batch_select_indices(of)
         audio = heard.audio.shape[1]
         logits = self.model.llm(
             inputs_embeds=embeddings[:, audio:],
             attention_mask=mask,
             position_ids=position_ids[:, audio:],
-            past_key_values=_shared(heard.cache),
+            past_key_values=cache,
         ).logits
         entropy = nn.functional.cross_entropy(
             logits[:, :-1].transpose(1, 2).float(), text.labels[:, 1:], ignore_index=IGNORED, reduction="none"
@@ -171,11 +193,12 @@ class Decoder:
         parsed = TASKS["smt"].parse(output.text, Item(source, target), self.tags)
         return Translation((parsed.translation or "").strip(), raw, output.truncated)
 
-    def _generate(self, heard: _Heard, utterance_of: Sequence[int], rows: Sequence[Row]) -> list[_Output]:
+    def _generate(self, heard: _Heard, request_of: Sequence[int], rows: Sequence[Row]) -> list[_Output]:
         outputs: list[_Output] = []
-        for start in range(0, len(rows), self.max_rows):
-            chunk = slice(start, start + self.max_rows)
-            outputs += self._generate_chunk(heard, list(utterance_of[chunk]), rows[chunk])
+        size = max(1, self.max_rows // self.beams)
+        for start in range(0, len(rows), size):
+            chunk = slice(start, start + size)
+            outputs += self._generate_chunk(heard, [heard.heard_by[n] for n in request_of[chunk]], rows[chunk])
         return outputs
 
     def _generate_chunk(self, heard: _Heard, utterance_of: list[int], rows: Sequence[Row]) -> list[_Output]:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import torch
 
-from dragoman.data.audio import Waveform, load_audio, stream_audio
+from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio, stream_audio
+from dragoman.data.batching import Mel
 from dragoman.data.features import LogMel
 from dragoman.errors import ModelError
 from dragoman.inference.decode import Decoded, Decoder, Request
 from dragoman.inference.segment import Segment as Speech
 from dragoman.inference.segment import VadOptions, segments
+from dragoman.languages import LANGUAGES
 from dragoman.model.checkpoint import LoadedModel, load_model
 from dragoman.recipe import Recipe
 from dragoman.records import Hypothesis, Utterance
@@ -134,20 +136,29 @@ class Translator:
         return max(totals, key=totals.__getitem__)
 
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
-        """The System contract: each utterance into each target that is not its own language, in order."""
-        requests = [
-            Request(
-                self.features(load_audio(u.audio, u.start_s, u.duration_s)),
-                self.recipe.known_source(u.language),
-                tuple(code for code in self.recipe.known_targets(targets) if code != u.language),
-            )
-            for u in utterances
-        ]
+        """The System contract: each utterance into each target that is not its own language, in order. One that is
+        longer than the model's window is divided at its pauses and put together again."""
+        parts: list[Request] = []
+        counts: list[int] = []
+        for utterance in utterances:
+            source = self.recipe.known_source(utterance.language)
+            wanted = tuple(code for code in self.recipe.known_targets(targets) if code != source)
+            mels = self._mels(load_audio(utterance.audio, utterance.start_s, utterance.duration_s))
+            parts += [Request(mel, source, wanted) for mel in mels]
+            counts.append(len(mels))
+        decoded = iter(self._decode(parts))
+        whole = [list(itertools.islice(decoded, count)) for count in counts]
         return [
-            hypothesis
-            for utterance, decoded in zip(utterances, self._decode(requests), strict=True)
-            for hypothesis in _hypotheses(utterance, decoded)
+            _hypothesis(utterance, code, found)
+            for utterance, found in zip(utterances, whole, strict=True)
+            for code in self.recipe.known_targets(targets)
+            if code != utterance.language
         ]
+
+    def _mels(self, waveform: Waveform) -> list[Mel]:
+        if len(waveform) <= round(self.recipe.audio.window_s * SAMPLE_RATE):
+            return [self.features(waveform)]
+        return [self.features(part.samples) for part in segments([waveform], self.vad)]
 
     def _segments(self, speech: Iterator[Speech], source: str, targets: tuple[str, ...]) -> Iterator[Segment]:
         while batch := list(itertools.islice(speech, self.batch_size)):
@@ -181,7 +192,7 @@ def locate(name: str | Path) -> Path:
 
     try:
         return Path(snapshot_download(str(name)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise ModelError(
             f"The model {str(name)!r} cannot be downloaded from the Hugging Face hub: check name and network."
         ) from error
@@ -194,21 +205,21 @@ def _segment(part: Speech, decoded: Decoded) -> Segment:
     return Segment(part.start_s, part.end_s, decoded.transcript, texts, decoded.score, tuple(cut))
 
 
-def _hypotheses(utterance: Utterance, decoded: Decoded) -> Iterator[Hypothesis]:
-    for code, translation in decoded.translations.items():
-        yield Hypothesis(
-            id=utterance.id,
-            source=utterance.language,
-            target=code,
-            start_s=utterance.start_s,
-            end_s=None if utterance.duration_s is None else utterance.start_s + utterance.duration_s,
-            transcript=decoded.transcript,
-            translation=translation.text,
-            raw=translation.raw,
-            truncated=decoded.truncated or translation.truncated,
-        )
+def _hypothesis(utterance: Utterance, code: str, parts: Sequence[Decoded]) -> Hypothesis:
+    translations = [part.translations[code] for part in parts]
+    return Hypothesis(
+        id=utterance.id,
+        source=utterance.language,
+        target=code,
+        start_s=utterance.start_s,
+        end_s=None if utterance.duration_s is None else utterance.start_s + utterance.duration_s,
+        transcript=_joined((part.transcript for part in parts), utterance.language),
+        translation=_joined((translation.text for translation in translations), code),
+        raw="\n".join(translation.raw for translation in translations),
+        truncated=any(part.truncated for part in parts) or any(translation.truncated for translation in translations),
+    )
 
 
 def _joined(texts: Iterable[str], code: str | None) -> str:
-    unspaced = code in ("cmn", "jpn", "yue", "tha", "khm", "lao", "mya")
-    return ("" if unspaced else " ").join(text for text in texts if text)
+    spaced = code is None or LANGUAGES[code].uses_spaces
+    return (" " if spaced else "").join(text for text in texts if text)

@@ -20,7 +20,7 @@ from dragoman.errors import ModelError
 from dragoman.files import whole_folder
 from dragoman.model.adapters import make_adapter
 from dragoman.model.encoder import SpeechEncoder
-from dragoman.model.llm import first_line, load_llm, width, with_lora
+from dragoman.model.llm import first_line, load_llm, load_pretrained, width, with_lora
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import part_of
 from dragoman.recipe import Recipe, dump_recipe, read_stored_recipe
@@ -41,7 +41,8 @@ class LoadedModel:
 
 def new_model(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> LoadedModel:
     """The frozen bases with a fresh adapter (and LoRA, which starts as nothing)."""
-    if bases is None and "base" in (recipe.llm.name, recipe.encoder.name):
+    own = "base" in (recipe.llm.name, recipe.encoder.name)
+    if bases is None and own:
         raise ModelError(
             f"The recipe {recipe.name!r} has bases of its own: make them with `dragoman bases`, name them with --bases."
         )
@@ -57,22 +58,23 @@ def new_model(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> LoadedM
             f"audio.mel_bins: the encoder hears {encoder.mel_bins}, the recipe says {recipe.audio.mel_bins}."
         )
     model = assemble(recipe, encoder, llm, tokenizer)
-    return LoadedModel(recipe, model, tokenizer, bases)
+    return LoadedModel(recipe, model, tokenizer, bases if own else None)
 
 
 def assemble(recipe: Recipe, encoder: SpeechEncoder, llm: Any, tokenizer: PreTrainedTokenizerBase) -> SpeechLLM:
     """Encoder and LLM at hand -> the whole model, with fresh adapter and LoRA."""
     adapter = make_adapter(recipe.adapter, encoder.width, width(llm))
-    norm = getattr(adapter, "norm", None)
-    if norm is not None:
-        # The adapter starts out as loud as the LLM's own embeddings.
-        nn.init.constant_(norm.weight, float(llm.get_input_embeddings().weight.detach().float().std()))
     if recipe.llm.lora is not None:
         llm = with_lora(llm, recipe.llm.lora)
     if recipe.encoder.lora is not None:
         encoder.whisper = with_lora(encoder.whisper, recipe.encoder.lora)  # type: ignore[assignment]
     blank = tokenizer.convert_tokens_to_ids(_BLANK) if _BLANK in tokenizer.get_vocab() else tokenizer.pad_token_id
-    return SpeechLLM(encoder, adapter, llm, scale_audio=recipe.llm.scale_audio, blank_id=int(blank))
+    model = SpeechLLM(encoder, adapter, llm, scale_audio=recipe.llm.scale_audio, blank_id=int(blank))
+    norm = getattr(adapter, "norm", None)
+    if norm is not None:
+        # The adapter starts out as loud as what the LLM is used to read.
+        nn.init.constant_(norm.weight, model.embedding_std / model.audio_scale)
+    return model
 
 
 def save_model(loaded: LoadedModel, folder: Path, tensors: dict[str, Tensor] | None = None) -> None:
@@ -84,6 +86,7 @@ def save_model(loaded: LoadedModel, folder: Path, tensors: dict[str, Tensor] | N
     with whole_folder(folder) as new:
         save_file(_below(tensors, "adapter."), new / "adapter.safetensors")
         for part, prefix, module in _lora_parts(loaded.model):
+            module.peft_config["default"].base_model_name_or_path = None  # the recipe says it; a path is this machine's
             module.save_pretrained(new / part, state_dict=_below(tensors, prefix))
             (new / part / "README.md").unlink(missing_ok=True)
         if loaded.bases is not None:
@@ -102,9 +105,7 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
     """Read a model folder; a tensor that is missing or left over is an error that names it."""
     if not (folder / "recipe.json").is_file():
         raise ModelError(f"{folder} is not a model folder: it has no recipe.json.")
-    recipe = read_stored_recipe(folder / "recipe.json")
-    own = "base" in (recipe.llm.name, recipe.encoder.name)
-    loaded = new_model(recipe, folder if own else None, dtype)
+    loaded = new_model(read_stored_recipe(folder / "recipe.json"), folder, dtype)
     load_strictly(loaded.model.adapter, read_tensors(folder / "adapter.safetensors"), folder / "adapter.safetensors")
     for part, _, module in _lora_parts(loaded.model):
         _load_lora(module, folder / part / "adapter_model.safetensors")
@@ -140,12 +141,9 @@ def _load_whisper(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> Whi
     if recipe.encoder.name == "base":
         if bases is None or not (bases / "encoder").is_dir():
             raise ModelError(f"{bases}/encoder is missing; make it with `dragoman bases`.")
-        return WhisperEncoder.from_pretrained(bases / "encoder", dtype=dtype)
-    try:
-        whisper = WhisperModel.from_pretrained(recipe.encoder.name, revision=recipe.encoder.revision, dtype=dtype)
-    except OSError as error:
-        name = recipe.encoder.name
-        raise ModelError(f"The encoder {name!r} can be neither found nor downloaded: {first_line(error)}") from error
+        return load_pretrained(WhisperEncoder, bases / "encoder", what="The encoder", own=True, dtype=dtype)
+    options = {"revision": recipe.encoder.revision, "dtype": dtype}
+    whisper = load_pretrained(WhisperModel, recipe.encoder.name, what="The encoder", **options)
     return whisper.get_encoder()
 
 

@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from dragoman.errors import ModelError
 from dragoman.recipe import Llm, Lora
+
+
+_ODD = {
+    "missing_keys": "is missing",
+    "mismatched_keys": "has another shape than its config says",
+    "unexpected_keys": "is not in the model",
+}
+
+
+def load_pretrained(kind: Any, name: str | Path, *, what: str, own: bool = False, **options: Any) -> Any:
+    """`kind.from_pretrained`, strictly: weights that are missing are an error, and in a folder of ours so are weights
+    that are left over (a checkpoint on the hub may hold more than the part that is used)."""
+    try:
+        model, found = kind.from_pretrained(name, output_loading_info=True, ignore_mismatched_sizes=True, **options)
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{what} {str(name)!r} cannot be loaded: {first_line(error)}") from error
+    for kind_of_error, sentence in _ODD.items():
+        odd = [key[0] if isinstance(key, tuple) else key for key in found[kind_of_error]]
+        if odd and (own or kind_of_error != "unexpected_keys"):
+            raise ModelError(f"{what} {str(name)!r}: tensor {min(odd)!r} {sentence}.")
+    return model
 
 
 def load_llm(settings: Llm, bases: Path | None, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -18,18 +47,28 @@ def load_llm(settings: Llm, bases: Path | None, dtype: torch.dtype) -> tuple[Pre
     if settings.name == "base":
         if bases is None or not (bases / "llm").is_dir():
             raise ModelError(f"{bases}/llm is missing; make it with `dragoman bases`.")
-        llm = AutoModelForCausalLM.from_pretrained(bases / "llm", dtype=dtype)
-        return llm, AutoTokenizer.from_pretrained(bases / "tokenizer")
+        llm = load_pretrained(AutoModelForCausalLM, bases / "llm", what="The LLM", own=True, dtype=dtype)
+        tokenizer = load_tokenizer(bases / "tokenizer")
+    else:
+        options = {"revision": settings.revision, "dtype": dtype}
+        llm = load_pretrained(AutoModelForCausalLM, settings.name, what="The LLM", **options)
+        tokenizer = load_tokenizer(settings.name, settings.revision)
+    # What a checkpoint asks of generation (sampling, penalties) is not ours: the decoder says everything itself.
+    llm.generation_config = GenerationConfig()
+    return llm, tokenizer
+
+
+def load_tokenizer(name: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder or on the hub; one without a padding token pads with the end token."""
+    if isinstance(name, Path) and not name.is_dir():
+        raise ModelError(f"{name} is missing; make it with `dragoman bases`.")
     try:
-        llm = AutoModelForCausalLM.from_pretrained(settings.name, revision=settings.revision, dtype=dtype)
-        tokenizer = AutoTokenizer.from_pretrained(settings.name, revision=settings.revision)
-    except OSError as error:
-        raise ModelError(
-            f"The LLM {settings.name!r} can be neither found nor downloaded: {first_line(error)}"
-        ) from error
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, revision=revision)
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(f"The tokenizer {str(name)!r} cannot be loaded: {first_line(error)}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return llm, tokenizer
+    return tokenizer
 
 
 def with_lora(module: nn.Module, lora: Lora) -> nn.Module:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.llm import embed, width
 from dragoman.model.splice import splice
-
-IGNORED = -100
 
 
 class SpeechLLM(nn.Module):
@@ -25,9 +24,14 @@ class SpeechLLM(nn.Module):
         self.encoder = encoder
         self.adapter = adapter
         self.llm = llm
+        self._no_split_modules = sorted({*_units(encoder.whisper), *_units(llm)})  # what FSDP shards as a whole
         self.audio_scale = math.sqrt(width(llm)) if scale_audio else 1.0
         self.blank_id = blank_id
         self.ctc_weight = 0.0
+        # Gemma's embeddings are louder in its first layer than in its table: measured as that layer gets them.
+        pieces = llm.get_input_embeddings().num_embeddings
+        some = torch.arange(0, pieces, -(-pieces // 4096), device=llm.device)
+        self.embedding_std = float(embed(llm, some).detach().float().std()) if llm.device.type != "meta" else 1.0
 
     def hear(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         """mel (U, M, F), num_frames (U,) -> audio (U, A, D), num_audio (U,): encoder and adapter, once an utterance."""
@@ -42,13 +46,18 @@ class SpeechLLM(nn.Module):
         rows, mask, position_ids = splice(
             audio, num_audio, embed(self.llm, text.input_ids), text.attention_mask, batch.utterance_of
         )
-        logits = self.llm(inputs_embeds=rows, attention_mask=mask, position_ids=position_ids, use_cache=False).logits
         # The token at text place t is predicted one place before it. A prompt is never empty, so no label is lost.
+        logits = self.llm(
+            inputs_embeds=rows,
+            attention_mask=mask,
+            position_ids=position_ids,
+            use_cache=False,
+            logits_to_keep=text.input_ids.shape[1],
+        ).logits
         labels = text.labels[:, 1:]
         entropy = nn.functional.cross_entropy(
-            logits[:, audio.shape[1] : -1].flatten(0, 1).float(),
-            labels.flatten(),
-            ignore_index=IGNORED,
+            logits[:, :-1].flatten(0, 1).float(),
+            labels.flatten(),  # -100, torch's own mark, where nothing is learnt
             reduction="sum",
         )
         if not self.ctc_weight:
@@ -60,7 +69,9 @@ class SpeechLLM(nn.Module):
         """audio (U, A, D) -> (U, A, V): likeness of each audio token to each piece's embedding. Two vectors of the
         embeddings' own size score sqrt(D) when alike and about +-1 when not."""
         embeddings = self.llm.get_input_embeddings().weight.detach().float()
-        return audio.float() @ embeddings.T / (embeddings.var() * math.sqrt(embeddings.shape[1]))
+        with torch.autocast(audio.device.type, enabled=False):  # bf16 is too coarse to tell pieces apart
+            likeness = audio.float() @ embeddings.T
+        return likeness / (self.embedding_std * embeddings.std() * math.sqrt(embeddings.shape[1]))
 
     def ctc_loss(self, audio: Tensor, num_audio: Tensor, transcripts: Tensor, lengths: Tensor) -> Tensor:
         """Summed CTC loss of the audio tokens against the transcripts (U, L)."""
@@ -79,6 +90,10 @@ class SpeechLLM(nn.Module):
                 if name.endswith("lora_dropout"):
                     module.train(mode and _is_trained(part))
         return self
+
+
+def _units(module: nn.Module) -> list[str]:
+    return list(getattr(module, "_no_split_modules", None) or [])
 
 
 def _is_trained(part: nn.Module) -> bool:

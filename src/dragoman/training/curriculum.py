@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from dragoman.training.trainer import Job, Stream, fit, make_accelerator
 # Scores of a model's translations of a few utterances, by name.
 TranslationScores = Callable[[LoadedModel, Sequence[Utterance]], dict[str, float]]
 
+_log = logging.getLogger(__name__)
 _VALIDATED = 256
 _TRANSLATED = 48
 
@@ -103,6 +106,7 @@ class StageRun:
         loaded = new_model(self.recipe, bases, dtype) if previous is None else load_model(previous, dtype)
         train_only(loaded.model, self.stage.trains)
         loaded.model.ctc_weight = self.stage.ctc_weight
+        loaded = replace(loaded, recipe=self._so_far())
         examples = StageExamples(self._utterances(), self.stage, self.recipe, loaded.tokenizer)
         job = Job(
             label=f"stage {self.stage.name}",
@@ -119,6 +123,7 @@ class StageRun:
         if accelerator.is_main_process:
             save_model(loaded, self.folder / "model", tensors)
         accelerator.wait_for_everyone()
+        accelerator.free_memory()  # else this stage's model may still be there when the next one's is loaded
 
     def _utterances(self) -> list[Utterance]:
         chosen: list[Utterance] = []
@@ -127,8 +132,18 @@ class StageRun:
             if not path.is_file():
                 raise DataError(f"stage {self.stage.name}: {path} is missing; put the manifest there or fix --data.")
             utterances = with_translations(read_manifest(path), self.recipe.targets)
-            chosen += select(utterances, source, self.stage.schedule.seed)
+            kept = select(utterances, source, self.stage.schedule.seed)
+            kept = usable([utterance for utterance in kept if utterance.language in self.recipe.sources], self.stage)
+            if len(kept) < len(utterances):
+                why = "the rest is filtered out, untranslated or in other languages"
+                _log.warning("stage %s: %d of %d in %s; %s.", self.stage.name, len(kept), len(utterances), path, why)
+            chosen += kept
         return chosen
+
+    def _so_far(self) -> Recipe:
+        """The recipe with the stages up to this one: what this stage's model has learnt."""
+        done = self.recipe.stages[: self.recipe.stages.index(self.stage) + 1]
+        return self.recipe.model_copy(update={"stages": done})
 
     def _stream(self, examples: StageExamples, accelerator: Accelerator) -> Stream:
         schedule = self.stage.schedule
@@ -147,7 +162,8 @@ class StageRun:
         if not path.is_file():
             return {}
         utterances = _mixed(with_translations(read_manifest(path), self.recipe.targets))
-        utterances = usable(utterances, self.stage)[:_VALIDATED]
+        heard = [utterance for utterance in utterances if utterance.language in self.recipe.sources]
+        utterances = usable(heard, self.stage)[:_VALIDATED]
         if not utterances:
             return {}
         examples = StageExamples(utterances, self.stage, self.recipe, loaded.tokenizer)

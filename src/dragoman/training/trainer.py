@@ -20,7 +20,7 @@ from dragoman.errors import DataError
 from dragoman.recipe import Schedule
 from dragoman.training.optim import make_optimizer, make_scheduler
 from dragoman.training.runlog import RunLog
-from dragoman.training.state import load_state, save_state
+from dragoman.training.state import load_state, random_state, restore_random_state, save_state
 
 
 class TrainingBatch(Protocol):
@@ -144,10 +144,11 @@ def _count(micro_batches: Sequence[TrainingBatch]) -> int:
 def _validated(job: Job) -> dict[str, float]:
     """Validation must not move the random numbers of training, nor leave dropout off."""
     assert job.validate is not None
-    state = torch.get_rng_state()
+    device = next(job.module.parameters()).device
+    state = random_state(device)
     job.module.eval()
     with torch.no_grad():
         values = job.validate()
     job.module.train()
-    torch.set_rng_state(state)
+    restore_random_state(state, device)
     return {f"valid/{name}": value for name, value in values.items()}

@@ -113,6 +113,11 @@ def test_a_base_that_is_lost_is_one_sentence(lost: str, tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_no_path_of_this_machine_is_in_the_folder(tmp_path: Path) -> None:
+    save_model(model(tmp_path, recipe(**LORAS)), tmp_path / "model")
+    assert [path for path in (tmp_path / "model").rglob("*.json") if str(tmp_path) in path.read_text()] == []
+
+
 def test_a_checkpoints_own_generation_settings_are_left_aside(tmp_path: Path) -> None:
     save_model(model(tmp_path, recipe(**LORAS)), tmp_path / "model")
     settings = tmp_path / "model" / "llm" / "generation_config.json"

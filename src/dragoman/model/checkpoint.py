@@ -86,13 +86,14 @@ def save_model(loaded: LoadedModel, folder: Path, tensors: dict[str, Tensor] | N
     with whole_folder(folder) as new:
         save_file(_below(tensors, "adapter."), new / "adapter.safetensors")
         for part, prefix, module in _lora_parts(loaded.model):
-            module.peft_config["default"].base_model_name_or_path = None  # the recipe says it; a path is this machine's
+            base = loaded.recipe.llm.name if part == "llm_lora" else loaded.recipe.encoder.name
+            module.peft_config["default"].base_model_name_or_path = base  # PEFT would write a path of this machine
             module.save_pretrained(new / part, state_dict=_below(tensors, prefix))
             (new / part / "README.md").unlink(missing_ok=True)
         if loaded.bases is not None:
-            for base in _BASES:
-                if (loaded.bases / base).is_dir():
-                    shutil.copytree(loaded.bases / base, new / base)
+            for name in _BASES:
+                if (loaded.bases / name).is_dir():
+                    shutil.copytree(loaded.bases / name, new / name)
         (new / "recipe.json").write_text(dump_recipe(loaded.recipe), encoding="utf-8")
 
 

@@ -88,7 +88,7 @@ def save_model(loaded: LoadedModel, folder: Path, tensors: dict[str, Tensor] | N
         for part, prefix, module in _lora_parts(loaded.model):
             base = loaded.recipe.llm.name if part == "llm_lora" else loaded.recipe.encoder.name
             module.peft_config["default"].base_model_name_or_path = base  # PEFT would write a path of this machine
-            module.save_pretrained(new / part, state_dict=_below(tensors, prefix))
+            module.save_pretrained(new / part, state_dict=_below(tensors, prefix), save_embedding_layers=False)
             (new / part / "README.md").unlink(missing_ok=True)
         if loaded.bases is not None:
             for name in _BASES:

@@ -20,7 +20,6 @@ from transformers import (
 from dragoman.errors import ModelError
 from dragoman.recipe import Llm, Lora
 
-
 _ODD = {
     "missing_keys": "is missing",
     "mismatched_keys": "has another shape than its config says",

@@ -283,6 +283,11 @@ class Recipe(Strict):
         """Whether the finished model still answers the transcription prompt by itself (its last stage held ASR)."""
         return not self.stages or "asr" in self.stages[-1].tasks
 
+    @property
+    def aligned_by_ctc(self) -> bool:
+        """Whether the audio tokens were taught to spell the transcript by themselves."""
+        return any(stage.ctc_weight for stage in self.stages)
+
     def known_source(self, name: str) -> str:
         """The code of a language that the model hears, given by code or name. Raises LanguageError."""
         return _among(name, self.sources, f"{self.name} does not hear")

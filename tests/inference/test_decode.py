@@ -34,7 +34,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> LoadedModel:
 
 def toy_model(folder: Path, stages: list[Any], adapter: Any = STACKED) -> LoadedModel:
     chosen = recipe(stages=stages, adapter=adapter, llm={"name": "base", "lora": LORA}, encoder={"name": "base"})
-    assert chosen.transcribes == (not stages)
+    assert chosen.transcribes == (not stages or "asr" in stages[-1]["tasks"])
     loaded = model(folder, chosen)
     with torch.no_grad():
         for name, parameter in loaded.model.llm.named_parameters():
@@ -114,6 +114,20 @@ def test_the_score_is_the_mean_log_probability_of_the_transcript(loaded: LoadedM
         predicted = loaded.model.llm(inputs_embeds=rows).logits[0, -len(answer) - 1 : -1].log_softmax(-1)
         expected = predicted[range(len(answer)), list(answer)].mean()
         assert decoded.score == pytest.approx(float(expected), abs=1e-4)
+
+
+@torch.no_grad()
+def test_the_ctc_score_is_the_likelihood_of_the_transcript_alone(tmp_path: Path) -> None:
+    loaded = toy_model(tmp_path, [stage("asr", ctc_weight=0.5)])
+    together = Decoder(loaded, 1, 4)(REQUESTS)
+    for request, decoded in zip(REQUESTS, together, strict=True):
+        ids = loaded.tokenizer(escape(decoded.transcript), add_special_tokens=False).input_ids
+        audio, num_audio = loaded.model.hear(torch.from_numpy(request.mel)[None], torch.tensor([request.mel.shape[1]]))
+        log_probs = loaded.model.ctc_logits(audio)[0].log_softmax(-1)
+        loss = torch.nn.functional.ctc_loss(
+            log_probs, torch.tensor(ids), num_audio, torch.tensor([len(ids)]), loaded.model.blank_id, "sum"
+        )
+        assert decoded.ctc_score == pytest.approx(-float(loss) / (len(ids) + 1), abs=1e-3)
 
 
 @torch.no_grad()

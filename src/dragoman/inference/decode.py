@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, GenerationConfig
 
-from dragoman.data.batching import IGNORED, Mel, Row, pad_mels, pad_rows
+from dragoman.data.batching import IGNORED, Mel, Row, pad_ids, pad_mels, pad_rows
 from dragoman.data.examples import TextEncoder
 from dragoman.data.tasks import TASKS, Item, Tags, Task, escape, said
 from dragoman.model.checkpoint import LoadedModel
@@ -42,12 +42,14 @@ class Translation:
 
 @dataclass(frozen=True)
 class Decoded:
-    """`score` is the mean log-probability of the transcript's tokens, end included."""
+    """`score` is the mean log-probability of the transcript's tokens, end included, to the LLM; `ctc_score` the CTC
+    log-likelihood of the transcript under the audio tokens alone, per token (0 where they were not taught by CTC)."""
 
     transcript: str
     translations: dict[str, Translation]
     truncated: bool
     score: float
+    ctc_score: float
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Decoder:
         heard = self._hear(requests)
         transcripts = self._transcribe(requests, heard)
         scores = self._scores(requests, heard, transcripts)
+        ctc_scores = self._ctc_scores(heard, transcripts)
         wanted = [(number, code) for number, request in enumerate(requests) for code in request.targets]
         # an empty transcript is silence: there is nothing to translate
         spoken = [(number, code) for number, code in wanted if transcripts[number].text]
@@ -105,9 +108,10 @@ class Decoder:
                     for code in request.targets
                 },
                 transcript.truncated,
-                score,
+                scores[number],
+                ctc_scores[number],
             )
-            for number, (request, transcript, score) in enumerate(zip(requests, transcripts, scores, strict=True))
+            for number, (request, transcript) in enumerate(zip(requests, transcripts, strict=True))
         ]
 
     def _hear(self, requests: Sequence[Request]) -> _Heard:
@@ -180,6 +184,16 @@ class Decoder:
             logits[:, :-1].transpose(1, 2).float(), text.labels[:, 1:], ignore_index=IGNORED, reduction="none"
         )
         return (-entropy.sum(1) / (text.labels[:, 1:] != IGNORED).sum(1)).tolist()
+
+    def _ctc_scores(self, heard: _Heard, transcripts: Sequence[_Output]) -> list[float]:
+        if not self.recipe.aligned_by_ctc:
+            return [0.0] * len(transcripts)
+        ids, lengths = pad_ids([self.text.plain(escape(transcript.text)) for transcript in transcripts])
+        of = torch.tensor(heard.heard_by, device=self.device)
+        losses = self.model.ctc_loss(
+            heard.audio[of], heard.num_audio[of], ids.to(self.device), lengths.to(self.device), reduction="none"
+        )
+        return (-losses / (lengths.to(self.device) + 1)).tolist()
 
     def _forced(self, source: str, target: str, transcript: str) -> Row:
         """The SRT prompt with the transcript already written: what is left to write is the translation."""

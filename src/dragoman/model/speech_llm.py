@@ -73,11 +73,19 @@ class SpeechLLM(nn.Module):
             likeness = audio.float() @ embeddings.T
         return likeness / (self.embedding_std * embeddings.std() * math.sqrt(embeddings.shape[1]))
 
-    def ctc_loss(self, audio: Tensor, num_audio: Tensor, transcripts: Tensor, lengths: Tensor) -> Tensor:
-        """Summed CTC loss of the audio tokens against the transcripts (U, L)."""
+    def ctc_loss(
+        self, audio: Tensor, num_audio: Tensor, transcripts: Tensor, lengths: Tensor, reduction: str = "sum"
+    ) -> Tensor:
+        """CTC loss of the audio tokens against the transcripts (U, L): summed, or "none" for (U,)."""
         log_probs = self.ctc_logits(audio).log_softmax(-1).transpose(0, 1)
         return nn.functional.ctc_loss(
-            log_probs, transcripts, num_audio, lengths, blank=self.blank_id, reduction="sum", zero_infinity=True
+            log_probs,
+            transcripts,
+            num_audio,
+            lengths,
+            blank=self.blank_id,
+            reduction=reduction,
+            zero_infinity=reduction == "sum",  # in training, a clip too short for its text teaches nothing
         )
 
     def train(self, mode: bool = True) -> SpeechLLM:

@@ -203,8 +203,8 @@ class TokenizerBase(Strict):
     pieces: int = Field(gt=0)
 
 
-class LlmBase(Strict):
-    """A decoder (Qwen2's shape) pre-trained on text in the task formats, corrupted copies in the place of audio."""
+class TransformerBase(Strict):
+    """Widths and depth of a small transformer, and how it is pre-trained."""
 
     hidden: int = Field(gt=0)
     layers: int = Field(gt=0)
@@ -213,14 +213,13 @@ class LlmBase(Strict):
     schedule: Schedule
 
 
-class EncoderBase(Strict):
+class LlmBase(TransformerBase):
+    """A decoder in Qwen2's shape, pre-trained on text in the task formats, with corrupted copies in the place of
+    audio."""
+
+
+class EncoderBase(TransformerBase):
     """A Whisper-shaped encoder pre-trained with CTC."""
-
-    hidden: int = Field(gt=0)
-    layers: int = Field(gt=0)
-    heads: int = Field(gt=0)
-    feed_forward: int = Field(gt=0)
-    schedule: Schedule
 
 
 class Bases(Strict):

@@ -37,7 +37,8 @@ class Utterance(BaseModel):
 
 
 class Hypothesis(BaseModel):
-    """What a system wrote for one utterance and one target. `raw` is the model's own output, unparsed."""
+    """What a system wrote for one utterance and one target. `raw` is the output in the model's own
+    format, tags included; one line a part where a long utterance was divided."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

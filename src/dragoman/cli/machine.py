@@ -19,7 +19,7 @@ def check_device(name: str | None) -> None:
         return
     import torch
 
-    try:
+    try:  # torch raises one for an unknown name, another for one it was not built for, a third for "meta"
         torch.zeros(1, device=name).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise DragomanError(f"The device {name!r} cannot be used here; name another, such as cpu.") from error

@@ -37,7 +37,7 @@ Model = Annotated[str, typer.Option(help="A model folder, a built-in model, or a
 To = Annotated[list[str], typer.Option("--to", help="Target: de, deu or German; several with commas; or all.")]
 Beams = Annotated[int | None, typer.Option("--beam_size", min=1, help="1 is greedy; the model's own by default.")]
 Batch = Annotated[int, typer.Option("--batch_size", min=1, help="Stretches of speech decoded at once.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; a GPU by default where there is one.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; cuda by default where there is one.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
 
 

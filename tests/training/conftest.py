@@ -15,6 +15,7 @@ from toy import write_bases, write_corpus
 import dragoman
 from dragoman.recipe import Recipe, dump_recipe
 
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 SCRIPT = Path(__file__).parent / "train_toy.py"
 
 

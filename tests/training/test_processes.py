@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import losses
+from conftest import TORCHRUN, losses
 from safetensors.torch import load_file
 from toy import LORA, recipe, stage
 
@@ -23,7 +23,6 @@ TWO_STAGES = recipe(
         stage("srt", schedule={"steps": 4, "batch": 11}, trains=["llm_lora"], targets=2),
     ],
 )
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 
 def run(

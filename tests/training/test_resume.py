@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import TORCHRUN
 from safetensors.torch import load_file
 from toy import LORA, Q_FORMER, recipe, stage
 
@@ -50,7 +51,29 @@ def test_killed_twice_and_resumed(
     assert launch(folder, killed, workers=workers).wait(timeout=120) == 0, (folder / "killed.log").read_text()
     assert uninterrupted.wait(timeout=120) == 0, (folder / "whole.log").read_text()
 
+    assert_same(killed, whole)
+
+
+@pytest.mark.slow
+def test_two_processes_stopped_and_resumed(
+    prepared: Callable[[Recipe], Path], launch: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    folder = prepared(WITH_DROPOUT)
+    whole, stopped = folder / "whole", folder / "stopped"
+    uninterrupted = launch(folder, whole, *TORCHRUN)
+    process = launch(folder, stopped, *TORCHRUN)
+    while process.poll() is None and num_rows(stopped) < STEPS // 2:
+        time.sleep(0.003)
+    process.terminate()  # torchrun hands it on to its processes
+    assert process.wait(timeout=60) != 0
+    assert not (stopped / "2-srt" / "model").exists()
+    assert launch(folder, stopped, *TORCHRUN).wait(timeout=200) == 0, (folder / "stopped.log").read_text()
+    assert uninterrupted.wait(timeout=200) == 0, (folder / "whole.log").read_text()
+    assert_same(stopped, whole)
+
+
+def assert_same(one: Path, other: Path) -> None:
     for name in STAGES:
-        assert (killed / name / "metrics.jsonl").read_bytes() == (whole / name / "metrics.jsonl").read_bytes()
-        models = [load_file(run / name / "model" / "adapter.safetensors") for run in (killed, whole)]
+        assert (one / name / "metrics.jsonl").read_bytes() == (other / name / "metrics.jsonl").read_bytes()
+        models = [load_file(run / name / "model" / "adapter.safetensors") for run in (one, other)]
         assert all(models[0][key].equal(tensor) for key, tensor in models[1].items())

@@ -33,8 +33,13 @@ _LOAD = StateDictOptions(full_state_dict=True, ignore_frozen_params=True, broadc
 
 def trained_state(module: nn.Module) -> dict[str, torch.Tensor]:
     """The parameters in training, whole and on the CPU, whatever the parallelism; no wrapper's prefix in the names."""
-    once = {name.removeprefix("module.") for name, _ in module.named_parameters()}  # tied weights have two names
+    once = _trained_names(module)
     return {name: tensor for name, tensor in get_model_state_dict(module, options=_FULL).items() if name in once}
+
+
+def _trained_names(module: nn.Module) -> set[str]:
+    """Known to every process, where the state dict of the others is empty; each of two tied weights once."""
+    return {name.removeprefix("module.") for name, weight in module.named_parameters() if weight.requires_grad}
 
 
 def save_state(
@@ -87,7 +92,7 @@ def _complete(folder: Path) -> list[Path]:
 
 def load_trained(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     """Load exactly the parameters in training: a missing or an extra name is an error."""
-    expected = set(trained_state(module))
+    expected = _trained_names(module)
     if expected != set(tensors):
         odd = sorted(expected ^ set(tensors))[0]
         raise ModelError(f"The checkpoint does not fit the recipe: {odd!r} is in only one of them.")
@@ -105,6 +110,6 @@ def random_state(device: torch.device) -> torch.Tensor:
 def restore_random_state(state: torch.Tensor, device: torch.device) -> None:
     """The opposite of `random_state`."""
     size = torch.get_rng_state().numel()
-    torch.set_rng_state(state[:size].cpu())
+    torch.set_rng_state(state[:size].cpu().clone())  # of a view, torch reads past the end
     if device.type == "cuda":
-        torch.cuda.set_rng_state(state[size:].cpu(), device)
+        torch.cuda.set_rng_state(state[size:].cpu().clone(), device)

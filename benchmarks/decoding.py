@@ -1,4 +1,5 @@
-"""Decoding: several targets in one pass against single passes; batches of like length against one by one.
+"""Decoding: several targets in one pass against single passes, each of which hears and transcribes for itself;
+batches of like length against one by one.
 
 Every output is forced to the same length (`--tokens`), so that no way is faster by saying less.
 """
@@ -25,7 +26,7 @@ def main() -> None:
 
     for count in (1, 16):
         mels = clips(loaded, [3.0] * count)
-        singles = [Request(mel, source, (code,)) for code in codes for mel in mels]
+        singles = [Request(mel.copy(), source, (code,)) for code in codes for mel in mels]
         per_target = [singles[start : start + count] for start in range(0, len(singles), count)]
         compare(
             f"{count} clips, {len(codes)} targets in one pass",

@@ -18,8 +18,8 @@ from dragoman.bases.encoder import new_whisper_encoder
 from dragoman.bases.llm import new_llm
 from dragoman.bases.tokenizer import train_tokenizer
 from dragoman.data.batching import Mel
-from dragoman.inference.translator import locate
 from dragoman.model.checkpoint import LoadedModel, load_model, new_model
+from dragoman.model.hub import locate
 from dragoman.recipe import load_recipe
 
 

@@ -12,16 +12,17 @@ import pysubs2
 import pytest
 
 from dragoman.errors import OutputError
+from dragoman.inference.result import Result, Segment
 from dragoman.inference.subtitles import FORMATS, cues, to_dict, to_json, to_srt, to_tsv, to_txt, to_vtt, write_outputs
-from dragoman.inference.translator import Result, Segment
 
 RESULT = Result(
     "talk.mp3",
-    "eng",
     ("deu", "fra"),
     [
-        Segment(0.5, 1.25, "Good morning.", {"deu": "Guten Morgen.", "fra": "Bonjour."}, -0.25),
-        Segment(3725.0004, 3726.9996, "a < b & c {x}\n\nx --> y", {"deu": "", "fra": "a\tb"}, -1.0, ("transcript",)),
+        Segment(0.5, 1.25, "eng", "Good morning.", {"deu": "Guten Morgen.", "fra": "Bonjour."}, -0.25),
+        Segment(
+            3725.0004, 3726.9996, "eng", "a < b & c {x}\n\nx --> y", {"deu": "", "fra": "a\tb"}, -1.0, ("transcript",)
+        ),
     ],
 )
 
@@ -51,7 +52,7 @@ def test_tsv_and_txt_to_the_letter() -> None:
 @pytest.mark.parametrize("hours", [0, 27, 99])
 def test_another_library_reads_the_same_times(name: str, writer: object, hours: int) -> None:
     start_s = 3600 * hours + 59.999
-    result = Result("a", "eng", (), [Segment(start_s, start_s + 0.0014, "one", {}, 0.0), RESULT.segments[0]])
+    result = Result("a", (), [Segment(start_s, start_s + 0.0014, "eng", "one", {}, 0.0), RESULT.segments[0]])
     assert callable(writer)
     read = pysubs2.SSAFile.from_string(writer(cues(result, "eng")), name)
     found = sorted((event.start, event.end, event.plaintext) for event in read)
@@ -61,7 +62,7 @@ def test_another_library_reads_the_same_times(name: str, writer: object, hours: 
 
 def test_hours_go_beyond_two_digits() -> None:
     assert "100:00:01,000 --> " in to_srt(
-        cues(Result("a", "eng", (), [Segment(360_001, 360_002, "x", {}, 0.0)]), "eng")
+        cues(Result("a", (), [Segment(360_001, 360_002, "eng", "x", {}, 0.0)]), "eng")
     )
 
 
@@ -90,7 +91,7 @@ def test_one_file_a_language_and_one_json(tmp_path: Path) -> None:
 
 
 def test_a_recording_without_speech_still_has_its_files(tmp_path: Path) -> None:
-    write_outputs(Result("a.wav", None, ("deu",)), tmp_path, "a", FORMATS)
+    write_outputs(Result("a.wav", ("deu",)), tmp_path, "a", FORMATS)
     contents = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
     assert json.loads(contents.pop("a.json"))["segments"] == []
     assert contents == {"a.deu.txt": "", "a.deu.srt": "", "a.deu.vtt": "WEBVTT\n", "a.deu.tsv": "start\tend\ttext\n"}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dragoman import Translator
-from dragoman.errors import LanguageError
+from dragoman.data.audio import SAMPLE_RATE, load_audio
+from dragoman.data.synthesis import write_flac
+from dragoman.errors import AudioError, LanguageError
 from dragoman.evaluation.metrics import METRICS
 from dragoman.records import read_manifest
 
@@ -34,6 +38,35 @@ def test_segments_follow_one_another_within_the_recording(translator: Translator
     times = [time for segment in segments for time in (segment.start_s, segment.end_s)]
     assert len(segments) == 4 and times == sorted(times) and times[-1] <= 9.0
     assert all(set(segment.translations) == {"deu", "fra"} for segment in segments)
+
+
+def test_a_stream_is_the_translation_as_it_comes(translator: Translator) -> None:
+    video = next(utterance for utterance in UTTERANCES if utterance.audio.endswith("mp4"))
+    whole = translator.translate(video.audio, to="all").segments
+    assert list(translator.stream(video.audio, to="all")) == whole
+
+
+def test_each_segment_has_its_language_in_a_multilingual_recording(translator: Translator, tmp_path: Path) -> None:
+    spoken = [next(u for u in UTTERANCES if u.language == code) for code in ("eng", "fra", "eng")]
+    pause = np.zeros(SAMPLE_RATE, np.float32)
+    write_flac(tmp_path / "a.flac", np.concatenate([part for u in spoken for part in (load_audio(u.audio), pause)]))
+    result = translator.translate(tmp_path / "a.flac", to=["eng", "nld"], multilingual=True)
+    told = [language for language, _ in itertools.groupby(segment.language for segment in result.segments)]
+    assert told == ["eng", "fra", "eng"] and result.language == "eng" and result.targets == ("eng", "nld")
+    for segment in result.segments:
+        assert set(segment.translations) == ({"nld"} if segment.language == "eng" else {"eng", "nld"})
+    assert result.translations["eng"].startswith(result.segments[0].transcript)
+    with pytest.raises(LanguageError, match="no one language"):
+        translator.translate(tmp_path / "a.flac", to="nld", language="eng", multilingual=True)
+
+
+def test_one_that_cannot_be_read_does_not_stop_the_others(translator: Translator, tmp_path: Path) -> None:
+    (tmp_path / "bad.mp3").write_bytes(b"no audio")
+    good = UTTERANCES[0].audio
+    first, bad, last = translator.translate_each([good, tmp_path / "bad.mp3", good], to="all")
+    assert first.get() == last.get()
+    with pytest.raises(AudioError, match=r"bad\.mp3"):
+        bad.get()
 
 
 def test_a_long_utterance_is_divided_and_put_together(translator: Translator) -> None:

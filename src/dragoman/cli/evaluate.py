@@ -78,7 +78,7 @@ def _system(
     text: bool,
 ) -> tuple[str, tuple[str, ...], Translate]:
     """What tells the system from others (weights and options), its targets, and what translates."""
-    from dragoman.inference.translator import locate
+    from dragoman.model.hub import locate
 
     translator = load(model, wanted, beam_size, batch_size, device, threads)
     weights = _digest(locate(model))

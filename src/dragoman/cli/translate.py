@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import hush, printable, say, show, show_json
-from dragoman.errors import AudioError, LanguageError
+from dragoman.errors import LanguageError
 from dragoman.languages import LANGUAGES, expand, find
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from dragoman.inference.translator import Result, Translator
+    from dragoman.inference.result import Result
+    from dragoman.inference.translator import Translator
     from dragoman.recipe import Recipe
 
 
@@ -52,6 +53,7 @@ def translate(
     batch_size: Batch = 16,
     device: Device = None,
     threads: Threads = None,
+    multilingual: Annotated[bool, typer.Option("--multilingual", help="Tell the language of each segment.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a recording.")] = False,
 ) -> None:
     """Translate recordings and videos of any length into one or several languages.
@@ -63,7 +65,7 @@ def translate(
     wanted = Wanted.read(to, language)
     output = Output.plan(recordings(inputs), output_dir, output_format, json)
     translator = load(model, wanted, beam_size, batch_size, device, threads)
-    failed = _translate_all(translator, wanted, output)
+    failed = _translate_all(translator, wanted, multilingual, output)
     if failed or len(output.stems) > 1:
         say(f"{len(output.stems) - failed} translated, {failed} failed")
     if failed:
@@ -134,7 +136,8 @@ def load(
 ) -> Translator:
     """The recipe first, so that a wrong language is told before the weights are read."""
     from dragoman.cli.machine import check_device, set_threads
-    from dragoman.inference.translator import BUILT_IN, Translator, locate
+    from dragoman.inference.translator import Translator
+    from dragoman.model.hub import BUILT_IN, locate
     from dragoman.recipe import read_stored_recipe
 
     hush()
@@ -148,22 +151,23 @@ def load(
     return Translator.from_pretrained(folder, device=device, beam_size=beam_size, batch_size=batch_size)
 
 
-def _translate_all(translator: Translator, wanted: Wanted, output: Output) -> int:
+def _translate_all(translator: Translator, wanted: Wanted, multilingual: bool, output: Output) -> int:
     """Translate file after file; returns how many could not be read, each of which was told."""
     failed = 0
     with _progress(len(output.stems)) as progress:
+        bar = progress.task_ids[0]
+        outcomes = translator.translate_each(output.stems, wanted.to, wanted.source, multilingual=multilingual)
         for path in output.stems:
-            progress.update(progress.task_ids[0], description=printable(path.name))
-            try:
-                result = translator.translate(path, wanted.to, wanted.source)
-            except AudioError as error:
-                say(str(error))
+            progress.update(bar, description=printable(path.name))
+            outcome = next(outcomes)
+            if outcome.error:
+                say(str(outcome.error))
                 failed += 1
             else:
                 with _paused(progress):
-                    output.give(path, result)
-                    _remark(path, result, wanted)
-            progress.advance(progress.task_ids[0])
+                    output.give(path, outcome.get())
+                    _remark(path, outcome.get(), wanted)
+            progress.advance(bar)
     return failed
 
 

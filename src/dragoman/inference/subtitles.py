@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dragoman.files import whole_file
 
 if TYPE_CHECKING:
-    from dragoman.inference.translator import Result
+    from dragoman.inference.result import Result
 
 _ODD = re.compile("[\x7f-\x9f\ud800-\udfff]")
 """Control characters that JSON leaves as they are, and what Python puts for bytes of a file name that are not UTF-8."""
@@ -33,7 +33,7 @@ class Cue:
 
 def cues(result: Result, code: str) -> list[Cue]:
     """The segments in one language, the spoken one or a target; those without text are left out."""
-    texts = (s.transcript if code == result.language else s.translations.get(code, "") for s in result.segments)
+    texts = (s.transcript if code == result.language else s.text(code) for s in result.segments)
     return [
         Cue(round(1000 * segment.start_s), round(1000 * segment.end_s), line)
         for segment, text in zip(result.segments, texts, strict=True)
@@ -78,6 +78,7 @@ def to_dict(result: Result) -> dict[str, Any]:
             {
                 "start_s": round(segment.start_s, 3),
                 "end_s": round(segment.end_s, 3),
+                "language": segment.language,
                 "transcript": segment.transcript,
                 "translations": segment.translations,
                 "score": round(segment.score, 4),

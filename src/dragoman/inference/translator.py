@@ -3,61 +3,40 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio, stream_audio
 from dragoman.data.batching import Mel
 from dragoman.data.features import LogMel
-from dragoman.errors import ModelError
+from dragoman.errors import AudioError, LanguageError
+from dragoman.inference.ahead import ahead
 from dragoman.inference.decode import Decoded, Decoder, Request
+from dragoman.inference.result import Outcome, Result, Segment, joined
 from dragoman.inference.segment import Segment as Speech
 from dragoman.inference.segment import VadOptions, segments
-from dragoman.languages import LANGUAGES
 from dragoman.model.checkpoint import LoadedModel, load_model
+from dragoman.model.hub import locate
 from dragoman.recipe import Recipe
 from dragoman.records import Hypothesis, Utterance
 
-BUILT_IN = Path(__file__).parent.parent / "assets"
 _IDENTIFIED_BY = 3
 """A recording's language is told from so many of its first segments."""
 
 
 @dataclass(frozen=True)
-class Segment:
-    """One stretch of speech, in seconds from the start of the recording; translations by ISO 639-3 code.
+class _Wanted:
+    """Targets asked for, and what is spoken; None: to be told, once a recording or once a segment."""
 
-    `score` is the mean log-probability of the transcript's tokens; `truncated` names what was stopped before its end
-    ("transcript" or a target's code).
-    """
-
-    start_s: float
-    end_s: float
-    transcript: str
-    translations: dict[str, str]
-    score: float
-    truncated: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Result:
-    """A whole recording; without speech it has no segments."""
-
-    audio: str
-    language: str | None
     targets: tuple[str, ...]
-    segments: list[Segment] = field(default_factory=list)
-
-    @property
-    def transcript(self) -> str:
-        return _joined((segment.transcript for segment in self.segments), self.language)
-
-    @property
-    def translations(self) -> dict[str, str]:
-        return {code: _joined((s.translations.get(code, "") for s in self.segments), code) for code in self.targets}
+    source: str | None
+    multilingual: bool
 
 
 class Translator:
@@ -112,19 +91,51 @@ class Translator:
         """Languages it writes, ISO 639-3."""
         return self.recipe.targets
 
-    def translate(self, audio: str | Path | bytes, to: str | Sequence[str], language: str | None = None) -> Result:
-        """Transcribe a recording and translate it into each language of `to`; `language` is what is spoken (told from
-        the speech when not given). Languages by code or name; "all" is every target of the model. Raises AudioError,
-        LanguageError."""
-        source = None if language is None else self.recipe.known_source(language)
-        wanted = self.recipe.known_targets(to, source)
-        speech = segments(stream_audio(audio), self.vad)
-        first = list(itertools.islice(speech, _IDENTIFIED_BY))
-        if source is None:
-            source = self.identify([part.samples for part in first]) if first else None
-        targets = tuple(code for code in wanted if code != source)
-        found = [] if source is None else list(self._segments(itertools.chain(first, speech), source, targets))
-        return Result("<bytes>" if isinstance(audio, bytes) else str(audio), source, targets, found)
+    def translate(
+        self,
+        audio: str | Path | bytes,
+        to: str | Sequence[str],
+        language: str | None = None,
+        *,
+        multilingual: bool = False,
+    ) -> Result:
+        """Transcribe a recording and translate it into each language of `to`.
+
+        Languages by code or name; "all" is every target of the model. `language` is what is spoken; told from the
+        speech when not given, once a recording or, if it is `multilingual`, once a segment. Raises AudioError,
+        LanguageError.
+        """
+        return next(self.translate_each([audio], to, language, multilingual=multilingual)).get()
+
+    def translate_each(
+        self,
+        audios: Iterable[str | Path | bytes],
+        to: str | Sequence[str],
+        language: str | None = None,
+        *,
+        multilingual: bool = False,
+    ) -> Iterator[Outcome]:
+        """`translate` of one recording after the other; while the model works on one, the next is decoded. One that
+        cannot be read does not stop the others: its outcome raises the AudioError."""
+        wanted = self._wanted(to, language, multilingual)
+        for audio, speech in self._opened(audios):
+            yield self._outcome(audio, speech, wanted)
+
+    def stream(
+        self,
+        audio: str | Path | bytes,
+        to: str | Sequence[str],
+        language: str | None = None,
+        *,
+        multilingual: bool = False,
+    ) -> Iterator[Segment]:
+        """`translate`, but each segment as soon as it is there; the next ones are decoded from the file meanwhile.
+
+        >>> for segment in translator.stream("talk.mp4", to=["deu"]):
+        ...     print(segment.start_s, segment.transcript, segment.translations["deu"])
+        """
+        wanted = self._wanted(to, language, multilingual)
+        return self._segments(self._speech(audio), wanted)
 
     def identify(self, waveforms: Sequence[Waveform]) -> str:
         """The language spoken: the one whose transcripts are likeliest, to the LLM and (where the model was taught by
@@ -132,11 +143,8 @@ class Translator:
 
         On the built-in model, 92 % of 160 held-out clips of 1 to 4 s; by the LLM's probability alone 72 %.
         """
-        mels = [self.features(waveform) for waveform in waveforms]
-        requests = [Request(mel, code, ()) for code in self.sources for mel in mels]
-        scores = [decoded.score + decoded.ctc_score for decoded in self._decode(requests)]
-        totals = {code: sum(scores[n * len(mels) : (n + 1) * len(mels)]) for n, code in enumerate(self.sources)}
-        return max(totals, key=totals.__getitem__)
+        totals = np.sum(self._likelihoods([self.features(waveform) for waveform in waveforms]), axis=0)
+        return self.sources[int(totals.argmax())]
 
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
         """The System contract: each utterance into each target that is not its own language, in order. One that is
@@ -163,12 +171,59 @@ class Translator:
             return [self.features(waveform)]
         return [self.features(part.samples) for part in segments([waveform], self.vad)]
 
-    def _segments(self, speech: Iterator[Speech], source: str, targets: tuple[str, ...]) -> Iterator[Segment]:
+    def _wanted(self, to: str | Sequence[str], language: str | None, multilingual: bool) -> _Wanted:
+        if multilingual and language is not None:
+            raise LanguageError("A multilingual recording has no one language; give `language` or `multilingual`.")
+        source = None if language is None else self.recipe.known_source(language)
+        return _Wanted(self.recipe.known_targets(to, source), source, multilingual)
+
+    def _speech(self, audio: str | Path | bytes) -> Iterator[Speech]:
+        return ahead(segments(stream_audio(audio), self.vad), 2 * self.batch_size)
+
+    def _opened(self, audios: Iterable[str | Path | bytes]) -> Iterator[tuple[str | Path | bytes, Iterator[Speech]]]:
+        """Each recording, with the one after it already being decoded."""
+        ready: deque[tuple[str | Path | bytes, Iterator[Speech]]] = deque()
+        for audio in audios:
+            ready.append((audio, self._speech(audio)))
+            if len(ready) == 2:
+                yield ready.popleft()
+        yield from ready
+
+    def _outcome(self, audio: str | Path | bytes, speech: Iterator[Speech], wanted: _Wanted) -> Outcome:
+        name = "<bytes>" if isinstance(audio, bytes) else str(audio)
+        try:
+            found = list(self._segments(speech, wanted))
+        except AudioError as error:
+            return Outcome(name, error=error)
+        spoken = {segment.language for segment in found}
+        targets = tuple(code for code in wanted.targets if {code} != spoken)
+        return Outcome(name, Result(name, targets, found))
+
+    def _segments(self, speech: Iterator[Speech], wanted: _Wanted) -> Iterator[Segment]:
+        source = wanted.source
+        if source is None and not wanted.multilingual:
+            first = list(itertools.islice(speech, _IDENTIFIED_BY))
+            source = self.identify([part.samples for part in first]) if first else None
+            speech = itertools.chain(first, speech)
         while batch := list(itertools.islice(speech, self.batch_size)):
-            requests = [Request(self.features(part.samples), source, targets) for part in batch]
-            for part, decoded in zip(batch, self._decode(requests), strict=True):
+            mels = [self.features(part.samples) for part in batch]
+            spoken = [source] * len(mels) if source else self._told(mels)
+            requests = [
+                Request(mel, language, tuple(code for code in wanted.targets if code != language))
+                for mel, language in zip(mels, spoken, strict=True)
+            ]
+            for part, request, decoded in zip(batch, requests, self._decode(requests), strict=True):
                 if decoded.transcript:
-                    yield _segment(part, decoded)
+                    yield _segment(part, request.source, decoded)
+
+    def _told(self, mels: Sequence[Mel]) -> list[str]:
+        return [self.sources[at] for at in self._likelihoods(mels).argmax(axis=1)]
+
+    def _likelihoods(self, mels: Sequence[Mel]) -> npt.NDArray[np.float64]:
+        """Log-likelihood a token of each mel's transcript in each source language, (mels, sources)."""
+        requests = [Request(mel, code, ()) for mel in mels for code in self.sources]
+        scores = [decoded.score + decoded.ctc_score for decoded in self._decode(requests)]
+        return np.array(scores).reshape(len(mels), len(self.sources))
 
     def _decode(self, requests: Sequence[Request]) -> list[Decoded]:
         """Neighbours in length share a batch; the order of the result is that of the requests."""
@@ -180,32 +235,11 @@ class Translator:
         return [found[number] for number in range(len(requests))]
 
 
-def locate(name: str | Path) -> Path:
-    """The folder of a model: its path, one that Dragoman ships, or a copy from the Hugging Face hub."""
-    if Path(name).is_dir():
-        return Path(name)
-    if (BUILT_IN / str(name) / "recipe.json").is_file():
-        return BUILT_IN / str(name)
-    if str(name).count("/") != 1 or str(name).startswith((".", "/")):
-        raise ModelError(
-            f"There is no model {str(name)!r}: give a model folder, 'tiny', or a name on the hub (owner/name)."
-        )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(str(name)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise ModelError(
-            f"The model {str(name)!r} cannot be downloaded from the Hugging Face hub: check name and network."
-        ) from error
-
-
-def _segment(part: Speech, decoded: Decoded) -> Segment:
+def _segment(part: Speech, language: str, decoded: Decoded) -> Segment:
     cut = ["transcript"] if decoded.truncated else []
     cut += [code for code, translation in decoded.translations.items() if translation.truncated]
     texts = {code: translation.text for code, translation in decoded.translations.items()}
-    return Segment(part.start_s, part.end_s, decoded.transcript, texts, decoded.score, tuple(cut))
+    return Segment(part.start_s, part.end_s, language, decoded.transcript, texts, decoded.score, tuple(cut))
 
 
 def _hypothesis(utterance: Utterance, code: str, parts: Sequence[Decoded]) -> Hypothesis:
@@ -216,13 +250,8 @@ def _hypothesis(utterance: Utterance, code: str, parts: Sequence[Decoded]) -> Hy
         target=code,
         start_s=utterance.start_s,
         end_s=None if utterance.duration_s is None else utterance.start_s + utterance.duration_s,
-        transcript=_joined((part.transcript for part in parts), utterance.language),
-        translation=_joined((translation.text for translation in translations), code),
+        transcript=joined((part.transcript for part in parts), utterance.language),
+        translation=joined((translation.text for translation in translations), code),
         raw="\n".join(translation.raw for translation in translations),
         truncated=any(part.truncated for part in parts) or any(translation.truncated for translation in translations),
     )
-
-
-def _joined(texts: Iterable[str], code: str | None) -> str:
-    spaced = code is None or LANGUAGES[code].uses_spaces
-    return (" " if spaced else "").join(text for text in texts if text)

@@ -131,6 +131,19 @@ class Schedule(Strict):
         return None if value == "none" else value
 
 
+class Augment(Strict):
+    """How training alters the speech: `speed` plays it up to that share faster or slower, `warp` shifts its spectrum by
+    up to that share; then bands of up to `frequency_width` mel bins and stretches of up to `time_width` frames (10 ms)
+    are masked."""
+
+    speed: float = Field(default=0.0, ge=0.0, lt=0.5)
+    warp: float = Field(default=0.0, ge=0.0, lt=0.5)
+    frequency_masks: int = Field(default=0, ge=0)
+    frequency_width: int = Field(default=0, ge=0)
+    time_masks: int = Field(default=0, ge=0)
+    time_width: int = Field(default=0, ge=0)
+
+
 class Source(Strict):
     """One manifest (`<data>/<name>.jsonl`) with filters; languages are codes or named sets, empty means any."""
 
@@ -160,6 +173,7 @@ class Stage(Strict):
     data: list[Source] = Field(min_length=1)
     schedule: Schedule
     targets: int = Field(default=1, gt=0)
+    augment: Augment | None = None
     ctc_weight: float = Field(default=0.0, ge=0.0)
 
 
@@ -220,6 +234,8 @@ class LlmBase(TransformerBase):
 
 class EncoderBase(TransformerBase):
     """A Whisper-shaped encoder pre-trained with CTC."""
+
+    augment: Augment | None = None
 
 
 class Bases(Strict):

@@ -15,9 +15,10 @@ from transformers import PreTrainedTokenizerBase, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from dragoman.data.audio import load_audio
-from dragoman.data.batching import made_ahead, pad_ids, pad_mels
+from dragoman.data.augment import AugmentedMel
+from dragoman.data.batching import Mel, made_ahead, pad_ids, pad_mels
 from dragoman.data.features import LogMel
-from dragoman.data.sampling import Rows, of_rank, steps_from
+from dragoman.data.sampling import Rows, of_rank, row_random, steps_from
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.recipe import EncoderBase, Recipe, Schedule
 from dragoman.records import Utterance
@@ -95,23 +96,31 @@ class SpeechRows:
         utterances: Sequence[Utterance],
         letters: dict[str, int],
         tokenizer: PreTrainedTokenizerBase,
-        features: LogMel,
+        features: AugmentedMel,
+        seed: int = 0,
     ) -> None:
         self.utterances = utterances
         self.letters = letters
         self.tokenizer = tokenizer
-        self.features = features
+        self.features, self.seed = features, seed
         self.lengths = [round(100 * (utterance.duration_s or 0)) for utterance in utterances]
 
-    def batch(self, numbers: Sequence[int]) -> CtcBatch:
-        chosen = [self.utterances[int(number)] for number in numbers]
-        mel, num_frames = pad_mels([self.features(load_audio(u.audio, u.start_s, u.duration_s)) for u in chosen])
+    def batch(self, epoch: int, numbers: Sequence[int]) -> CtcBatch:
+        chosen = [self.utterances[number] for number in numbers]
+        mel, num_frames = pad_mels([self._mel(epoch, number) for number in numbers])
         letters = pad_ids([[self.letters[c] for c in spoken(u.text) if c in self.letters] for u in chosen])
         pieces = pad_ids([self.tokenizer(u.text, add_special_tokens=False).input_ids for u in chosen])
         return CtcBatch(mel, num_frames, *letters, *pieces)
 
-    def micro_batches(self, shares: list[Rows]) -> list[CtcBatch]:
-        return [self.batch(share.tolist()) for share in shares]
+    def micro_batches(self, key: tuple[int, list[Rows]]) -> list[CtcBatch]:
+        """One step of one process: its epoch and the shares of its micro-batches."""
+        epoch, shares = key
+        return [self.batch(epoch, share.tolist()) for share in shares]
+
+    def _mel(self, epoch: int, number: int) -> Mel:
+        utterance = self.utterances[number]
+        waveform = load_audio(utterance.audio, utterance.start_s, utterance.duration_s)
+        return self.features(waveform, row_random(self.seed, epoch, number))
 
 
 def spoken(text: str) -> str:
@@ -134,7 +143,8 @@ def pretrain_encoder(
     alphabet = sorted({letter for utterance in train for letter in spoken(utterance.text)})
     letters = {letter: number for number, letter in enumerate(alphabet, 1)}
     features = LogMel(recipe.audio.mel_bins, recipe.audio.window_s, padded=recipe.audio.padding == "window")
-    rows, held_out = (SpeechRows(part, letters, tokenizer, features) for part in (train, valid))
+    rows = SpeechRows(train, letters, tokenizer, AugmentedMel(features, base.augment), base.schedule.seed)
+    held_out = SpeechRows(valid, letters, tokenizer, AugmentedMel(features, None))
     torch.manual_seed(base.schedule.seed)
     encoder = SpeechEncoder(new_whisper_encoder(base, recipe), recipe.audio.padding)
     module = CtcEncoder(encoder, len(letters) + 1, len(tokenizer))
@@ -157,8 +167,8 @@ def speech_stream(rows: SpeechRows, schedule: Schedule, accelerator: Accelerator
     def stream(start: int) -> Iterator[list[CtcBatch]]:
         steps = steps_from(start, rows.lengths, schedule.batch, schedule.seed)
         rank, world = accelerator.process_index, accelerator.num_processes
-        shares = (of_rank(numbers, rank, world, schedule.batch) for _, numbers in steps)
-        return made_ahead(rows.micro_batches, shares, _WORKERS)
+        keys = ((epoch, of_rank(numbers, rank, world, schedule.batch)) for epoch, numbers in steps)
+        return made_ahead(rows.micro_batches, keys, _WORKERS)
 
     return stream
 
@@ -173,7 +183,7 @@ def _letter_errors(module: CtcEncoder, rows: SpeechRows, device: torch.device) -
     chosen = range(0, len(rows.utterances), stride)
     for start in range(0, len(chosen), 32):
         numbers = chosen[start : start + 32]
-        batch = rows.batch(numbers).to(device)
+        batch = rows.batch(0, numbers).to(device)
         loss, targets = loss + float(module(batch)["loss"]), targets + batch.num_targets
         frames, lengths = module.encoder(batch.mel, batch.num_frames)
         best = module.letters(frames).argmax(-1)

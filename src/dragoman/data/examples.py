@@ -11,6 +11,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from dragoman.data.audio import load_audio
+from dragoman.data.augment import AugmentedMel
 from dragoman.data.batching import Batch, Example, Mel, Row, collate
 from dragoman.data.features import LogMel
 from dragoman.data.sampling import Rows, row_random
@@ -49,7 +50,8 @@ class StageExamples:
         self.tags = Tags(recipe.prompt.tags)
         self.text = TextEncoder(tokenizer)
         self.pad_id = int(tokenizer.pad_token_id)
-        self.features = LogMel(recipe.audio.mel_bins, recipe.audio.window_s, padded=recipe.audio.padding == "window")
+        features = LogMel(recipe.audio.mel_bins, recipe.audio.window_s, padded=recipe.audio.padding == "window")
+        self.features = AugmentedMel(features, stage.augment)
         self.utterances = usable(utterances, stage)
         if not self.utterances:
             raise DataError(f"stage {stage.name}: no utterance is left for its tasks; check data and filters.")
@@ -66,13 +68,13 @@ class StageExamples:
     def example(self, epoch: int, number: int) -> Example:
         utterance = self.utterances[number]
         random = row_random(self.stage.schedule.seed, epoch, number)
-        mel = self._mel(utterance)
+        rows = tuple(self._rows(utterance, random))
         transcript = self.text.plain(escape(utterance.text)) if self.stage.ctc_weight else ()
-        return Example(mel, tuple(self._rows(utterance, random)), transcript)
+        return Example(self._mel(utterance, random), rows, transcript)
 
-    def _mel(self, utterance: Utterance) -> Mel:
+    def _mel(self, utterance: Utterance, random: np.random.Generator) -> Mel:
         try:
-            return self.features(load_audio(utterance.audio, utterance.start_s, utterance.duration_s))
+            return self.features(load_audio(utterance.audio, utterance.start_s, utterance.duration_s), random)
         except AudioError as error:
             raise AudioError(f"utterance {utterance.id} ({utterance.audio}): {error}") from error
 

@@ -44,15 +44,20 @@ class LogMel:
     window_s: float = 30.0
     padded: bool = True
 
+    @property
+    def max_samples(self) -> int:
+        """N of the longest recording."""
+        return round(self.window_s * SAMPLE_RATE)
+
     def num_frames(self, num_samples: int) -> int:
         """F for N samples: the window's, or ceil(N / 160) made even and at least one pair."""
         step = HOP * _ENCODER_STRIDE
-        pairs = round(self.window_s * SAMPLE_RATE) // step if self.padded else max(1, -(-num_samples // step))
+        pairs = self.max_samples // step if self.padded else max(1, -(-num_samples // step))
         return _ENCODER_STRIDE * pairs
 
     def __call__(self, waveform: Waveform) -> npt.NDArray[np.float32]:
         """Compute the features; a recording longer than the window is an AudioError, never cut."""
-        if len(waveform) > round(self.window_s * SAMPLE_RATE):
+        if len(waveform) > self.max_samples:
             lasts = f"The audio lasts {len(waveform) / SAMPLE_RATE:.2f} s"
             raise AudioError(f"{lasts} and the model hears {self.window_s:g} s at a time; cut it into segments first.")
         return _log_mel(self._with_margins(waveform), self.mel_bins)
@@ -89,3 +94,13 @@ def _constants(mel_bins: int) -> tuple[torch.Tensor, torch.Tensor]:
         1 + _FFT // 2, mel_bins, 0.0, SAMPLE_RATE / 2, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
     )
     return torch.hann_window(_FFT), torch.from_numpy(filters).to(torch.float32).T
+
+
+@functools.cache
+def mel_centres(mel_bins: int) -> npt.NDArray[np.float64]:
+    """The frequency in Hz that each bin is about, (M,)."""
+    from transformers.audio_utils import hertz_to_mel, mel_to_hertz
+
+    edges = np.linspace(0.0, float(hertz_to_mel(SAMPLE_RATE / 2, "slaney")), mel_bins + 2)
+    centres: npt.NDArray[np.float64] = mel_to_hertz(edges[1:-1], "slaney")
+    return centres

@@ -18,8 +18,7 @@ from dragoman.bases.encoder import new_whisper_encoder
 from dragoman.bases.llm import new_llm
 from dragoman.bases.tokenizer import train_tokenizer
 from dragoman.data.batching import Mel
-from dragoman.model.checkpoint import LoadedModel, load_model, new_model
-from dragoman.model.hub import locate
+from dragoman.model.checkpoint import LoadedModel, load_on, new_model
 from dragoman.recipe import load_recipe
 
 
@@ -34,7 +33,7 @@ def arguments(about: str) -> argparse.ArgumentParser:
 def load(name: str | None, threads: int) -> LoadedModel:
     """The model, and a line on standard error that says what and where."""
     torch.set_num_threads(threads)
-    loaded = load_model(locate(name)) if name else random_model()
+    loaded = load_on(name, "cpu") if name else random_model()
     what = name or "random weights of the tiny recipe"
     size = sum(parameter.numel() for parameter in loaded.model.parameters()) / 1e6
     print(f"{what} ({size:.1f} M), fp32, {threads} threads, torch {torch.__version__}", file=sys.stderr)

@@ -11,6 +11,7 @@ from common import arguments, clips, compare, load
 
 from dragoman.inference.decode import Decoder, Request
 from dragoman.languages import LANGUAGES
+from dragoman.model.checkpoint import merge_lora
 
 
 def main() -> None:
@@ -19,6 +20,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=20)
     options = parser.parse_args()
     loaded = load(options.model, options.threads)
+    merge_lora(loaded.model)
     decoder = Decoder(loaded, beams=1, max_new_tokens=options.tokens, max_rows=128)
     decoder.generation.min_new_tokens = options.tokens
     source = loaded.recipe.sources[0]

@@ -256,6 +256,8 @@ class Recipe(Strict):
     adapter: Adapter
     llm: Llm
     prompt: Prompt = Prompt()
+    start: str | None = None
+    """The model whose weights the first stage goes on from: a folder, a built-in model, a name on the hub."""
     stages: list[Stage] = Field(default_factory=list)
     decoding: Decoding = Decoding()
     bases: Bases | None = None

@@ -27,10 +27,10 @@ from transformers import (
 
 from dragoman.data.batching import collate
 from dragoman.data.examples import TextEncoder
-from dragoman.errors import ModelError, OutputError
+from dragoman.errors import ModelError, OutputError, RecipeError
 from dragoman.inference.decode import Decoder, Request
 from dragoman.model import checkpoint
-from dragoman.model.checkpoint import LoadedModel, load_model, new_model, save_model
+from dragoman.model.checkpoint import LoadedModel, first_model, load_model, merge_lora, new_model, save_model
 
 LORAS = {"encoder": {"name": "base", "lora": LORA}, "llm": {"name": "base", "lora": LORA}}
 Damage = Callable[[dict[str, torch.Tensor]], None]
@@ -55,6 +55,30 @@ def test_saved_and_loaded_give_the_same_to_the_bit(adapter: dict[str, Any], tmp_
     )
     save_model(again, tmp_path / "model")  # over itself
     assert torch.equal(logits(load_model(tmp_path / "model")), logits(loaded))
+
+
+def test_merged_lora_gives_the_same(tmp_path: Path) -> None:
+    loaded = model(tmp_path, recipe(**LORAS))
+    with torch.no_grad():
+        for name, weight in loaded.model.named_parameters():
+            if ".lora_B." in name:  # starts at zero: LoRA would be nothing
+                weight.normal_(std=0.3)
+    before = logits(loaded)
+    merge_lora(loaded.model)
+    torch.testing.assert_close(logits(loaded), before, rtol=1e-4, atol=1e-5)
+    assert not any(".lora_" in name for name, _ in loaded.model.named_parameters())
+
+
+def test_a_recipe_goes_on_from_a_model_of_the_same_shape(tmp_path: Path) -> None:
+    first = model(tmp_path, recipe(sources=["eng"], targets=["eng", "deu"], **LORAS))
+    save_model(first, tmp_path / "model")
+    start = {"start": str(tmp_path / "model")}
+    on = first_model(recipe(**start, **LORAS), None, torch.float32)
+    assert torch.equal(logits(on), logits(first)) and on.recipe.sources == ["eng", "deu", "fra"]
+    save_model(on, tmp_path / "on")  # with the bases of the first
+    assert torch.equal(logits(load_model(tmp_path / "on")), logits(first))
+    with pytest.raises(RecipeError, match=r"differs in \[adapter\]"):
+        first_model(recipe(**start, **LORAS, adapter=MLP), None, torch.float32)
 
 
 def remove(tensors: dict[str, torch.Tensor]) -> None:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import say
-from dragoman.cli.translate import Batch, Beams, Device, Model, Threads, To, Wanted, load
+from dragoman.cli.translate import Batch, Beams, Device, Model, Threads, To, Wanted, checked
 from dragoman.files import whole_file
 
 if TYPE_CHECKING:
     from dragoman.evaluation.generate import Translate
     from dragoman.evaluation.metrics import Score
-    from dragoman.inference.translator import Translator
 
 
 def evaluate(
@@ -36,10 +35,11 @@ def evaluate(
     from dragoman.records import read_hypotheses, read_manifest
 
     utterances = read_manifest(manifest)
+    folder = checked(model, wanted, device, threads)
     from dragoman.evaluation.generate import generate
     from dragoman.evaluation.score import score, to_json
 
-    system, targets, translate = _system(model, wanted, beam_size, batch_size, device, threads, text)
+    system, targets, translate = _system(folder, wanted, beam_size, batch_size, device, text)
     written = out / "hypotheses.jsonl"
     with _bar() as progress:
         done = generate(
@@ -69,22 +69,22 @@ def score(
 
 
 def _system(
-    model: str,
-    wanted: Wanted,
-    beam_size: int | None,
-    batch_size: int,
-    device: str | None,
-    threads: int | None,
-    text: bool,
+    folder: Path, wanted: Wanted, beam_size: int | None, batch_size: int, device: str | None, text: bool
 ) -> tuple[str, tuple[str, ...], Translate]:
-    """What tells the system from others (weights and options), its targets, and what translates."""
-    from dragoman.model.hub import locate
+    """What tells the system from others (weights and options), its targets, and what translates: the model, or its LLM
+    alone on the reference transcripts."""
+    from dragoman.inference.text import TextTranslator
+    from dragoman.inference.translator import Translator
+    from dragoman.recipe import read_stored_recipe
 
-    translator = load(model, wanted, beam_size, batch_size, device, threads)
-    weights = _digest(locate(model))
-    recipe = translator.recipe
+    recipe = read_stored_recipe(folder / "recipe.json")
     how = "text" if text else f"beams {beam_size or recipe.decoding.beams}"
-    return f"{recipe.name} {weights}, {how}", recipe.known_targets(wanted.to), _text(translator) if text else translator
+    translate: Translate = (
+        TextTranslator.from_pretrained(folder, device=device, batch_size=batch_size)
+        if text
+        else Translator.from_pretrained(folder, device=device, beam_size=beam_size, batch_size=batch_size)
+    )
+    return f"{recipe.name} {_digest(folder)}, {how}", recipe.known_targets(wanted.to), translate
 
 
 def _digest(folder: Path) -> str:
@@ -96,15 +96,6 @@ def _digest(folder: Path) -> str:
         digest.update(str(path.relative_to(folder)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _text(translator: Translator) -> Translate:
-    """The model's LLM alone, on the reference transcripts."""
-    from dragoman.inference.text import TextTranslator
-
-    decoder = translator.decoder
-    most = translator.recipe.decoding.max_new_tokens
-    return TextTranslator(decoder.model.llm, decoder.tokenizer, decoder.tags, most, translator.batch_size)
 
 
 @contextmanager

@@ -64,7 +64,10 @@ def translate(
 
     wanted = Wanted.read(to, language)
     output = Output.plan(recordings(inputs), output_dir, output_format, json)
-    translator = load(model, wanted, beam_size, batch_size, device, threads)
+    folder = checked(model, wanted, device, threads)
+    from dragoman.inference.translator import Translator
+
+    translator = Translator.from_pretrained(folder, device=device, beam_size=beam_size, batch_size=batch_size)
     failed = _translate_all(translator, wanted, multilingual, output)
     if failed or len(output.stems) > 1:
         say(f"{len(output.stems) - failed} translated, {failed} failed")
@@ -131,12 +134,9 @@ class Output:
             _show(result)
 
 
-def load(
-    model: str, wanted: Wanted, beam_size: int | None, batch_size: int, device: str | None, threads: int | None
-) -> Translator:
-    """The recipe first, so that a wrong language is told before the weights are read."""
+def checked(model: str, wanted: Wanted, device: str | None, threads: int | None) -> Path:
+    """The model's folder. The recipe comes first, so that a wrong language is told before the weights are read."""
     from dragoman.cli.machine import check_device, set_threads
-    from dragoman.inference.translator import Translator
     from dragoman.model.hub import BUILT_IN, locate
     from dragoman.recipe import read_stored_recipe
 
@@ -148,7 +148,7 @@ def load(
         say(f"{recipe.name}: {recipe.about} Name a model of your own, or one on the Hugging Face hub, with --model.")
     set_threads(threads)
     check_device(device)
-    return Translator.from_pretrained(folder, device=device, beam_size=beam_size, batch_size=batch_size)
+    return folder
 
 
 def _translate_all(translator: Translator, wanted: Wanted, multilingual: bool, output: Output) -> int:

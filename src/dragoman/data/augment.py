@@ -38,7 +38,8 @@ class AugmentedMel:
 def at_speed(waveform: Waveform, factor: float) -> Waveform:
     """(N,) -> (N / factor,): the recording played that much faster, and higher."""
     times = np.arange(int(len(waveform) / factor)) * factor
-    return np.interp(times, np.arange(len(waveform)), waveform).astype(np.float32)
+    faster: Waveform = np.interp(times, np.arange(len(waveform)), waveform).astype(np.float32)
+    return faster
 
 
 def warped(mel: Mel, factor: float) -> Mel:
@@ -47,7 +48,8 @@ def warped(mel: Mel, factor: float) -> Mel:
     below = np.interp(centres / factor, centres, np.arange(len(mel)))  # which bin, whole and part, comes here
     lower = np.minimum(below.astype(int), len(mel) - 2)
     share = (below - lower).astype(np.float32)[:, None]
-    return mel[lower] * (1 - share) + mel[lower + 1] * share
+    moved: Mel = mel[lower] * (1 - share) + mel[lower + 1] * share
+    return moved
 
 
 def masked(mel: Mel, settings: Augment, random: np.random.Generator) -> Mel:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 import torch
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig
 
 from dragoman.data.batching import Row, pad_rows
 from dragoman.data.examples import TextEncoder
 from dragoman.data.tasks import TASKS, Item, Tags
+from dragoman.model.checkpoint import LoadedModel, load_on
 from dragoman.records import Hypothesis, Utterance
 
 
@@ -19,17 +20,21 @@ class TextTranslator:
     """Translates the reference transcripts by the SMT prompt, audio left out; LoRA is switched off, so that it is the
     LLM as it was before it learnt to hear. Greedy."""
 
-    def __init__(
-        self, llm: Any, tokenizer: PreTrainedTokenizerBase, tags: Tags, max_new_tokens: int, batch_size: int = 32
-    ) -> None:
-        self.llm, self.tokenizer, self.tags, self.batch_size = llm.eval(), tokenizer, tags, batch_size
-        self.text = TextEncoder(tokenizer)
+    def __init__(self, loaded: LoadedModel, batch_size: int = 32) -> None:
+        self.llm, self.tokenizer, self.batch_size = loaded.model.llm.eval(), loaded.tokenizer, batch_size
+        self.tags = Tags(loaded.recipe.prompt.tags)
+        self.text = TextEncoder(loaded.tokenizer)
         self.generation = GenerationConfig(
             do_sample=False,
-            max_new_tokens=max_new_tokens,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            max_new_tokens=loaded.recipe.decoding.max_new_tokens,
+            eos_token_id=loaded.tokenizer.eos_token_id,
+            pad_token_id=loaded.tokenizer.pad_token_id,
         )
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, device: str | None = None, batch_size: int = 32) -> TextTranslator:
+        """A model folder, a built-in model or a model's name on the Hugging Face hub. Raises ModelError."""
+        return cls(load_on(name, device), batch_size)
 
     @torch.inference_mode()
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:

@@ -21,8 +21,7 @@ from dragoman.inference.decode import Decoded, Decoder, Request
 from dragoman.inference.result import Outcome, Result, Segment, joined
 from dragoman.inference.segment import Segment as Speech
 from dragoman.inference.segment import VadOptions, segments
-from dragoman.model.checkpoint import LoadedModel, load_model
-from dragoman.model.hub import locate
+from dragoman.model.checkpoint import LoadedModel, load_on, merge_lora
 from dragoman.recipe import Recipe
 from dragoman.records import Hypothesis, Utterance
 
@@ -75,10 +74,8 @@ class Translator:
         batch_size: int = 16,
     ) -> Translator:
         """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. Raises ModelError."""
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        default = torch.float32 if chosen.type == "cpu" else torch.bfloat16
-        loaded = load_model(locate(name), dtype or default)
-        loaded.model.to(chosen)
+        loaded = load_on(name, device, dtype)
+        merge_lora(loaded.model)
         return cls(loaded, beam_size=beam_size, batch_size=batch_size)
 
     @property

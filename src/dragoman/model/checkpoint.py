@@ -4,7 +4,7 @@ they are ours, the bases `encoder/`, `llm/`, `tokenizer/`. Loads strictly, unpic
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from dragoman.errors import ModelError
+from dragoman.errors import ModelError, RecipeError
 from dragoman.files import whole_folder
 from dragoman.model.adapters import make_adapter
 from dragoman.model.encoder import SpeechEncoder
+from dragoman.model.hub import locate
 from dragoman.model.llm import first_line, load_llm, load_pretrained, width, with_lora
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import part_of
@@ -61,6 +62,22 @@ def new_model(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> LoadedM
     return LoadedModel(recipe, model, tokenizer, bases if own else None)
 
 
+def first_model(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> LoadedModel:
+    """What the first stage begins with: the model that the recipe goes on from, or frozen bases and a fresh adapter.
+
+    Raises RecipeError when the recipe describes another model than the one it goes on from.
+    """
+    if recipe.start is None:
+        return new_model(recipe, bases, dtype)
+    start = load_model(locate(recipe.start), dtype)
+    for table in ("audio", "encoder", "adapter", "llm"):
+        if getattr(recipe, table) != getattr(start.recipe, table):
+            raise RecipeError(
+                f"The recipe {recipe.name!r} goes on from {recipe.start!r} but differs in [{table}]; leave it as it is."
+            )
+    return replace(start, recipe=recipe)
+
+
 def assemble(recipe: Recipe, encoder: SpeechEncoder, llm: Any, tokenizer: PreTrainedTokenizerBase) -> SpeechLLM:
     """Encoder and LLM at hand -> the whole model, with fresh adapter and LoRA."""
     adapter = make_adapter(recipe.adapter, encoder.width, width(llm))
@@ -97,6 +114,16 @@ def save_model(loaded: LoadedModel, folder: Path, tensors: dict[str, Tensor] | N
         (new / "recipe.json").write_text(dump_recipe(loaded.recipe), encoding="utf-8")
 
 
+def merge_lora(model: SpeechLLM) -> None:
+    """Add LoRA into the weights that it stands beside: the same outputs, faster. The model can then neither be trained
+    nor saved."""
+    for part, _, module in _lora_parts(model):
+        if part == "llm_lora":
+            model.llm = module.merge_and_unload()
+        else:
+            model.encoder.whisper = module.merge_and_unload()  # type: ignore[assignment]
+
+
 def own_tensors(model: SpeechLLM) -> dict[str, Tensor]:
     """What a model folder holds beside the bases: adapter and LoRA, copied to the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items() if part_of(name)}
@@ -111,6 +138,15 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
     for part, _, module in _lora_parts(loaded.model):
         _load_lora(module, folder / part / "adapter_model.safetensors")
     loaded.model.eval()
+    return loaded
+
+
+def load_on(name: str | Path, device: str | None = None, dtype: torch.dtype | None = None) -> LoadedModel:
+    """A model by folder or name, to be used and not trained: on CUDA where there is one, in bf16 except on a CPU."""
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    default = torch.float32 if chosen.type == "cpu" else torch.bfloat16
+    loaded = load_model(locate(name), dtype or default)
+    loaded.model.to(chosen)
     return loaded
 
 

@@ -18,7 +18,7 @@ from dragoman.data.examples import StageExamples, select, usable, with_translati
 from dragoman.data.sampling import of_rank, steps_from
 from dragoman.errors import DataError, RecipeError
 from dragoman.files import whole_file
-from dragoman.model.checkpoint import LoadedModel, load_model, new_model, own_tensors, save_model
+from dragoman.model.checkpoint import LoadedModel, first_model, load_model, own_tensors, save_model
 from dragoman.model.trainable import train_only
 from dragoman.recipe import Recipe, Stage, dump_recipe
 from dragoman.records import Utterance, read_manifest
@@ -103,7 +103,7 @@ class StageRun:
         accelerator = make_accelerator(self.stage.schedule.precision)
         dtype = torch.bfloat16 if self.stage.schedule.precision == "bf16" else torch.float32
         torch.manual_seed(self.stage.schedule.seed)
-        loaded = new_model(self.recipe, bases, dtype) if previous is None else load_model(previous, dtype)
+        loaded = first_model(self.recipe, bases, dtype) if previous is None else load_model(previous, dtype)
         train_only(loaded.model, self.stage.trains)
         loaded.model.ctc_weight = self.stage.ctc_weight
         loaded = replace(loaded, recipe=self._so_far())

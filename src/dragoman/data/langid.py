@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dragoman.languages import LANGUAGES
 
 if TYPE_CHECKING:
-    from py3langid.langid import LanguageIdentifier
+    from py3langid.langid import LanguageIdentifier  # type: ignore[import-untyped, unused-ignore]
 
 _OURS = {language.iso1 or code: code for code, language in LANGUAGES.items()} | {"no": "nob", "nn": "nob"}
 

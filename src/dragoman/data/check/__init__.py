@@ -18,7 +18,7 @@ from pathlib import Path
 
 from dragoman.data.check.across import findings
 from dragoman.data.check.columns import Columns
-from dragoman.data.check.kinds import KINDS, Finding, Found, Place
+from dragoman.data.check.kinds import EXAMPLES, KINDS, Finding, Found, Place
 from dragoman.data.check.report import Report, summarise
 from dragoman.data.check.rows import Settings, chunks, examine, numbered_lines
 from dragoman.data.check.workers import in_processes
@@ -97,7 +97,7 @@ class Ledger:
         group = finding.detail.partition(" at line ")[0] if finding.kind == "row" else ""
         found = self.table.setdefault((finding.kind, group), Found())
         found.count += 1
-        if KINDS[finding.kind].severity == "error" or len(found.places) < Found.SHOWN:
+        if KINDS[finding.kind].severity == "error" or len(found.places) < EXAMPLES:
             found.places.append(Place(manifest, line, name, finding.detail))
 
 

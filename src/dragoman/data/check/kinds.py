@@ -48,7 +48,8 @@ KINDS = {
     "overlap": Kind("warning", "utterance in two held-out manifests", "choose no model on what it is tested on"),
     "same-audio": Kind("warning", "audio that is there twice", "leave one out"),
 }
-"""In the order of a report."""
+
+EXAMPLES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Place:
 
 @dataclass(slots=True)
 class Found:
-    """All rows with findings of one kind. Of warnings only the first `SHOWN` are kept; all are counted."""
+    """All rows with findings of one kind. Of warnings only the first `EXAMPLES` are kept; all are counted."""
 
     count: int = 0
     places: list[Place] = field(default_factory=list)

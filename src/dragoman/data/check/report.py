@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dragoman.data.check.columns import Columns, Numbers
-from dragoman.data.check.kinds import KINDS, Found
+from dragoman.data.check.kinds import EXAMPLES, KINDS, Found
 from dragoman.data.check.rows import CODES
 
 _BARS = 15
@@ -84,7 +84,7 @@ class Report:
                 "id": place.id,
                 "detail": place.detail,
             }
-            for place in found.places[: Found.SHOWN]
+            for place in found.places[:EXAMPLES]
         ]
         head = {"kind": kind, "severity": KINDS[kind].severity, "count": found.count, "what": group or KINDS[kind].what}
         return head | {"do": KINDS[kind].do, "examples": examples}

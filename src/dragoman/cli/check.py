@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import say, show_json
+from dragoman.cli.files import writable
 
 if TYPE_CHECKING:
     from dragoman.data.check import Report
@@ -33,8 +34,11 @@ def check(
     out; warnings do not."""
     paths = _manifests(manifests)
     from dragoman.data.check import check
+    from dragoman.data.check.skip import outputs
     from dragoman.recipe import load_recipe
 
+    if skip_bad:
+        outputs(paths, writable(skip_bad))
     window_s = load_recipe(recipe).audio.window_s if recipe else 30.0
     with _bar(paths) as progress:
         report = check(paths, window_s=window_s, decode=audio, workers=workers or _cores(), on_progress=progress)

@@ -23,7 +23,7 @@ class Keys:
 
     def __init__(self) -> None:
         self._keys = array("Q")
-        self._rows = array("Q")
+        self._rows = array("I")
 
     def add(self, key: int, row: int) -> None:
         if key:
@@ -33,8 +33,7 @@ class Keys:
     def shared(self, among: Numbers, differs_in: Numbers) -> Iterator[Numbers]:
         """The rows of each key that rows with several values of `differs_in` (N,) share; only rows where `among` (N,)
         is true count."""
-        rows = np.frombuffer(self._rows, np.uint64) if self._rows else np.zeros(0, np.uint64)
-        keys = np.frombuffer(self._keys, np.uint64) if self._keys else rows
+        rows, keys = _view(self._rows, np.uint32), _view(self._keys, np.uint64)
         rows, keys = rows[among[rows]], keys[among[rows]]
         order = np.lexsort((rows, keys))
         rows, keys = rows[order], keys[order]
@@ -49,10 +48,7 @@ class Keys:
 
     def repeats(self, manifest: Numbers) -> Iterator[tuple[int, int]]:
         """(row, earlier row) for each row whose key an earlier row of its manifest has."""
-        if not self._rows:
-            return
-        rows = np.frombuffer(self._rows, np.uint64).astype(np.int64)
-        keys = np.frombuffer(self._keys, np.uint64)
+        rows, keys = _view(self._rows, np.uint32), _view(self._keys, np.uint64)
         order = np.lexsort((rows, manifest[rows], keys))
         rows, keys = rows[order], keys[order]
         owner = manifest[rows]
@@ -105,39 +101,43 @@ class Columns:
 
     @property
     def manifest(self) -> Numbers:
-        return np.array(self._manifest, np.int64)
+        return _view(self._manifest, np.uint16)
 
     @property
     def line(self) -> Numbers:
-        return np.array(self._line, np.int64)
+        return _view(self._line, np.uint64)
 
     @property
     def language(self) -> Numbers:
         """The number of the language; -1 where the row is no utterance."""
-        return np.array(self._language, np.int64)
+        return _view(self._language, np.int8)
 
     @property
     def duration_s(self) -> Numbers:
-        return np.array(self._duration_s, np.float64)
+        return _view(self._duration_s, np.float32)
 
     @property
     def rate(self) -> Numbers:
-        return np.array(self._rate, np.float64)
+        return _view(self._rate, np.float32)
 
     @property
     def is_short(self) -> Numbers:
-        return np.array(self._is_short, np.bool_)
+        return _view(self._is_short, np.bool_)
 
     @property
     def text_key(self) -> Numbers:
-        return np.array(self._text_key, np.uint64)
+        return _view(self._text_key, np.uint64)
 
     @property
     def sentence_key(self) -> Numbers:
-        return np.array(self._sentence_key, np.uint64)
+        return _view(self._sentence_key, np.uint64)
 
-    @property
-    def targets(self) -> Numbers:
-        """(N, 72) booleans: the languages of the translations that the rows themselves bring."""
-        packed = np.frombuffer(bytes(self._targets), np.uint8).reshape(-1, _MASK_BYTES)
-        return np.unpackbits(packed, axis=1, bitorder="little").astype(np.bool_)
+    def targets(self, rows: Numbers) -> Numbers:
+        """(R, L) booleans for rows (R,): the languages of the translations that they bring themselves."""
+        packed = _view(self._targets, np.uint8).reshape(-1, _MASK_BYTES)[rows]
+        return np.unpackbits(packed, axis=1, count=len(CODES), bitorder="little").astype(np.bool_)
+
+
+def _view(values: array[Any] | bytearray, kind: Any) -> Numbers:
+    """The values themselves, not a copy; nothing can be added while it is looked at."""
+    return np.frombuffer(values, kind) if values else np.zeros(0, kind)

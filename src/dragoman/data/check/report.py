@@ -15,6 +15,7 @@ from dragoman.data.check.kinds import EXAMPLES, KINDS, Found
 from dragoman.data.check.rows import CODES
 
 _BARS = 15
+_ROWS_AT_ONCE = 100_000
 _WIDTHS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 
 
@@ -94,7 +95,7 @@ def summarise(columns: Columns, paths: Sequence[Path], held_out: Sequence[bool],
     """Count what the columns hold; rows that are no utterances do not count."""
     manifest, language, duration_s = columns.manifest, columns.language, columns.duration_s
     spoken = language >= 0
-    hours = np.nan_to_num(duration_s) / 3600
+    hours = np.nan_to_num(duration_s.astype(np.float64)) / 3600
     manifests = tuple(
         Manifest(path, is_held_out, int((mine := spoken & (manifest == number)).sum()), float(hours[mine].sum()))
         for number, (path, is_held_out) in enumerate(zip(paths, held_out, strict=True))
@@ -117,24 +118,28 @@ def summarise(columns: Columns, paths: Sequence[Path], held_out: Sequence[bool],
 
 
 def _directions(columns: Columns) -> Numbers:
-    """(L, L): utterances of each source that have a text in each target."""
-    number_of = len(CODES)
-    counts = np.zeros((number_of, number_of), np.int64)
-    manifest, language, targets = columns.manifest, columns.language, columns.targets[:, :number_of]
-    for number in np.unique(manifest):
-        rows = np.flatnonzero((manifest == number) & (language >= 0))
-        texts = targets[rows]
-        joined = rows[columns.sentence_key[rows] > 0]
-        if len(joined):
-            _, sentence = np.unique(columns.sentence_key[joined], return_inverse=True)
-            written = columns.text_key[joined] > 0
-            said = np.zeros((sentence.max() + 1, number_of), np.bool_)
-            said[sentence[written], language[joined][written]] = True
-            texts[np.searchsorted(rows, joined)] |= said[sentence]
-        texts[np.arange(len(rows)), language[rows]] = False
-        for source in np.unique(language[rows]):
-            counts[source] += texts[language[rows] == source].sum(axis=0)
+    """(L, L): utterances of each source that have a text in each target, of their own or by their sentence."""
+    counts = np.zeros((len(CODES), len(CODES)), np.int64)
+    for number in np.unique(columns.manifest):
+        rows = np.flatnonzero((columns.manifest == number) & (columns.language >= 0))
+        said, sentence = _said(columns, rows)
+        for at in range(0, len(rows), _ROWS_AT_ONCE):
+            block = rows[at : at + _ROWS_AT_ONCE]
+            texts = columns.targets(block) | said[sentence[at : at + _ROWS_AT_ONCE]]
+            language = columns.language[block]
+            texts[np.arange(len(block)), language] = False
+            for source in np.unique(language):
+                counts[source] += texts[language == source].sum(axis=0)
     return counts
+
+
+def _said(columns: Columns, rows: Numbers) -> tuple[Numbers, Numbers]:
+    """(S, L): whether a manifest's rows (R,) say a sentence in a language; and the sentence of each row (R,)."""
+    keys, sentence = np.unique(columns.sentence_key[rows], return_inverse=True)
+    said = np.zeros((len(keys), len(CODES)), np.bool_)
+    written = (columns.text_key[rows] > 0) & (columns.sentence_key[rows] > 0)
+    said[sentence[written], columns.language[rows][written]] = True
+    return said, sentence
 
 
 def _histogram(durations_s: Numbers) -> tuple[tuple[float, int], ...]:

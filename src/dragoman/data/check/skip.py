@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
@@ -21,31 +22,39 @@ SKIPPED = "skipped.jsonl"
 Reasons = dict[int, list[tuple[str | None, str]]]
 
 
+def outputs(paths: Sequence[Path], out: Path) -> list[Path]:
+    """What `skip_bad` will write into `out`, one for each manifest.
+
+    Raises OutputError when two would have the same name, or one would overwrite what is read.
+    """
+    targets = [out / path.name for path in paths]
+    for target, path in zip(targets, paths, strict=True):
+        if targets.count(target) > 1 or target.name == SKIPPED:
+            raise OutputError(f"{target}: another file of the run has this name; check them one by one.")
+        if os.path.realpath(target) == os.path.realpath(path):
+            raise OutputError(f"{target}: would overwrite what is checked; choose another folder.")
+    return targets
+
+
 def skip_bad(report: Report, out: Path) -> dict[Path, tuple[int, int]]:
     """Write each manifest into the folder `out` without the rows that have an error, and `skipped.jsonl`: file, line,
     id and reason of every row that was left out, one line a reason.
 
     Audio paths are written relative to `out`. Returns (rows kept, rows left out) by the path of what was written.
-    Raises OutputError or DataError, and writes nothing, when two would have the same name, one would overwrite what
-    was read, or nothing would be left of one.
+    Raises OutputError as `outputs` does, and DataError when nothing would be left of a manifest; then none is written.
     """
-    targets = [out / manifest.path.name for manifest in report.manifests]
-    for target, manifest in zip(targets, report.manifests, strict=True):
-        if targets.count(target) > 1 or target.name == SKIPPED:
-            raise OutputError(f"{target}: another file of the run has this name; check them one by one.")
-        if os.path.realpath(target) == os.path.realpath(manifest.path):
-            raise OutputError(f"{target}: would overwrite what was checked; choose another folder.")
+    paths = [manifest.path for manifest in report.manifests]
     bad = _bad_rows(report)
     counts: dict[Path, tuple[int, int]] = {}
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as files:
         skipped = files.enter_context(whole_file(out / SKIPPED))
-        for number, (target, manifest) in enumerate(zip(targets, report.manifests, strict=True)):
-            kept = _write(manifest.path, bad[number], files.enter_context(whole_file(target)), out)
-            if not kept:
-                raise DataError(f"{manifest.path}: has no row without an error; nothing is written.")
+        for number, (target, path) in enumerate(zip(outputs(paths, out), paths, strict=True)):
+            kept = _write(path, bad[number], files.enter_context(whole_file(target)), out)
+            if not kept and bad[number]:
+                raise DataError(f"{path}: has no row without an error; nothing is written.")
             counts[target] = kept, len(bad[number])
-            _list(manifest.path, bad[number], skipped)
+            _list(path, bad[number], skipped)
     return counts
 
 

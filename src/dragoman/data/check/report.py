@@ -148,5 +148,5 @@ def _histogram(durations_s: Numbers) -> tuple[tuple[float, int], ...]:
         return ()
     longest = float(durations_s.max())
     width = next((width for width in _WIDTHS_S if longest <= _BARS * width), _WIDTHS_S[-1])
-    bars = np.maximum(np.ceil(durations_s / width - 1e-9).astype(np.int64), 1) - 1
+    bars = np.maximum(np.ceil(durations_s.astype(np.float64) / width - 1e-4).astype(np.int64), 1) - 1
     return tuple((round((at + 1) * width, 1), int(count)) for at, count in enumerate(np.bincount(bars)))

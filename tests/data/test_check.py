@@ -182,6 +182,10 @@ DEFECTS: dict[str, tuple[Callable[[Corpus, Path], None], dict[str, int]]] = {
     ),
     "no samples": (file(lambda data: header_only()), {"audio-empty": 1}),
     "start beyond the end": (edit(start_s=9.0), {"audio-empty": 1}),
+    "start beyond all": (edit(start_s=1e308), {"audio-empty": 1}),
+    "duration beyond all": (edit(duration_s=1e308), {"duration": 1}),
+    "name that no file can have": (edit(audio="n" * 999), {"audio-missing": 1}),
+    "name with a NUL": (edit(audio="a\0b"), {"audio-missing": 1}),
     "silence": (sound(np.zeros(3 * SAMPLE_RATE)), {"audio-silent": 1}),
     "audio shorter than said": (sound(noise(2.5)), {"duration": 1}),
     "audio longer than said": (sound(noise(3.5)), {"duration": 1}),
@@ -244,6 +248,15 @@ def test_segments_of_one_recording_are_no_wrong_durations(corpus: Corpus, tmp_pa
         assert isinstance(row, dict)
         row.update(audio="audio/talk.flac", start_s=3.0 * number)
     assert counts(check(write(tmp_path, corpus))) == {}
+
+
+def test_a_clip_of_a_day_does_not_stretch_the_histogram(tmp_path: Path) -> None:
+    rows: list[Entry | str | bytes] = [
+        {"id": f"{n}", "audio": f"{n}.wav", "language": "fin", "text": "talo", "duration_s": d}
+        for n, d in enumerate([1.0] * 500 + [4.5] * 499 + [86_400.0])
+    ]
+    report = check(write(tmp_path, {"test": rows}), decode=False)
+    assert [bar for bar in report.durations if bar[1]] == [(1.0, 500), (4.5, 499), (86_400.0, 1)]
 
 
 def test_without_decoding_no_recording_is_opened(corpus: Corpus, tmp_path: Path) -> None:

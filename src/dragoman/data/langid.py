@@ -1,7 +1,7 @@
 """Which language a text is written in, told offline by py3langid (BSD, 97 languages, its model of 4 MB inside).
 
 Why this one: on 7,225 texts of 32 of our languages (Tatoeba's development sentences and the storybooks) it names the
-right one for 97 of 100, with at least 12 letters 98. fastText's lid.176.ftz is three times as fast, but takes Cantonese
+right one for 97 of 100. fastText's lid.176.ftz is three times as fast, but takes Cantonese
 for Chinese, Swahili and Norwegian for others (63, 25 and 41 of 100); lingua lacks 16 of our 70 languages.
 """
 

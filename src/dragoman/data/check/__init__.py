@@ -23,6 +23,7 @@ from dragoman.data.check.report import Report, summarise
 from dragoman.data.check.rows import Settings, chunks, examine, numbered_lines
 from dragoman.data.check.workers import in_processes
 from dragoman.errors import DataError
+from dragoman.records import parse_utterance
 
 __all__ = ["Report", "check", "is_held_out", "manifests_in"]
 
@@ -117,8 +118,6 @@ def _compare(columns: Columns, paths: Sequence[Path], held_out: Sequence[bool], 
 
 def _names(paths: Sequence[Path], wanted: Iterable[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], str]]:
     """The ids of these (manifest, line)."""
-    from dragoman.records import parse_utterance
-
     lines: dict[int, set[int]] = {}
     for manifest, line in wanted:
         lines.setdefault(manifest, set()).add(line)

@@ -64,8 +64,8 @@ class Columns:
         self._manifest = array("H")
         self._line = array("Q")
         self._language = array("b")
-        self._duration_s = array("f")
-        self._rate = array("f")
+        self._duration_s = array("d")
+        self._rate = array("d")
         self._is_short = array("b")
         self._text_key = array("Q")
         self._sentence_key = array("Q")
@@ -114,11 +114,11 @@ class Columns:
 
     @property
     def duration_s(self) -> Numbers:
-        return _view(self._duration_s, np.float32)
+        return _view(self._duration_s, np.float64)
 
     @property
     def rate(self) -> Numbers:
-        return _view(self._rate, np.float32)
+        return _view(self._rate, np.float64)
 
     @property
     def is_short(self) -> Numbers:

@@ -50,7 +50,7 @@ class Report:
     """`deu-eng` -> utterances with a translation of their own or by the others of their `sentence` in the manifest."""
     unknown_durations: int
     durations: tuple[tuple[float, int], ...]
-    """A histogram: (end of the bar in s, clips); each begins where the one before ends."""
+    """A histogram: (end of the bar in s, clips); each begins where the one before ends. The last may be wider."""
     found: dict[tuple[str, str], Found]
     """By kind and, for wrong rows, what is wrong with them."""
 
@@ -95,7 +95,7 @@ def summarise(columns: Columns, paths: Sequence[Path], held_out: Sequence[bool],
     """Count what the columns hold; rows that are no utterances do not count."""
     manifest, language, duration_s = columns.manifest, columns.language, columns.duration_s
     spoken = language >= 0
-    hours = np.nan_to_num(duration_s.astype(np.float64)) / 3600
+    hours = np.nan_to_num(duration_s) / 3600
     manifests = tuple(
         Manifest(path, is_held_out, int((mine := spoken & (manifest == number)).sum()), float(hours[mine].sum()))
         for number, (path, is_held_out) in enumerate(zip(paths, held_out, strict=True))
@@ -143,10 +143,12 @@ def _said(columns: Columns, rows: Numbers) -> tuple[Numbers, Numbers]:
 
 
 def _histogram(durations_s: Numbers) -> tuple[tuple[float, int], ...]:
-    """Bars of one round width, at most `_BARS` if an hour each is enough."""
+    """At most `_BARS` bars of one round width that hold 99 of 100 clips; the last one goes on to the longest clip."""
     if not len(durations_s):
         return ()
-    longest = float(durations_s.max())
-    width = next((width for width in _WIDTHS_S if longest <= _BARS * width), _WIDTHS_S[-1])
-    bars = np.maximum(np.ceil(durations_s.astype(np.float64) / width - 1e-4).astype(np.int64), 1) - 1
-    return tuple((round((at + 1) * width, 1), int(count)) for at, count in enumerate(np.bincount(bars)))
+    most, longest = float(np.quantile(durations_s, 0.99)), float(durations_s.max())
+    width = next((width for width in _WIDTHS_S if most <= _BARS * width), _WIDTHS_S[-1])
+    bars = np.ceil(durations_s / width - 1e-6).clip(1, _BARS).astype(np.int64) - 1
+    counts = np.bincount(bars).tolist()
+    ends = [round((at + 1) * width, 1) for at in range(len(counts))]
+    return tuple(zip([*ends[:-1], max(ends[-1], round(longest, 1))], counts, strict=True))

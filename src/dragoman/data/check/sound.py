@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,14 +47,14 @@ class Stretch:
     @property
     def stop(self) -> float:
         """The sample after its last; infinite when it goes to the end, and to be measured against the end."""
-        first = round(self.start_s * SAMPLE_RATE)
-        goes_on = self.asked_s is None or not self.start_s
-        return float("inf") if goes_on else first + round((self.asked_s or 0.0) * SAMPLE_RATE)
+        if self.asked_s is None or not self.start_s:
+            return math.inf
+        return _samples(self.start_s) + _samples(self.asked_s)
 
     def hear(self, block: Waveform, position: int) -> None:
         """Take what is ours of a block that begins at sample `position`."""
-        first = round(self.start_s * SAMPLE_RATE)
-        last = None if self.asked_s is None else max(first + round(self.asked_s * SAMPLE_RATE) - position, 0)
+        first = _samples(self.start_s)
+        last = None if self.asked_s is None else max(first + _samples(self.asked_s) - position, 0)
         piece = block[max(first - position, 0) : last]
         self.samples += len(piece)
         self.is_silent = self.is_silent and not piece.any()
@@ -77,6 +79,10 @@ def tolerance_s(duration_s: float) -> float:
     return max(_TOLERANCE_S, _TOLERANCE * duration_s)
 
 
+def _samples(seconds: float) -> int:
+    return round(min(seconds, 1e9) * SAMPLE_RATE)  # longer than any recording; a float's largest would overflow
+
+
 def hear(path: Path, utterances: Sequence[Utterance]) -> list[Stretch]:
     """Decode a file as far as these utterances of it need; one Stretch for each."""
     stretches = [Stretch(utterance.start_s, utterance.duration_s) for utterance in utterances]
@@ -89,7 +95,7 @@ def hear(path: Path, utterances: Sequence[Utterance]) -> list[Stretch]:
 
 
 def _decode(path: Path, stretches: Sequence[Stretch]) -> list[Finding]:
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises for a name that is too long
         return [Finding("audio-missing", str(path))]
     needed = max(stretch.stop for stretch in stretches)
     position = 0

@@ -47,7 +47,7 @@ _UNSPOKEN = regex.compile(r"[^\p{L}\p{M}\p{N}]+")
 
 # Fewer letters tell a language too seldom; half as many where a character is a syllable or a word.
 _LETTERS_TO_IDENTIFY = 12
-# Of 6,677 texts so long that are right, none is flagged at these two; of texts under a wrong language, 96 in 100 are.
+# Of 5,871 right texts so long, in 32 languages, these two flag none; of those under a wrong language, 94 in 100.
 _SURE = 0.5
 _UNLIKELIER = 10.0
 # Below this a text recurs by itself (greetings, digits, commands).

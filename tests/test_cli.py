@@ -74,7 +74,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
 
 
 def test_help_imports_nothing_heavy() -> None:
-    for verb in ("", "translate", "evaluate", "score", "bases", "train", "prepare"):
+    for verb in ("", "translate", "evaluate", "score", "bases", "train", "prepare", "check"):
         code = (
             f"import sys; sys.argv = ['dragoman', *{verb.split()}, '--help']\n"
             "from dragoman.cli import main\n"

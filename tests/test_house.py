@@ -90,7 +90,14 @@ def test_every_recipe_that_is_shipped_loads(name: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["dragoman", "dragoman.recipe", "dragoman.evaluation.score", "dragoman.evaluation.generate", "dragoman.cli"],
+    [
+        "dragoman",
+        "dragoman.recipe",
+        "dragoman.data.check",
+        "dragoman.evaluation.score",
+        "dragoman.evaluation.generate",
+        "dragoman.cli",
+    ],
 )
 def test_what_needs_no_torch_imports_none(module: str) -> None:
     code = f"import sys, {module}; sys.exit(' '.join({{'torch', 'transformers', 'peft'}} & set(sys.modules)) or 0)"

@@ -67,9 +67,7 @@ def read_manifest(path: str | Path) -> list[Utterance]:
         if row.id in seen:
             raise ManifestError(f"{path}:{number}: id: {row.id!r} is already on line {seen[row.id]}; rename one.")
         seen[row.id] = number
-        _check_language(path, number, "language", row.language)
-        for code in row.translations:
-            _check_language(path, number, "translations", code)
+        _check_languages(path, number, row)
         rows.append(row.model_copy(update={"audio": os.path.join(path.parent, row.audio)}))
     return rows
 
@@ -104,6 +102,16 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[tuple[int, Row]]:
         raise ManifestError(f"{path}: is not UTF-8 text; save it as JSON lines in UTF-8.") from error
 
 
+def parse_utterance(path: Path, number: int, line: str) -> Utterance:
+    """One line of a manifest, checked by itself as `read_manifest` checks it; its audio path stays as it is written.
+
+    Raises ManifestError.
+    """
+    row = _parse(path, number, line, Utterance)
+    _check_languages(path, number, row)
+    return row
+
+
 def write_rows(path: str | Path, rows: Iterable[BaseModel]) -> None:
     """Write rows, the whole file or nothing: when `rows` raises, an earlier file of that name stays as it was."""
     with whole_file(Path(path)) as out:
@@ -122,6 +130,12 @@ def _parse(path: Path, number: int, line: str, kind: type[Row]) -> Row:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "row"
         raise ManifestError(f"{path}:{number}: {field}: {first['msg']}.") from error
+
+
+def _check_languages(path: Path, number: int, row: Utterance) -> None:
+    _check_language(path, number, "language", row.language)
+    for code in row.translations:
+        _check_language(path, number, "translations", code)
 
 
 def _check_language(path: Path, number: int, field: str, code: str) -> None:

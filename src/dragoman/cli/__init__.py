@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from dragoman.cli import evaluate, prepare, train, translate
+from dragoman.cli import check, evaluate, prepare, train, translate
 from dragoman.cli.console import listen, say
 from dragoman.errors import DragomanError
 
@@ -28,6 +28,7 @@ app.command("translate")(translate.translate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(evaluate.score)
 app.add_typer(prepare.app, name="prepare")
+app.command("check")(check.check)
 app.command("bases")(train.bases)
 app.command("train")(train.train)
 
@@ -78,7 +79,7 @@ def _code(exit: SystemExit) -> int:
 
 
 def _interrupted() -> int:
-    resumes = sys.argv[1:2] not in (["translate"], ["score"])
+    resumes = sys.argv[1:2] not in (["translate"], ["score"], ["check"])
     say(f"interrupted; {'the same command goes on from here' if resumes else 'what is written is complete'}.")
     return 130
 

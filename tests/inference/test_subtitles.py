@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pysubs2
 import pytest
 
 from dragoman.errors import OutputError
+from dragoman.inference.cues import Cue, SubtitleOptions, cues
 from dragoman.inference.result import Result, Segment
-from dragoman.inference.subtitles import FORMATS, cues, to_dict, to_json, to_srt, to_tsv, to_txt, to_vtt, write_outputs
+from dragoman.inference.subtitles import FORMATS, to_dict, to_json, to_srt, to_tsv, to_txt, to_vtt, write_outputs
 
 RESULT = Result(
     "talk.mp3",
@@ -28,46 +30,40 @@ RESULT = Result(
 
 
 def test_srt_to_the_letter() -> None:
-    assert to_srt(cues(RESULT, "eng")) == (
-        "1\n00:00:00,500 --> 00:00:01,250\nGood morning.\n\n2\n01:02:05,000 --> 01:02:07,000\na < b & c {x} x → y\n"
+    assert to_srt(cues(RESULT, ["eng"])) == (
+        "1\n00:00:00,500 --> 00:00:01,333\nGood morning.\n\n2\n01:02:05,000 --> 01:02:07,000\na < b & c {x} x → y\n"
     )
 
 
 def test_vtt_to_the_letter() -> None:
-    assert to_vtt(cues(RESULT, "eng")) == (
+    assert to_vtt(cues(RESULT, ["eng"])) == (
         "WEBVTT\n"
         "\n"
-        "00:00:00.500 --> 00:00:01.250\nGood morning.\n"
+        "00:00:00.500 --> 00:00:01.333\nGood morning.\n"
         "\n"
         "01:02:05.000 --> 01:02:07.000\na &lt; b &amp; c {x} x --&gt; y\n"
     )
 
 
-def test_tsv_and_txt_to_the_letter() -> None:
-    assert to_tsv(cues(RESULT, "fra")) == "start\tend\ttext\n500\t1250\tBonjour.\n3725000\t3727000\ta b\n"
-    assert to_txt(cues(RESULT, "fra")) == "Bonjour.\na b\n"
+def test_tsv_and_txt_hold_the_segments_as_they_are() -> None:
+    assert to_tsv(RESULT, "fra") == "start\tend\ttext\n500\t1250\tBonjour.\n3725000\t3727000\ta b\n"
+    assert to_txt(RESULT, "fra") == "Bonjour.\na b\n"
+    assert to_txt(RESULT, "deu") == "Guten Morgen.\n"  # a segment without a translation has no line
 
 
 @pytest.mark.parametrize(("name", "writer"), [("srt", to_srt), ("vtt", to_vtt)])
 @pytest.mark.parametrize("hours", [0, 27, 99])
-def test_another_library_reads_the_same_times(name: str, writer: object, hours: int) -> None:
-    start_s = 3600 * hours + 59.999
-    result = Result("a", (), [Segment(start_s, start_s + 0.0014, "eng", "one", {}, 0.0), RESULT.segments[0]])
-    assert callable(writer)
-    read = pysubs2.SSAFile.from_string(writer(cues(result, "eng")), name)
-    found = sorted((event.start, event.end, event.plaintext) for event in read)
-    start_ms = 3_600_000 * hours + 59_999
-    assert found == sorted([(start_ms, start_ms + 1, "one"), (500, 1250, "Good morning.")])
+def test_another_library_reads_the_same_times(name: str, writer: Callable[[Iterable[Cue]], str], hours: int) -> None:
+    late_ms = 3_600_000 * hours + 59_999
+    read = pysubs2.SSAFile.from_string(
+        writer([Cue(500, 1250, "Good morning."), Cue(late_ms, late_ms + 1, "one")]), name
+    )
+    found = [(event.start, event.end, event.plaintext) for event in read]
+    assert found == [(500, 1250, "Good morning."), (late_ms, late_ms + 1, "one")]
 
 
 def test_hours_go_beyond_two_digits() -> None:
-    assert "100:00:01,000 --> " in to_srt(
-        cues(Result("a", (), [Segment(360_001, 360_002, "eng", "x", {}, 0.0)]), "eng")
-    )
-
-
-def test_a_segment_without_a_translation_has_no_cue() -> None:
-    assert [cue.text for cue in cues(RESULT, "deu")] == ["Guten Morgen."]
+    assert "100:00:01,000 --> " in to_srt([Cue(360_001_000, 360_002_000, "x")])
 
 
 def test_json_holds_everything_and_reads_back() -> None:
@@ -88,6 +84,14 @@ def test_one_file_a_language_and_one_json(tmp_path: Path) -> None:
     written = write_outputs(RESULT, tmp_path, "talk", FORMATS)
     names = {f"talk.{code}.{kind}" for code in ("eng", "deu", "fra") for kind in ("txt", "vtt", "srt", "tsv")}
     assert {path.name for path in written} == {path.name for path in tmp_path.iterdir()} == {*names, "talk.json"}
+
+
+def test_bilingual_subtitles_are_files_of_their_own(tmp_path: Path) -> None:
+    write_outputs(RESULT, tmp_path, "talk", ["srt", "txt"], SubtitleOptions(bilingual=True))
+    one = {f"talk.{code}.{kind}" for code in ("eng", "deu", "fra") for kind in ("srt", "txt")}
+    assert {path.name for path in tmp_path.iterdir()} == {*one, "talk.deu+eng.srt", "talk.fra+eng.srt"}
+    both = (tmp_path / "talk.fra+eng.srt").read_text(encoding="utf-8")
+    assert both.startswith("1\n00:00:00,500 --> 00:00:01,333\nBonjour.\nGood morning.\n\n2\n")
 
 
 def test_a_recording_without_speech_still_has_its_files(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import hush, printable, say, show, show_json
-from dragoman.errors import LanguageError
+from dragoman.errors import LanguageError, OutputError
 from dragoman.languages import LANGUAGES, expand, find
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from dragoman.inference.cues import SubtitleOptions
     from dragoman.inference.result import Result
     from dragoman.inference.translator import Translator
     from dragoman.recipe import Recipe
@@ -39,6 +40,24 @@ To = Annotated[list[str], typer.Option("--to", help="Target: de, deu or German; 
 Beams = Annotated[int | None, typer.Option("--beam_size", min=1, help="1 is greedy; the model's own by default.")]
 Batch = Annotated[int, typer.Option("--batch_size", min=1, help="Stretches of speech decoded at once.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; cuda by default where there is one.")]
+Width = Annotated[
+    int | None,
+    typer.Option(
+        "--max_line_width",
+        min=1,
+        help="Subtitles: columns of a line (a Chinese sign is two); the language's own.",
+    ),
+]
+Count = Annotated[int | None, typer.Option("--max_line_count", min=1, help="Subtitles: lines at once; 2 by default.")]
+Speed = Annotated[
+    float | None,
+    typer.Option(
+        "--max_chars_per_second", min=1, help="Subtitles stay for this reading speed, if they can; the language's own."
+    ),
+]
+Bilingual = Annotated[
+    bool, typer.Option("--bilingual", help="Also subtitles of both: the translation, and below it what is said.")
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
 
 
@@ -49,6 +68,10 @@ def translate(
     language: Annotated[str | None, typer.Option(help="What is spoken; told from the speech by default.")] = None,
     output_dir: Annotated[Path | None, typer.Option("--output_dir", "-o", help="Where files are written.")] = None,
     output_format: Annotated[Format | None, typer.Option("--output_format", "-f", help="Which files.")] = None,
+    max_line_width: Width = None,
+    max_line_count: Count = None,
+    max_chars_per_second: Speed = None,
+    bilingual: Bilingual = False,
     beam_size: Beams = None,
     batch_size: Batch = 16,
     device: Device = None,
@@ -58,12 +81,14 @@ def translate(
 ) -> None:
     """Translate recordings and videos of any length into one or several languages.
 
-    Prints; with -o or -f also writes talk.eng.srt (what is said), talk.deu.srt (a translation), talk.json (all).
+    Prints; with -o or -f also writes talk.eng.srt (what is said), talk.deu.srt (a translation), talk.json (all), and
+    with --bilingual talk.deu+eng.srt.
     """
     from dragoman.cli.files import recordings
 
     wanted = Wanted.read(to, language)
-    output = Output.plan(recordings(inputs), output_dir, output_format, json)
+    subtitles = _subtitles(max_line_width, max_line_count, max_chars_per_second, bilingual)
+    output = Output.plan(recordings(inputs), output_dir, output_format, json, subtitles)
     folder = checked(model, wanted, device, threads)
     from dragoman.inference.translator import Translator
 
@@ -110,28 +135,54 @@ class Output:
     folder: Path | None
     formats: tuple[str, ...]
     json: bool
+    subtitles: SubtitleOptions | None
+    """None: nobody said how they look."""
 
     @classmethod
-    def plan(cls, paths: Sequence[Path], folder: Path | None, wanted: Format | None, json: bool) -> Output:
-        """Raises OutputError when the results cannot be written or two would have the same name."""
+    def plan(
+        cls,
+        paths: Sequence[Path],
+        folder: Path | None,
+        wanted: Format | None,
+        json: bool,
+        subtitles: SubtitleOptions | None,
+    ) -> Output:
+        """Raises OutputError when the results cannot be written, two would have the same name, or no subtitles are
+        written though it is said how they look."""
         from dragoman.cli.files import stems, writable
-        from dragoman.inference.subtitles import FORMATS
+        from dragoman.inference.subtitles import FORMATS, SUBTITLES
 
-        if folder is None and wanted is None:
-            return cls(dict.fromkeys(paths, ""), None, (), json)
+        written = folder is not None or wanted is not None
         formats = FORMATS if wanted in (None, Format.all) else (str(wanted),)
-        return cls(stems(paths), writable(folder or Path()), formats, json)
+        if subtitles is not None and not (written and set(formats) & set(SUBTITLES)):
+            raise OutputError(f"No subtitles would be written; add -f {' or -f '.join((*SUBTITLES, 'all'))}.")
+        if not written:
+            return cls(dict.fromkeys(paths, ""), None, (), json, None)
+        return cls(stems(paths), writable(folder or Path()), formats, json, subtitles)
 
     def give(self, path: Path, result: Result) -> None:
         """Write and print one result, and say what is not as one would expect. Raises OutputError."""
         from dragoman.inference.subtitles import to_dict, to_json, write_outputs
 
         if self.folder is not None:
-            write_outputs(result, self.folder, self.stems[path], self.formats)
+            write_outputs(result, self.folder, self.stems[path], self.formats, self.subtitles)
         if self.json:
             show_json(to_json(to_dict(result)))
         else:
             _show(result)
+
+
+def _subtitles(
+    width: int | None, count: int | None, chars_per_second: float | None, bilingual: bool
+) -> SubtitleOptions | None:
+    """None where no flag is given. Raises OutputError."""
+    from dragoman.inference.cues import SubtitleOptions
+
+    if (width, count, chars_per_second, bilingual) == (None, None, None, False):
+        return None
+    if bilingual and count == 1:
+        raise OutputError("--bilingual needs two lines at least; give --max_line_count 2 or more.")
+    return SubtitleOptions(width, count or SubtitleOptions.max_line_count, chars_per_second, bilingual)
 
 
 def checked(model: str, wanted: Wanted, device: str | None, threads: int | None) -> Path:

@@ -1,19 +1,21 @@
-"""A translated recording as files: txt, srt, vtt and tsv, one for the transcript and one a target; json, one for all.
+"""A translated recording as files: srt, vtt, txt and tsv, one for the transcript and one a target; json, one for all.
 
+Subtitles (srt, vtt) hold cues to be read on a screen, see cues.py; txt and tsv hold the segments of speech as they are.
 Written here rather than with a library: pysubs2 takes `{…}` for formatting and drops it, leaves `<` and `&` bare in
 WebVTT, and cannot count beyond 99 hours. No torch.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dragoman.files import whole_file
+from dragoman.inference.cues import Cue, SubtitleOptions, cues, said
 
 if TYPE_CHECKING:
     from dragoman.inference.result import Result
@@ -22,48 +24,29 @@ _ODD = re.compile("[\x7f-\x9f\ud800-\udfff]")
 """Control characters that JSON leaves as they are, and what Python puts for bytes of a file name that are not UTF-8."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cue:
-    """One line of a subtitle file, in milliseconds from the start of the recording."""
-
-    start_ms: int
-    end_ms: int
-    text: str
-
-
-def cues(result: Result, code: str) -> list[Cue]:
-    """The segments in one language, the spoken one or a target; those without text are left out."""
-    texts = (s.transcript if code == result.language else s.text(code) for s in result.segments)
-    return [
-        Cue(round(1000 * segment.start_s), round(1000 * segment.end_s), line)
-        for segment, text in zip(result.segments, texts, strict=True)
-        if (line := " ".join(text.split()))
-    ]
-
-
-def to_txt(lines: Iterable[Cue]) -> str:
-    """One line a segment."""
-    return "".join(f"{cue.text}\n" for cue in lines)
-
-
-def to_srt(lines: Iterable[Cue]) -> str:
+def to_srt(shown: Iterable[Cue]) -> str:
     """SubRip; it has no way to write `-->` inside a text, so that becomes an arrow."""
     blocks = (
         f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n{cue.text.replace('-->', '→')}\n"
-        for number, cue in enumerate(lines, 1)
+        for number, cue in enumerate(shown, 1)
     )
     return "\n".join(blocks)
 
 
-def to_vtt(lines: Iterable[Cue]) -> str:
+def to_vtt(shown: Iterable[Cue]) -> str:
     """WebVTT, with `&`, `<` and `>` escaped."""
-    blocks = (f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n{_escaped(cue.text)}\n" for cue in lines)
+    blocks = (f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}\n{_escaped(cue.text)}\n" for cue in shown)
     return "\n".join(["WEBVTT\n", *blocks])
 
 
-def to_tsv(lines: Iterable[Cue]) -> str:
+def to_txt(result: Result, code: str) -> str:
+    """One line a segment that has a text in the language, the spoken one or a target."""
+    return "".join(f"{text}\n" for _, _, text in _rows(result, code))
+
+
+def to_tsv(result: Result, code: str) -> str:
     """Whisper's columns: start and end in milliseconds, text."""
-    return "start\tend\ttext\n" + "".join(f"{cue.start_ms}\t{cue.end_ms}\t{cue.text}\n" for cue in lines)
+    return "start\tend\ttext\n" + "".join(f"{start}\t{end}\t{text}\n" for start, end, text in _rows(result, code))
 
 
 def to_dict(result: Result) -> dict[str, Any]:
@@ -95,31 +78,50 @@ def to_json(value: Any, indent: int | None = None) -> str:
     return _ODD.sub(lambda odd: f"\\u{ord(odd[0]):04x}", text) + "\n"
 
 
-_WRITERS: dict[str, Callable[[Iterable[Cue]], str]] = {"txt": to_txt, "vtt": to_vtt, "srt": to_srt, "tsv": to_tsv}
-FORMATS = (*_WRITERS, "json")
+_OF_CUES: dict[str, Callable[[Iterable[Cue]], str]] = {"vtt": to_vtt, "srt": to_srt}
+_OF_SEGMENTS: dict[str, Callable[[Result, str], str]] = {"txt": to_txt, "tsv": to_tsv}
+SUBTITLES = tuple(_OF_CUES)
+FORMATS = ("txt", "vtt", "srt", "tsv", "json")
 
 
-def write_outputs(result: Result, folder: Path, stem: str, formats: Iterable[str]) -> list[Path]:
-    """Write `<stem>.<code>.<format>` for the transcript and each target, and `<stem>.json`; returns the paths.
+def write_outputs(
+    result: Result, folder: Path, stem: str, formats: Iterable[str], options: SubtitleOptions | None = None
+) -> list[Path]:
+    """Write `<stem>.<code>.<format>` for the transcript and each target, `<stem>.json`, and for bilingual subtitles
+    `<stem>.<target>+<spoken>.<format>`; returns the paths.
 
     Each file appears complete or not at all and replaces an earlier one. Raises OutputError naming the file.
     """
     written = []
-    for path, text in _files(result, folder, stem, formats):
+    for name, text in _files(result, formats, options or SubtitleOptions()):
+        path = folder / f"{stem}.{name}"
         with whole_file(path) as out:
             out.write(text)
         written.append(path)
     return written
 
 
-def _files(result: Result, folder: Path, stem: str, formats: Iterable[str]) -> Iterator[tuple[Path, str]]:
-    codes = [code for code in (result.language, *result.targets) if code]
+def _files(result: Result, formats: Iterable[str], options: SubtitleOptions) -> Iterator[tuple[str, str]]:
+    """(what follows the stem, content) of each file."""
+    languages = [(code,) for code in dict.fromkeys((result.language, *result.targets)) if code]
+    shown = functools.cache(lambda codes: cues(result, codes, options))
+    pairs = [
+        (code, result.language) for code in result.targets if result.language not in (None, code) and options.bilingual
+    ]
     for name in formats:
         if name == "json":
-            yield folder / f"{stem}.json", to_json(to_dict(result), indent=1)
-            continue
-        for code in codes:
-            yield folder / f"{stem}.{code}.{name}", _WRITERS[name](cues(result, code))
+            yield "json", to_json(to_dict(result), indent=1)
+        elif name in _OF_SEGMENTS:
+            yield from ((f"{code}.{name}", _OF_SEGMENTS[name](result, code)) for (code,) in languages)
+        else:
+            for codes in (*languages, *pairs):
+                yield f"{'+'.join(codes)}.{name}", _OF_CUES[name](shown(codes))
+
+
+def _rows(result: Result, code: str) -> Iterator[tuple[int, int, str]]:
+    for segment in result.segments:
+        if line := " ".join(said(result, segment, code).split()):
+            yield round(1000 * segment.start_s), round(1000 * segment.end_s), line
 
 
 def _clock(ms: int, mark: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import say
-from dragoman.cli.translate import Batch, Beams, Device, Model, Threads, To, Wanted, checked
+from dragoman.cli.options import Batch, Beams, Device, Model, Threads, To, Wanted, checked
 from dragoman.files import whole_file
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import hush, say
-from dragoman.cli.translate import Threads
+from dragoman.cli.options import Threads
 
 if TYPE_CHECKING:
     from dragoman.model.checkpoint import LoadedModel

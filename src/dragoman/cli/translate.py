@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dragoman.cli.console import hush, printable, say, show, show_json
-from dragoman.errors import LanguageError, OutputError
-from dragoman.languages import LANGUAGES, expand, find
+from dragoman.cli.console import say
+from dragoman.cli.options import Batch, Beams, Device, Model, Threads, To, Wanted, checked
+from dragoman.cli.output import Format, Output, remark
+from dragoman.errors import OutputError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
+    from dragoman.cli.finished import Finished
     from dragoman.inference.cues import SubtitleOptions
-    from dragoman.inference.result import Result
     from dragoman.inference.translator import Translator
-    from dragoman.recipe import Recipe
 
 
-class Format(StrEnum):
-    """What can be written; the names are Whisper's."""
-
-    txt = "txt"
-    vtt = "vtt"
-    srt = "srt"
-    tsv = "tsv"
-    json = "json"
-    all = "all"
-
-
-Model = Annotated[str, typer.Option(help="A model folder, a built-in model, or a name on the Hugging Face hub.")]
-To = Annotated[list[str], typer.Option("--to", help="Target: de, deu or German; several with commas; or all.")]
-Beams = Annotated[int | None, typer.Option("--beam_size", min=1, help="1 is greedy; the model's own by default.")]
-Batch = Annotated[int, typer.Option("--batch_size", min=1, help="Stretches of speech decoded at once.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; cuda by default where there is one.")]
 Width = Annotated[
     int | None,
     typer.Option(
@@ -58,7 +37,17 @@ Speed = Annotated[
 Bilingual = Annotated[
     bool, typer.Option("--bilingual", help="Also subtitles of both: the translation, and below it what is said.")
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
+Threshold = Annotated[float | None, typer.Option("--vad_threshold", help="Speech begins at this probability.")]
+LeastSpeech = Annotated[
+    int | None, typer.Option("--vad_min_speech_duration_ms", help="Less speech than this between two pauses is none.")
+]
+MostSpeech = Annotated[
+    float | None, typer.Option("--vad_max_speech_duration_s", help="The longest segment; the model's window at most.")
+]
+LeastSilence = Annotated[
+    int | None, typer.Option("--vad_min_silence_duration_ms", help="A pause of this length ends a segment.")
+]
+Pad = Annotated[int | None, typer.Option("--vad_speech_pad_ms", help="What a segment keeps around its speech.")]
 
 
 def translate(
@@ -77,12 +66,17 @@ def translate(
     device: Device = None,
     threads: Threads = None,
     multilingual: Annotated[bool, typer.Option("--multilingual", help="Tell the language of each segment.")] = False,
+    vad_threshold: Threshold = None,
+    vad_min_speech_duration_ms: LeastSpeech = None,
+    vad_max_speech_duration_s: MostSpeech = None,
+    vad_min_silence_duration_ms: LeastSilence = None,
+    vad_speech_pad_ms: Pad = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a recording.")] = False,
 ) -> None:
     """Translate recordings and videos of any length into one or several languages.
 
     Prints; with -o or -f also writes talk.eng.srt (what is said), talk.deu.srt (a translation), talk.json (all), and
-    with --bilingual talk.deu+eng.srt.
+    with --bilingual talk.deu+eng.srt. What was written by an earlier run is left as it is.
     """
     from dragoman.cli.files import recordings
 
@@ -90,86 +84,45 @@ def translate(
     subtitles = _subtitles(max_line_width, max_line_count, max_chars_per_second, bilingual)
     output = Output.plan(recordings(inputs), output_dir, output_format, json, subtitles)
     folder = checked(model, wanted, device, threads)
-    from dragoman.inference.translator import Translator
-
-    translator = Translator.from_pretrained(folder, device=device, beam_size=beam_size, batch_size=batch_size)
-    failed = _translate_all(translator, wanted, multilingual, output)
-    if failed or len(output.stems) > 1:
-        say(f"{len(output.stems) - failed} translated, {failed} failed")
-    if failed:
+    vad = {
+        "threshold": vad_threshold,
+        "min_speech_duration_ms": vad_min_speech_duration_ms,
+        "max_speech_duration_s": vad_max_speech_duration_s,
+        "min_silence_duration_ms": vad_min_silence_duration_ms,
+        "speech_pad_ms": vad_speech_pad_ms,
+    }
+    translator = _translator(folder, device, beam_size, batch_size, vad)
+    finished = output.finished(_settings(folder, translator, wanted, beam_size, multilingual))
+    if _translate_all(translator, wanted, multilingual, output, finished):
         raise typer.Exit(2)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """The languages asked for; they are known, but not yet compared with a model's."""
+def _translator(
+    folder: Path, device: str | None, beam_size: int | None, batch_size: int, vad: dict[str, float | None]
+) -> Translator:
+    from dragoman.inference.translator import Translator
 
-    to: tuple[str, ...]
-    source: str | None
-
-    @classmethod
-    def read(cls, to: Sequence[str], language: str | None) -> Wanted:
-        """Check what can be checked without a model. Raises LanguageError."""
-        source = None if language is None else find(language).code
-        names = [name.strip() for part in to for name in part.split(",")]
-        if "all" in (name.lower() for name in names):
-            return cls(("all",), source)
-        codes = expand(names)
-        if not codes:
-            raise LanguageError("No target language is given; name at least one, as in --to deu.")
-        if source in codes:
-            raise LanguageError(f"Source and target are both {source!r}; name a target that differs from the speech.")
-        return cls(codes, source)
-
-    def check(self, recipe: Recipe) -> None:
-        """Raise LanguageError for what the model does not speak."""
-        source = None if self.source is None else recipe.known_source(self.source)
-        recipe.known_targets(self.to, source)
+    given = {name: value for name, value in vad.items() if value is not None}
+    return Translator.from_pretrained(
+        folder, device=device, beam_size=beam_size, batch_size=batch_size, vad_parameters=given
+    )
 
 
-@dataclass(frozen=True)
-class Output:
-    """What to call the results, where and in which formats to write them (nowhere: only print), and how to print."""
+def _settings(
+    folder: Path, translator: Translator, wanted: Wanted, beam_size: int | None, multilingual: bool
+) -> dict[str, object]:
+    """All that decides what is written of a recording."""
+    from dragoman import __version__
+    from dragoman.cli.finished import fingerprint
 
-    stems: dict[Path, str]
-    folder: Path | None
-    formats: tuple[str, ...]
-    json: bool
-    subtitles: SubtitleOptions | None
-    """None: nobody said how they look."""
-
-    @classmethod
-    def plan(
-        cls,
-        paths: Sequence[Path],
-        folder: Path | None,
-        wanted: Format | None,
-        json: bool,
-        subtitles: SubtitleOptions | None,
-    ) -> Output:
-        """Raises OutputError when the results cannot be written, two would have the same name, or no subtitles are
-        written though it is said how they look."""
-        from dragoman.cli.files import stems, writable
-        from dragoman.inference.subtitles import FORMATS, SUBTITLES
-
-        written = folder is not None or wanted is not None
-        formats = FORMATS if wanted in (None, Format.all) else (str(wanted),)
-        if subtitles is not None and not (written and set(formats) & set(SUBTITLES)):
-            raise OutputError(f"No subtitles would be written; add -f {' or -f '.join((*SUBTITLES, 'all'))}.")
-        if not written:
-            return cls(dict.fromkeys(paths, ""), None, (), json, None)
-        return cls(stems(paths), writable(folder or Path()), formats, json, subtitles)
-
-    def give(self, path: Path, result: Result) -> None:
-        """Write and print one result, and say what is not as one would expect. Raises OutputError."""
-        from dragoman.inference.subtitles import to_dict, to_json, write_outputs
-
-        if self.folder is not None:
-            write_outputs(result, self.folder, self.stems[path], self.formats, self.subtitles)
-        if self.json:
-            show_json(to_json(to_dict(result)))
-        else:
-            _show(result)
+    return {
+        "model": fingerprint(folder),
+        "version": __version__,
+        "wanted": asdict(wanted),
+        "beams": beam_size,
+        "multilingual": multilingual,
+        "vad": asdict(translator.vad),
+    }
 
 
 def _subtitles(
@@ -185,82 +138,31 @@ def _subtitles(
     return SubtitleOptions(width, count or SubtitleOptions.max_line_count, chars_per_second, bilingual)
 
 
-def checked(model: str, wanted: Wanted, device: str | None, threads: int | None) -> Path:
-    """The model's folder. The recipe comes first, so that a wrong language is told before the weights are read."""
-    from dragoman.cli.machine import check_device, set_threads
-    from dragoman.model.hub import BUILT_IN, locate
-    from dragoman.recipe import read_stored_recipe
-
-    hush()
-    folder = locate(model)
-    recipe = read_stored_recipe(folder / "recipe.json")
-    wanted.check(recipe)
-    if folder.parent == BUILT_IN:
-        say(f"{recipe.name}: {recipe.about} Name a model of your own, or one on the Hugging Face hub, with --model.")
-    set_threads(threads)
-    check_device(device)
-    return folder
-
-
-def _translate_all(translator: Translator, wanted: Wanted, multilingual: bool, output: Output) -> int:
+def _translate_all(
+    translator: Translator, wanted: Wanted, multilingual: bool, output: Output, finished: Finished | None
+) -> int:
     """Translate file after file; returns how many could not be read, each of which was told."""
-    failed = 0
-    with _progress(len(output.stems)) as progress:
-        bar = progress.task_ids[0]
-        outcomes = translator.translate_each(output.stems, wanted.to, wanted.source, multilingual=multilingual)
-        for path in output.stems:
-            progress.update(bar, description=printable(path.name))
+    from dragoman.cli.progress import Summary, progress_over
+
+    todo = [path for path in output.stems if finished is None or not finished.holds(path, output.stems[path])]
+    if before := len(output.stems) - len(todo):
+        say(f"{before} of {len(output.stems)} were translated before and are left as they are.")
+    summary = Summary()
+    with progress_over(todo) as progress:
+        outcomes = translator.translate_each(todo, wanted.to, wanted.source, multilingual=multilingual)
+        for path in todo:
+            progress.start(path)
             outcome = next(outcomes)
             if outcome.error:
                 say(str(outcome.error))
-                failed += 1
             else:
-                with _paused(progress):
-                    output.give(path, outcome.get())
-                    _remark(path, outcome.get(), wanted)
-            progress.advance(bar)
-    return failed
-
-
-def _show(result: Result) -> None:
-    show(result.audio)
-    if not result.segments:
-        show("no speech")
-        return
-    show(f"{result.language}: {result.transcript}")
-    for code, text in result.translations.items():
-        show(f"{code}: {text}")
-
-
-def _remark(path: Path, result: Result, wanted: Wanted) -> None:
-    if result.language in wanted.to:
-        name = LANGUAGES[result.language].name
-        say(f"{path}: is in {name}, so there is no translation into {name}.")
-    for segment in result.segments:
-        if segment.truncated:
-            where = f"from {segment.start_s:.1f} to {segment.end_s:.1f} s"
-            say(f"{path}: {where} the model was stopped before its end: {', '.join(segment.truncated)}.")
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Progress]:
-    """A bar over the files on stderr, when that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-    disable = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=disable) as progress:
-        progress.add_task("", total=total)
-        yield progress
-
-
-@contextmanager
-def _paused(progress: Progress) -> Iterator[None]:
-    """Take the bar away while results are printed on the same terminal."""
-    progress.stop()
-    try:
-        yield
-    finally:
-        progress.start()
+                with progress.paused():
+                    written = output.give(path, outcome.get())
+                    remark(path, outcome.get(), wanted.to)
+                if finished is not None:
+                    finished.add(path, output.stems[path], written)
+            summary.add(path, outcome)
+            progress.done(path)
+    if len(output.stems) > 1:
+        summary.show()
+    return summary.failed

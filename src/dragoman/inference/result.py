@@ -40,12 +40,17 @@ class Result:
     segments: list[Segment] = field(default_factory=list)
 
     @property
-    def language(self) -> str | None:
-        """What is spoken; where several languages are, the one that is spoken longest."""
+    def languages(self) -> tuple[str, ...]:
+        """What is spoken, longest first."""
         seconds: dict[str, float] = defaultdict(float)
         for segment in self.segments:
             seconds[segment.language] += segment.end_s - segment.start_s
-        return max(seconds, key=seconds.__getitem__, default=None)
+        return tuple(sorted(seconds, key=seconds.__getitem__, reverse=True))
+
+    @property
+    def language(self) -> str | None:
+        """What is spoken, or spoken longest."""
+        return next(iter(self.languages), None)
 
     @property
     def transcript(self) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio, stream_audio
 from dragoman.data.batching import Mel
 from dragoman.data.features import LogMel
-from dragoman.errors import AudioError, LanguageError
+from dragoman.errors import AudioError, DragomanError, LanguageError
 from dragoman.inference.ahead import ahead
 from dragoman.inference.decode import Decoded, Decoder, Request
 from dragoman.inference.result import Outcome, Result, Segment, joined
@@ -52,16 +52,14 @@ class Translator:
         *,
         beam_size: int | None = None,
         batch_size: int = 16,
-        vad: VadOptions | None = None,
+        vad_parameters: Mapping[str, float] | None = None,
     ) -> None:
         self.recipe: Recipe = loaded.recipe
         audio, decoding = self.recipe.audio, self.recipe.decoding
         self.features = LogMel(audio.mel_bins, audio.window_s, padded=audio.padding == "window")
         self.decoder = Decoder(loaded, beam_size or decoding.beams, decoding.max_new_tokens, max_rows=4 * batch_size)
         self.batch_size = batch_size
-        # A model of whole windows is served best by long stretches, one of trimmed clips by single sentences.
-        pause_ms = 2000 if audio.padding == "window" else 500
-        self.vad = vad or VadOptions(max_speech_duration_s=audio.window_s, min_silence_duration_ms=pause_ms)
+        self.vad = vad_options(self.recipe, vad_parameters or {})
 
     @classmethod
     def from_pretrained(
@@ -72,11 +70,13 @@ class Translator:
         dtype: torch.dtype | None = None,
         beam_size: int | None = None,
         batch_size: int = 16,
+        vad_parameters: Mapping[str, float] | None = None,
     ) -> Translator:
-        """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. Raises ModelError."""
+        """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. `vad_parameters` are
+        those of VadOptions that differ from what suits the model. Raises ModelError."""
         loaded = load_on(name, device, dtype)
         merge_lora(loaded.model)
-        return cls(loaded, beam_size=beam_size, batch_size=batch_size)
+        return cls(loaded, beam_size=beam_size, batch_size=batch_size, vad_parameters=vad_parameters)
 
     @property
     def sources(self) -> list[str]:
@@ -230,6 +230,22 @@ class Translator:
             chosen = order[start : start + self.batch_size]
             found.update(zip(chosen, self.decoder([requests[number] for number in chosen]), strict=True))
         return [found[number] for number in range(len(requests))]
+
+
+def vad_options(recipe: Recipe, parameters: Mapping[str, float]) -> VadOptions:
+    """What suits a model, with these parameters of VadOptions in place of its own. Raises DragomanError."""
+    # A model of whole windows is served best by long stretches, one of trimmed clips by single sentences.
+    pause_ms = 2000 if recipe.audio.padding == "window" else 500
+    suited = VadOptions(max_speech_duration_s=recipe.audio.window_s, min_silence_duration_ms=pause_ms)
+    if "threshold" in parameters:  # Silero's own distance between the two
+        parameters = {"neg_threshold": max(0.01, parameters["threshold"] - 0.15), **parameters}
+    try:
+        options = replace(suited, **parameters)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise DragomanError(f"VAD: {error.args[0]}; the parameters are those of VadOptions.") from error
+    if options.max_speech_duration_s > recipe.audio.window_s:
+        raise DragomanError(f"VAD: {recipe.name} hears {recipe.audio.window_s:g} s at a time; give a shorter maximum.")
+    return options
 
 
 def _segment(part: Speech, language: str, decoded: Decoded) -> Segment:

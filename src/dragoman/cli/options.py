@@ -1,0 +1,68 @@
+"""What several verbs ask for: a model, languages, a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dragoman.cli.console import hush, say
+from dragoman.errors import LanguageError
+from dragoman.languages import expand, find
+
+if TYPE_CHECKING:
+    from dragoman.recipe import Recipe
+
+Model = Annotated[str, typer.Option(help="A model folder, a built-in model, or a name on the Hugging Face hub.")]
+To = Annotated[list[str], typer.Option("--to", help="Target: de, deu or German; several with commas; or all.")]
+Beams = Annotated[int | None, typer.Option("--beam_size", min=1, help="1 is greedy; the model's own by default.")]
+Batch = Annotated[int, typer.Option("--batch_size", min=1, help="Stretches of speech decoded at once.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; cuda by default where there is one.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The languages asked for; they are known, but not yet compared with a model's."""
+
+    to: tuple[str, ...]
+    source: str | None
+
+    @classmethod
+    def read(cls, to: Sequence[str], language: str | None) -> Wanted:
+        """Check what can be checked without a model. Raises LanguageError."""
+        source = None if language is None else find(language).code
+        names = [name.strip() for part in to for name in part.split(",")]
+        if "all" in (name.lower() for name in names):
+            return cls(("all",), source)
+        codes = expand(names)
+        if not codes:
+            raise LanguageError("No target language is given; name at least one, as in --to deu.")
+        if source in codes:
+            raise LanguageError(f"Source and target are both {source!r}; name a target that differs from the speech.")
+        return cls(codes, source)
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise LanguageError for what the model does not speak."""
+        source = None if self.source is None else recipe.known_source(self.source)
+        recipe.known_targets(self.to, source)
+
+
+def checked(model: str, wanted: Wanted, device: str | None, threads: int | None) -> Path:
+    """The model's folder. The recipe comes first, so that a wrong language is told before the weights are read."""
+    from dragoman.cli.machine import check_device, set_threads
+    from dragoman.model.hub import BUILT_IN, locate
+    from dragoman.recipe import read_stored_recipe
+
+    hush()
+    folder = locate(model)
+    recipe = read_stored_recipe(folder / "recipe.json")
+    wanted.check(recipe)
+    if folder.parent == BUILT_IN:
+        say(f"{recipe.name}: {recipe.about} Name a model of your own, or one on the Hugging Face hub, with --model.")
+    set_threads(threads)
+    check_device(device)
+    return folder

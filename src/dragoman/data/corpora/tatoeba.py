@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.progress import track
 
+from dragoman.data.corpora.writing import Corpus
 from dragoman.data.synthesis import (
     HELD_OUT_VARIANTS,
     TRAIN_VARIANTS,
@@ -38,6 +39,15 @@ from dragoman.errors import DataError
 from dragoman.recipe import TatoebaCorpus
 from dragoman.records import Utterance, read_rows, write_rows
 
+CORPUS = Corpus(
+    name="tatoeba",
+    title="Tatoeba: everyday sentences, spoken by espeak-ng",
+    citation="Tatoeba, https://tatoeba.org; the authors of the sentences are named in CREDITS.txt.",
+    licence="CC BY 2.0 FR (the sentences)",
+    homepage="https://tatoeba.org",
+    languages=("eng", "deu", "fra", "nld"),
+    how="dragoman prepare tatoeba --root tatoeba --noise noise --out data/tiny",
+)
 TRAIN_FILES = ("train.multi.jsonl.gz", "extra.bitext.jsonl.gz")
 DEV_FILE = "dev.jsonl"
 CREDITS_FILE = "CREDITS.txt"

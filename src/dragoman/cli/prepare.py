@@ -14,7 +14,8 @@ from dragoman.cli.console import say, show
 from dragoman.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
-    from dragoman.data.corpora.writing import Options, Prepared
+    from dragoman.data.corpora.parts import Options
+    from dragoman.data.corpora.writing import Prepared
 
 app = typer.Typer(help="Make training data out of a corpus.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -178,7 +179,7 @@ def _tell(prepared: Iterable[Prepared]) -> None:
 
 
 def _options(audio: Audio, skip_bad: bool, workers: int | None) -> Options:
-    from dragoman.data.corpora.writing import Options
+    from dragoman.data.corpora.parts import Options
 
     return Options(audio.value, skip_bad, workers or os.cpu_count() or 1)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from dragoman.data.corpora.writing import Options
+from dragoman.data.corpora.parts import Options
 
 STRICT = Options()
 SKIPPING = Options(skip_bad=True)

@@ -10,7 +10,7 @@ from layouts import SKIPPING, STRICT, write_tsv
 
 from dragoman.data.audio import load_audio
 from dragoman.data.corpora.common_voice import prepare
-from dragoman.data.corpora.writing import Options
+from dragoman.data.corpora.parts import Options
 from dragoman.errors import DataError
 from dragoman.records import read_manifest
 
@@ -36,6 +36,33 @@ def test_releases_of_today_and_of_2019(release: Path, tmp_path: Path) -> None:
     ]
     assert all(u.duration_s == len(load_audio(u.audio)) / 16_000 for u in train)
     assert all(0.6 <= (u.duration_s or 0) < 0.7 for u in train)  # mp3 pads
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (r"Er sagte: \"Ja\".", 'Er sagte: "Ja".'),
+        ('"Er sagte: ""Ja""."', 'Er sagte: "Ja".'),
+        ('"""Ja."""', '"Ja."'),
+        ('"Ja."', '"Ja."'),
+        ('"Ja" oder "Nein"', '"Ja" oder "Nein"'),
+    ],
+)
+def test_quotes_as_the_releases_write_them(german: Path, tmp_path: Path, written: str, meant: str) -> None:
+    write_tsv(german / "de/test.tsv", [["path", "sentence", "age"], ["common_voice_de_4.mp3", written, ""]])
+    prepare(german, ("deu",), tmp_path / "out", splits=("test",), options=STRICT)
+    assert read_manifest(tmp_path / "out/common_voice.test.jsonl")[0].text == meant
+
+
+def test_a_clip_that_was_mended_is_heard_again(german: Path, tmp_path: Path) -> None:
+    clip = german / "de/clips/common_voice_de_0.mp3"
+    good = clip.read_bytes()
+    clip.write_bytes(good[:100])
+    (prepared,) = prepare(german, ("deu",), tmp_path / "out", splits=("train",), options=SKIPPING)
+    assert (prepared.utterances, prepared.skipped) == (2, 1)
+    clip.write_bytes(good)
+    (prepared,) = prepare(german, ("deu",), tmp_path / "out", splits=("train",), options=SKIPPING)
+    assert (prepared.utterances, prepared.skipped) == (3, 0)
 
 
 def test_supersets_leave_out_what_dev_and_test_hold(

@@ -18,7 +18,7 @@ from pyarrow import parquet
 
 from dragoman.data.audio import load_audio
 from dragoman.data.corpora.fleurs import prepare
-from dragoman.data.corpora.writing import Options
+from dragoman.data.corpora.parts import Options
 from dragoman.data.examples import with_translations
 from dragoman.errors import DataError
 from dragoman.records import read_manifest

@@ -12,8 +12,8 @@ import pytest
 from layouts import SKIPPING, STRICT, sound, write_tsv
 
 from dragoman.data.audio import load_audio
+from dragoman.data.corpora.parts import Options
 from dragoman.data.corpora.table import prepare
-from dragoman.data.corpora.writing import Options
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import DataError, LanguageError
 from dragoman.records import Utterance, read_manifest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dragoman.data.corpora import common_voice, covost2, fleurs, table, tatoeba
-from dragoman.data.corpora.writing import Corpus
+from dragoman.data.corpora.parts import Corpus
 
 CORPORA: dict[str, Corpus] = {
     "fleurs": fleurs.CORPUS,

@@ -13,21 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from dragoman.data.corpora.parts import Bad, Clip, Corpus, Item, LeftOut, Options, Part, Row, into_parts, manifest_name
 from dragoman.data.corpora.tables import Record, count_lines, inside, read_tsv
-from dragoman.data.corpora.writing import (
-    Bad,
-    Clip,
-    Corpus,
-    Item,
-    LeftOut,
-    Options,
-    Part,
-    Prepared,
-    Row,
-    into_parts,
-    manifest_name,
-    prepare_parts,
-)
+from dragoman.data.corpora.writing import Prepared, prepare_parts
 from dragoman.errors import DataError
 from dragoman.languages import LANGUAGES
 

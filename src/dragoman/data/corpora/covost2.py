@@ -17,19 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from dragoman.data.corpora.common_voice import clip, folders_of
+from dragoman.data.corpora.parts import Bad, Corpus, Item, LeftOut, Options, Row, into_parts, manifest_name
 from dragoman.data.corpora.tables import Record, read_tsv
-from dragoman.data.corpora.writing import (
-    Bad,
-    Corpus,
-    Item,
-    LeftOut,
-    Options,
-    Prepared,
-    Row,
-    into_parts,
-    manifest_name,
-    prepare_parts,
-)
+from dragoman.data.corpora.writing import Prepared, prepare_parts
 from dragoman.errors import DataError, LanguageError
 from dragoman.languages import find
 

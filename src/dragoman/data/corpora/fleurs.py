@@ -22,21 +22,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dragoman.data.corpora.parts import Bad, Clip, Corpus, Item, LeftOut, Options, Part, Row, digest, manifest_name
 from dragoman.data.corpora.tables import Record, count_lines, is_plain_member, read_tsv
-from dragoman.data.corpora.writing import (
-    Bad,
-    Clip,
-    Corpus,
-    Item,
-    LeftOut,
-    Options,
-    Part,
-    Prepared,
-    Row,
-    digest,
-    manifest_name,
-    prepare_parts,
-)
+from dragoman.data.corpora.writing import Prepared, prepare_parts
 from dragoman.errors import DataError
 from dragoman.languages import LANGUAGES
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dragoman.data.corpora.parts import Bad, LeftOut
 from dragoman.data.corpora.tables import Record, read_lines
-from dragoman.data.corpora.writing import Bad, LeftOut
 from dragoman.errors import DataError
 
 _OFFSET = re.compile(r"\.ark:\d+$")

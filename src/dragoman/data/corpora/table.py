@@ -25,20 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from dragoman.data.corpora.kaldi import read_kaldi
+from dragoman.data.corpora.parts import Bad, Clip, Corpus, Item, LeftOut, Options, Row, into_parts, manifest_name
 from dragoman.data.corpora.tables import Record, inside, read_csv, read_json_lines, read_tsv
-from dragoman.data.corpora.writing import (
-    Bad,
-    Clip,
-    Corpus,
-    Item,
-    LeftOut,
-    Options,
-    Prepared,
-    Row,
-    into_parts,
-    manifest_name,
-    prepare_parts,
-)
+from dragoman.data.corpora.writing import Prepared, prepare_parts
 from dragoman.errors import DataError, LanguageError
 from dragoman.languages import LANGUAGES, find
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dragoman.data.corpora.writing import Bad
+from dragoman.data.corpora.parts import Bad
 from dragoman.errors import DataError
 
 _ESCAPED = re.compile(r"\\(.)")
@@ -56,8 +56,8 @@ def count_lines(path: Path) -> int:
 def read_tsv(
     path: Path, needed: Sequence[str], columns: Sequence[str] | None = None, escaped: bool = False
 ) -> Iterator[Record | Bad]:
-    """The rows of a tab-separated file without quoting; by the names of its first line, or by `columns` where it has
-    none. `escaped`: a backslash protects the character behind it. Raises DataError where a needed column is missing.
+    """The rows of a tab-separated file; by the names of its first line, or by `columns` where it has none. Quotes mean
+    nothing, save where pandas wrote the file (`escaped`). Raises DataError where a needed column is missing.
     """
     names = columns
     for item in read_lines(path):
@@ -73,7 +73,7 @@ def read_tsv(
         if len(fields) != len(names):
             yield Bad(file=str(path), line=number, reason=f"has {len(fields)} columns, not {len(names)}")
             continue
-        values = [_ESCAPED.sub(r"\1", field) for field in fields] if escaped else fields
+        values = [_unescaped(field) for field in fields] if escaped else fields
         yield Record(str(path), number, dict(zip(names, values, strict=True)))
     if names is None:
         raise DataError(f"{path}: is empty; it needs a first line that names {', '.join(needed)}.")
@@ -137,6 +137,15 @@ def is_plain_member(name: str) -> bool:
     """Whether the name of a member of an archive stays inside it."""
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts
+
+
+def _unescaped(field: str) -> str:
+    """pandas protects quotes by a backslash or, in other releases of one corpus, by CSV's rule: the field stands in
+    quotes and those inside are doubled. A sentence that merely stands in quotes has none to double."""
+    inner = field[1:-1]
+    if field[:1] == field[-1:] == '"' and '""' in inner and '"' not in inner.replace('""', ""):
+        return inner.replace('""', '"')
+    return _ESCAPED.sub(r"\1", field)
 
 
 def _check_columns(path: Path, line: int, names: Sequence[str], needed: Sequence[str]) -> None:

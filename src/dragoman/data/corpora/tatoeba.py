@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.progress import track
 
-from dragoman.data.corpora.writing import Corpus
+from dragoman.data.corpora.parts import Corpus
 from dragoman.data.synthesis import (
     HELD_OUT_VARIANTS,
     TRAIN_VARIANTS,
@@ -317,6 +317,8 @@ def _claim(out: Path, settings: TatoebaCorpus) -> None:
     """Note the settings in `out`, so that two kinds of data are never mixed."""
     note = out / "settings.json"
     if not note.exists():
+        if (out / "valid.jsonl").exists():
+            raise DataError(f"{out}: holds another corpus (valid.jsonl); name another folder.")
         write_rows(note, [settings])
     elif TatoebaCorpus.model_validate_json(note.read_text(encoding="utf-8")) != settings:
         raise DataError(f"{out}: was begun with other settings ({note.name}); name another folder.")

@@ -13,8 +13,6 @@ digest of what decides its content: an interrupted run goes on part by part, and
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import logging
 import multiprocessing
 import os
@@ -22,124 +20,28 @@ import re
 import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
+from dragoman.data.corpora.parts import AudioFormat, Bad, Clip, Corpus, LeftOut, Options, Part, Row, digest
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import AudioError, DataError
 from dragoman.files import whole_file, whole_folder
 from dragoman.records import Utterance, read_rows, write_rows
 
-AudioFormat = Literal["flac", "original"]
-
-CLIPS_PER_PART = 200
 TOLERANCE_S = 0.1
 """How far a table's end of a recording may lie beyond the true one: rounding, and codecs that pad."""
-_SPLITS = {"train": "", "dev": ".valid", "valid": ".valid", "validation": ".valid"}
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,5}")
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Corpus:
-    """What a person must know of a corpus before using it."""
-
-    name: str
-    title: str
-    citation: str
-    licence: str
-    homepage: str
-    languages: tuple[str, ...]
-    """ISO 639-3; those of its languages that Dragoman knows."""
-    how: str
-    """The command that prepares it."""
-
-
-class Bad(BaseModel):
-    """A recording that cannot be used, and where its corpus names it; a line of skipped.jsonl."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    manifest: str = ""
-    file: str
-    line: int | None = None
-    reason: str
-
-    def __str__(self) -> str:
-        where = self.file if self.line is None else f"{self.file}:{self.line}"
-        return f"{where}: {self.reason}"
-
-
-class LeftOut(BaseModel):
-    """Recordings that are rightly not used; they are counted by reason."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    reason: str
-    count: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What a corpus says of one recording, and where. `duration_s` is given where only a stretch is meant."""
-
-    file: str
-    line: int
-    id: str
-    language: str
-    text: str = ""
-    start_s: float = 0.0
-    duration_s: float | None = None
-    sentence: str | None = None
-    translations: Mapping[str, str] = field(default_factory=dict)
-
-    def bad(self, reason: str) -> Bad:
-        return Bad(file=self.file, line=self.line, reason=reason)
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A row and its recording: a file on disk, or the bytes that an archive holds under `name`."""
-
-    row: Row
-    audio: Path | bytes
-    name: str
-
-
-Item = Clip | Bad | LeftOut
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A piece of work for one process. `read` can be pickled; `digest` stands for all that it will read."""
-
-    manifest: str
-    name: str
-    """Its folder below audio/<corpus>/."""
-    read: Callable[[], Iterator[Item]]
-    size: int
-    """About how many items, for the progress bar."""
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a corpus is prepared: `original` names files where they are and copies them out of archives."""
-
-    audio: AudioFormat = "flac"
-    skip_bad: bool = False
-    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,25 +52,6 @@ class Prepared:
     utterances: int
     hours: float
     skipped: int
-
-
-def manifest_name(corpus: str, split: str) -> str:
-    """The training split bears the corpus's name, as recipes do; dev is called valid."""
-    return corpus + _SPLITS.get(split, f".{split}")
-
-
-def digest(*values: object) -> str:
-    """A short name for values, equal in every process."""
-    return hashlib.sha256(repr(values).encode("utf-8", "surrogateescape")).hexdigest()[:10]
-
-
-def into_parts(manifest: str, name: str, items: Iterable[Item]) -> Iterator[Part]:
-    """Cut recordings that are files of their own into parts."""
-    remaining = iter(items)
-    number = 0
-    while batch := tuple(itertools.islice(remaining, CLIPS_PER_PART)):
-        yield Part(manifest, f"{name}-{number:04d}", partial(iter, batch), len(batch), digest(batch))
-        number += 1
 
 
 def prepare_parts(
@@ -258,6 +141,7 @@ def _fill(here: Path, task: _Task) -> None:
     utterances: list[Utterance] = []
     bad: list[Bad] = []
     left_out: Counter[str] = Counter()
+    _long.cache_clear()
     for number, item in enumerate(task.part.read()):
         found = _written(item, here, f"{number:05d}", task.options.audio) if isinstance(item, Clip) else item
         if isinstance(found, Utterance):

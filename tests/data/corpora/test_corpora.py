@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from layouts import STRICT, sound
 
 from dragoman.cli.prepare import app
 from dragoman.data.corpora import CORPORA, common_voice, table
+from dragoman.data.corpora.tables import inside
 from dragoman.data.examples import with_translations
 from dragoman.errors import DataError
 from dragoman.languages import LANGUAGES
@@ -32,6 +35,17 @@ def test_every_corpus_says_what_it_is(name: str) -> None:
 
 def test_every_corpus_is_a_verb() -> None:
     assert {command.name for command in app.registered_commands} == set(CORPORA)
+
+
+@given(st.text(alphabet="a./\\~\0 ", max_size=12))
+def test_no_name_leads_out_of_the_root(name: str) -> None:
+    root = Path("/data/clips")
+    try:
+        path = inside(root, name)
+    except ValueError as error:
+        assert "does not lie in" in str(error)
+    else:
+        assert path.is_relative_to(root) and path != root and ".." not in path.parts
 
 
 def test_corpora_share_a_folder(release: Path, tmp_path: Path) -> None:

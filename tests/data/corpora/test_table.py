@@ -244,6 +244,8 @@ def test_what_cannot_be_asked_for(folder: Path) -> None:
             prepared(table, **more)
     with pytest.raises(LanguageError):
         prepared(table, language="klingon")
+    with pytest.raises(DataError, match=r"rows\.jsonl: would be overwritten by its own manifest"):
+        prepare(table, folder, options=STRICT)
     with pytest.raises(DataError, match=r"rows\.txt: is neither \.csv, \.tsv nor \.jsonl, nor a Kaldi folder"):
         prepared(table.rename(folder / "rows.txt"))
     with pytest.raises(DataError, match=r"gone\.jsonl: cannot be read"):

@@ -83,17 +83,14 @@ def prepare(
     if unknown:
         fields = f"{', '.join(FIELDS)} and {_TRANSLATION}<language>"
         raise DataError(f"There is no field {unknown[0]!r} to map a column to; the fields are {fields}.")
+    manifest = manifest_name(name, split)
+    if os.path.abspath(out / f"{manifest}.jsonl") == os.path.abspath(source):
+        raise DataError(f"{source}: would be overwritten by its own manifest; choose another --out or --name.")
     folder = source if source.is_dir() else source.parent
     meaning = _Meaning(name, root or folder, find(language).code if language else None, columns or {})
     items = list(_unique(_items(source, meaning)))
-    return prepare_parts(
-        CORPUS,
-        into_parts(manifest_name(name, split), split, items),
-        out,
-        name=name,
-        total=len(items),
-        options=options,
-    )
+    parts = into_parts(manifest, split, items)
+    return prepare_parts(CORPUS, parts, out, name=name, total=len(items), options=options)
 
 
 def _items(source: Path, meaning: _Meaning) -> Iterator[Item]:
@@ -165,7 +162,8 @@ def _kind(record: Record) -> Callable[[Record, _Meaning], dict[str, Any]]:
 
 
 def _plain(record: Record, meaning: _Meaning) -> dict[str, Any]:
-    return record.values | {ours: record.values.get(theirs) for ours, theirs in meaning.columns.items()}
+    mapped = {ours: record.values[theirs] for ours, theirs in meaning.columns.items() if theirs in record.values}
+    return record.values | mapped
 
 
 def _from_nemo(record: Record, meaning: _Meaning) -> dict[str, Any]:

@@ -58,15 +58,7 @@ def fleurs(
     from dragoman.data.corpora.fleurs import prepare
     from dragoman.languages import expand
 
-    _tell(
-        prepare(
-            root,
-            expand(languages),
-            out,
-            splits=_listed(splits),
-            options=_options(audio, skip_bad, workers),
-        )
-    )
+    _tell(prepare(root, expand(languages), out, splits=_listed(splits), options=_options(audio, skip_bad, workers)))
 
 
 @app.command("covost2")
@@ -109,15 +101,7 @@ def common_voice(
     from dragoman.data.corpora.common_voice import prepare
     from dragoman.languages import expand
 
-    _tell(
-        prepare(
-            root,
-            expand(languages),
-            out,
-            splits=_listed(splits),
-            options=_options(audio, skip_bad, workers),
-        )
-    )
+    _tell(prepare(root, expand(languages), out, splits=_listed(splits), options=_options(audio, skip_bad, workers)))
 
 
 @app.command("table")

@@ -43,7 +43,7 @@ def test_no_name_leads_out_of_the_root(name: str) -> None:
     try:
         path = inside(root, name)
     except ValueError as error:
-        assert "does not lie in" in str(error)
+        assert "does not lie in" in str(error) or "no file can have" in str(error)
     else:
         assert path.is_relative_to(root) and path != root and ".." not in path.parts
 

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write_json(path: Path, *rows: dict[str, Any]) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
@@ -126,7 +126,7 @@ def kaldi(folder: Path) -> Path:
     data.mkdir()
     (data / "wav.scp").write_text(f"rec1 {folder}/wav/3.wav\nrec2 wav/2.wav\n", encoding="utf-8")
     (data / "segments").write_text("u1 rec1 0.0 1.25\nu2 rec1 1.25 -1\nu3 rec2 0 2\n", encoding="utf-8")
-    (data / "text").write_text("u1 one two\nu2 three\n", encoding="utf-8")
+    (data / "text").write_text("u1\tone two\nu2  three\n", encoding="utf-8")
     (data / "text_deu").write_text("u1 eins zwei\n", encoding="utf-8")
     (data / "utt2spk").write_text("u1 s\nu2 s\nu3 s\n", encoding="utf-8")
     return data
@@ -181,7 +181,10 @@ GOOD = {"audio": "wav/1.wav", "language": "eng", "text": "One."}
         ({**GOOD, "text": ""}, "there is no text"),
         ({**GOOD, "text_deu": "a\u009db"}, r"control character U\+009D"),
         ({**GOOD, "translations": "Eins."}, "translations is not an object"),
+        ({**GOOD, "audio": "\ud800.wav"}, "has a name that no file can have"),
+        ({**GOOD, "sentence": "\ud800"}, r"control character U\+D800"),
         ({**GOOD, "start_s": 1.0}, r"1\.wav: holds no sound there"),
+        ({**GOOD, "start_s": 1e308}, r"1\.wav: lasts 1\.00 s, so nothing starts at"),
         ({**GOOD, "start_s": 0.5, "duration_s": 0.8}, r"lasts 1\.00 s and cannot be heard until 1\.30 s"),
         ({**GOOD, "duration_s": "NaN"}, "duration_s is 'NaN', not a number of seconds"),
         ({**GOOD, "start_s": -1}, "start_s is '-1', not a number of seconds"),

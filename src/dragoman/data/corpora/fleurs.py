@@ -107,7 +107,7 @@ def _row(record: Record, code: str, name: str) -> Row | Bad:
         line=record.line,
         id=f"fleurs-{code}-{PurePosixPath(name).stem}",
         language=code,
-        text=(record.values["raw_transcription"] or "").strip(),
+        text=str(record.values["raw_transcription"] or "").strip(),
         sentence=f"fleurs-{int(number)}",
     )
 
@@ -194,7 +194,8 @@ def read_parquet(file: Path, group: int, first: int, code: str) -> Iterator[Item
 
 
 def _parquet_item(record: Record, code: str) -> Item:
-    audio: dict[str, Any] = record.values["audio"] or {}
+    given = record.values["audio"]
+    audio: dict[str, Any] = given if isinstance(given, dict) else {}
     name = audio.get("path") or f"{Path(record.file).stem}-{record.line}.wav"
     row = _row(record, code, name)
     if isinstance(row, Bad):

@@ -17,6 +17,7 @@ from dragoman.data.corpora.parts import Bad, LeftOut
 from dragoman.data.corpora.tables import Record, read_lines
 from dragoman.errors import DataError
 
+_BLANKS = re.compile(r"[ \t]+")
 _OFFSET = re.compile(r"\.ark:\d+$")
 
 
@@ -54,8 +55,8 @@ def _read(path: Path, entries: dict[str, _Entry]) -> Iterator[Bad]:
             yield item
             continue
         number, line = item
-        key, _, value = line.strip().partition(" ") if " " in line.strip() else line.strip().partition("\t")
-        entry = _Entry(str(path), number, value.strip())
+        key, *value = _BLANKS.split(line.strip(), 1)
+        entry = _Entry(str(path), number, "".join(value))
         if key in entries:
             yield entry.bad(f"{key} is already on line {entries[key].line}")
         else:

@@ -126,9 +126,11 @@ def inside(root: Path, name: str) -> Path:
 
     Raises ValueError, in a sentence, when it does not.
     """
+    if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
+        raise ValueError(f"the recording {name!r} has a name that no file can have")
     base = os.path.abspath(root)
     path = Path(os.path.abspath(os.path.join(base, name)))
-    if not name or "\0" in name or not path.is_relative_to(base) or str(path) == base:
+    if not name or not path.is_relative_to(base) or str(path) == base:
         raise ValueError(f"the recording {name!r} does not lie in {root}; name the folder that holds it with --root")
     return path
 

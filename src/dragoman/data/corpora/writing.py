@@ -197,7 +197,7 @@ def _original(clip: Clip, here: Path, name: str) -> dict[str, object]:
 
 def _problem(row: Row) -> str | None:
     """What is wrong with the texts of a row."""
-    for text in (row.id, row.text, *row.translations.values()):
+    for text in (row.id, row.sentence or "", row.text, *row.translations.values()):
         for character in text:
             if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
                 return f"the text holds the control character U+{ord(character):04X}"
@@ -215,6 +215,8 @@ def _heard(clip: Clip) -> Waveform:
     stop_s = lasts_s if row.duration_s is None else row.start_s + row.duration_s
     if stop_s > lasts_s + TOLERANCE_S:
         raise AudioError(f"{clip.name}: lasts {lasts_s:.2f} s and cannot be heard until {stop_s:.2f} s")
+    if row.start_s > lasts_s:
+        raise AudioError(f"{clip.name}: lasts {lasts_s:.2f} s, so nothing starts at {row.start_s:.2f} s")
     stretch = samples[round(row.start_s * SAMPLE_RATE) : round(stop_s * SAMPLE_RATE)]
     if not len(stretch):
         raise AudioError(f"{clip.name}: holds no sound{'' if whole else ' there'}")

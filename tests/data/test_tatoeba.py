@@ -212,6 +212,9 @@ def test_a_run_gives_manifests_that_point_at_audio(root: Path, noise_root: Path,
     assert (out / "CREDITS.txt").read_text(encoding="utf-8") == "CK, Martha"
     with pytest.raises(DataError, match="other settings"):
         prepare(root, noise_root, out, SETTINGS.model_copy(update={"seed": 2}), workers=1)
+    (out / "settings.json").unlink()  # as a folder of fleurs or the like
+    with pytest.raises(DataError, match=r"holds another corpus \(valid\.jsonl\)"):
+        prepare(root, noise_root, out, SETTINGS, workers=1)
 
 
 @pytest.mark.usefixtures("small_shards")

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.progress import track
 
+from dragoman.data.corpora.parts import Corpus
 from dragoman.data.synthesis import (
     HELD_OUT_VARIANTS,
     TRAIN_VARIANTS,
@@ -38,6 +39,15 @@ from dragoman.errors import DataError
 from dragoman.recipe import TatoebaCorpus
 from dragoman.records import Utterance, read_rows, write_rows
 
+CORPUS = Corpus(
+    name="tatoeba",
+    title="Tatoeba: everyday sentences, spoken by espeak-ng",
+    citation="Tatoeba, https://tatoeba.org; the authors of the sentences are named in CREDITS.txt.",
+    licence="CC BY 2.0 FR (the sentences)",
+    homepage="https://tatoeba.org",
+    languages=("eng", "deu", "fra", "nld"),
+    how="dragoman prepare tatoeba --root tatoeba --noise noise --out data/tiny",
+)
 TRAIN_FILES = ("train.multi.jsonl.gz", "extra.bitext.jsonl.gz")
 DEV_FILE = "dev.jsonl"
 CREDITS_FILE = "CREDITS.txt"
@@ -307,6 +317,8 @@ def _claim(out: Path, settings: TatoebaCorpus) -> None:
     """Note the settings in `out`, so that two kinds of data are never mixed."""
     note = out / "settings.json"
     if not note.exists():
+        if (out / "valid.jsonl").exists():
+            raise DataError(f"{out}: holds another corpus (valid.jsonl); name another folder.")
         write_rows(note, [settings])
     elif TatoebaCorpus.model_validate_json(note.read_text(encoding="utf-8")) != settings:
         raise DataError(f"{out}: was begun with other settings ({note.name}); name another folder.")

@@ -1,0 +1,140 @@
+"""What a corpus hands over: rows with their recordings, in parts that processes can take.
+
+Row + audio -> Clip, or Bad, or LeftOut -> Part
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+AudioFormat = Literal["flac", "original"]
+
+CLIPS_PER_PART = 200
+_SPLITS = {"train": "", "dev": ".valid", "valid": ".valid", "validation": ".valid"}
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """What a person must know of a corpus before using it."""
+
+    name: str
+    title: str
+    citation: str
+    licence: str
+    homepage: str
+    languages: tuple[str, ...]
+    """ISO 639-3; those of its languages that Dragoman knows."""
+    how: str
+    """The command that prepares it."""
+
+
+class Bad(BaseModel):
+    """A recording that cannot be used, and where its corpus names it; a line of skipped.jsonl."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    manifest: str = ""
+    file: str
+    line: int | None = None
+    reason: str
+
+    def __str__(self) -> str:
+        where = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{where}: {self.reason}"
+
+
+class LeftOut(BaseModel):
+    """Recordings that are rightly not used; they are counted by reason."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    reason: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a corpus says of one recording, and where. `duration_s` is given where only a stretch is meant."""
+
+    file: str
+    line: int
+    id: str
+    language: str
+    text: str = ""
+    start_s: float = 0.0
+    duration_s: float | None = None
+    sentence: str | None = None
+    translations: Mapping[str, str] = field(default_factory=dict)
+
+    def bad(self, reason: str) -> Bad:
+        return Bad(file=self.file, line=self.line, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A row and its recording: a file on disk, or the bytes that an archive holds under `name`."""
+
+    row: Row
+    audio: Path | bytes
+    name: str
+
+
+Item = Clip | Bad | LeftOut
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of work for one process. `read` can be pickled; `digest` stands for all that it will read."""
+
+    manifest: str
+    name: str
+    """Its folder below audio/<corpus>/."""
+    read: Callable[[], Iterator[Item]]
+    size: int
+    """About how many items, for the progress bar."""
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a corpus is prepared: `original` names files where they are and copies them out of archives."""
+
+    audio: AudioFormat = "flac"
+    skip_bad: bool = False
+    workers: int = 1
+
+
+def manifest_name(corpus: str, split: str) -> str:
+    """The training split bears the corpus's name, as recipes do; dev is called valid."""
+    return corpus + _SPLITS.get(split, f".{split}")
+
+
+def digest(*values: object) -> str:
+    """A short name for values, equal in every process."""
+    return hashlib.sha256(repr(values).encode("utf-8", "surrogateescape")).hexdigest()[:10]
+
+
+def into_parts(manifest: str, name: str, items: Iterable[Item]) -> Iterator[Part]:
+    """Cut recordings that are files of their own into parts. A file is known by its path and size."""
+    remaining = iter(items)
+    for number in itertools.count():
+        batch = tuple(itertools.islice(remaining, CLIPS_PER_PART))
+        if not batch:
+            return
+        mark = digest(batch, [_size(item) for item in batch])
+        yield Part(manifest, f"{name}-{number:04d}", partial(iter, batch), len(batch), mark)
+
+
+def _size(item: Item) -> int | None:
+    try:
+        return item.audio.stat().st_size if isinstance(item, Clip) and isinstance(item.audio, Path) else None
+    except (OSError, ValueError):
+        return None  # it is said when the recording is read

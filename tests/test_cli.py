@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer
 from safetensors.numpy import load_file, save_file
 
+from dragoman.cli import app, finished
 from dragoman.cli.console import printable
 from dragoman.cli.files import recordings, stems
 from dragoman.errors import DataError, OutputError
@@ -203,7 +205,7 @@ def test_files_and_text(call: Call, random_model: Path, tmp_path: Path) -> None:
     assert lines[0] == str(SPEECH) and [line[:5] for line in lines[1:]] == ["deu: ", "eng: ", "fra: "]
     kinds = ("txt", "vtt", "srt", "tsv")
     expected = {f"german-mp3.{code}.{kind}" for code in ("deu", "eng", "fra") for kind in kinds}
-    assert {path.name for path in tmp_path.iterdir()} == {*expected, "german-mp3.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {*expected, "german-mp3.json", finished.NAME}
     assert json.loads((tmp_path / "german-mp3.json").read_text(encoding="utf-8"))["language"] == "deu"
 
 
@@ -223,7 +225,7 @@ def test_a_name_that_looks_like_an_option(random_model: Path, tmp_path: Path) ->
     shutil.copy(SPEECH, tmp_path / "-rf.mp3")
     done = run("translate", "--to", "fra", "--model", random_model, "-f", "srt", "--", "-rf.mp3", cwd=tmp_path)
     assert done.code == 0 and done.out.startswith("-rf.mp3\n")
-    assert {path.suffix for path in tmp_path.iterdir()} == {".mp3", ".srt"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".mp3", ".srt", ".jsonl"}
     assert all(line.startswith("dragoman: ") for line in done.err.splitlines()), done.err  # libraries are quiet
 
 
@@ -331,6 +333,69 @@ def test_a_full_disk(call: Call, random_model: Path, tmp_path: Path) -> None:
         left = [path.name for path in tmp_path.iterdir()]
     assert "german-mp3.fra.txt: cannot be written (No space left on device)" in done.complaint
     assert left == ["fill"]
+
+
+@needs_examples
+def test_a_second_run_over_a_folder_does_what_is_left(call: Call, random_model: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a.mp3", "b.mp3"):
+        shutil.copy(SPEECH, folder / name)
+    (folder / "bad.mp3").write_bytes(b"no audio")
+
+    def again(*options: object) -> Done:
+        done = call("translate", folder, "--to", "deu", "--model", random_model, "-o", out, "-f", "txt", *options)
+        assert done.code == 2 and "bad.mp3" in done.err  # told each time
+        return done
+
+    assert again().err.endswith("dragoman: 2 translated, 1 failed\n")
+    files = sorted(path.name for path in out.glob("*.txt"))
+    second = again()
+    assert "2 of 3 were translated before" in second.err and second.out == ""
+    assert second.err.endswith("dragoman: 0 translated, 1 failed\n")
+    (out / files[0]).unlink()
+    with open(out / finished.NAME, "r+") as ledger:  # as an interrupted run leaves it
+        ledger.truncate(len(ledger.read()) - 5)
+    assert again().err.endswith("dragoman: 2 translated, 1 failed\n")
+    assert again("--beam_size", 2).err.endswith("dragoman: 2 translated, 1 failed\n")
+    shutil.copy(ROOT / "examples" / "dutch-m4a.m4a", folder / "a.mp3")
+    assert again("--beam_size", 2).err.endswith("dragoman: 1 translated, 1 failed\n")
+    assert sorted(path.name for path in out.glob("*.txt") if ".deu." in path.name) == ["a.deu.txt", "b.deu.txt"]
+
+
+# What people type today (whisper, faster-whisper's CLI), and what it is here: the same, or why it is not there.
+THEIRS = {
+    "--model": "--model",
+    "--device": "--device",
+    "--output_dir": "--output_dir",
+    "-o": "-o",
+    "--output_format": "--output_format",
+    "-f": "-f",
+    "--language": "--language",
+    "--beam_size": "--beam_size",
+    "--batch_size": "--batch_size",
+    "--threads": "--threads",
+    "--max_line_width": "--max_line_width",
+    "--max_line_count": "--max_line_count",
+    "--multilingual": "--multilingual",
+    "--vad_threshold": "--vad_threshold",
+    "--vad_min_speech_duration_ms": "--vad_min_speech_duration_ms",
+    "--vad_max_speech_duration_s": "--vad_max_speech_duration_s",
+    "--vad_min_silence_duration_ms": "--vad_min_silence_duration_ms",
+    "--vad_speech_pad_ms": "--vad_speech_pad_ms",
+    "--task": "none: --to says what is wanted, the transcript always comes",
+    "--vad_filter": "none: speech is always found first",
+    "--temperature": "none: decoding is greedy or by beams",
+    "--word_timestamps": "none: the model gives no times of words",
+    "--condition_on_previous_text": "none: each segment is decoded by itself",
+}
+
+
+def test_flags_are_called_as_people_know_them() -> None:
+    command = typer.main.get_command(app).commands["translate"]  # type: ignore[attr-defined]
+    ours = {name for parameter in command.params for name in parameter.opts}
+    for theirs, here in THEIRS.items():
+        assert (theirs in ours) == (theirs == here), f"{theirs}: {here}"
 
 
 @needs_examples

@@ -387,6 +387,7 @@ def test_evaluate_twice_and_otherwise(call: Call, random_model: Path, tmp_path: 
         s["metric"] for s in json.loads((out / "scores.json").read_text())
     }
     assert call(*asked).out == first.out
+    assert "chrF2++|" in call(*asked, "--metric", "chrf++").out
     other = call(*asked, "--beam_size", 2)
     assert other.code == 2 and "begun with another system" in other.err
     text = call(*asked[:-1], tmp_path / "text", "--text")

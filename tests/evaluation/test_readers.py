@@ -1,4 +1,4 @@
-"""What `dragoman score` reads: the same hypotheses in every format, nothing dropped, one sentence for what does not fit."""
+"""What `dragoman score` reads: the same hypotheses in every format, none dropped, a sentence for what does not fit."""
 
 from __future__ import annotations
 
@@ -128,11 +128,13 @@ def test_a_response_that_does_not_keep_the_format_is_scored_as_it_is_and_counted
 
 
 def test_asr_and_st_outputs_keep_to_their_side(tmp_path: Path) -> None:
-    asr, st_ = srt("<|eng|>", "Yes.", "Yess."), srt("<|eng|><|deu|>", "Ja.", "Nein.")
-    rows = read_lines(tmp_path, [asr, "", st_])
-    assert [row.id for row in rows] == ["1", "3"]
-    assert (rows[0].source, rows[0].target, rows[0].transcript) == ("eng", "eng", "Yess.")
-    assert (rows[1].transcript, rows[1].translation, rows[1].reference_transcript) == ("", "Nein.", None)
+    asr, direct = srt("<|eng|>", "Yes.", "Yess."), srt("<|eng|><|deu|>", "Ja.", "Nein.")
+    row = read_lines(tmp_path, ["", asr])[0]
+    assert (row.id, row.source, row.target, row.transcript) == ("2", "eng", "eng", "Yess.")
+    row = read_lines(tmp_path, [direct])[0]
+    assert (row.transcript, row.translation, row.reference_transcript) == ("", "Nein.", None)
+    with pytest.raises(DragomanError, match="mixes tasks with and without transcripts"):
+        read_lines(tmp_path, [asr, direct])
 
 
 # ------------------------------------------------------------------------------------------------- columns and lines
@@ -176,6 +178,7 @@ def test_outputs_that_are_all_empty_are_outputs(tmp_path: Path) -> None:
         (["a"], {"references": "one", "sources": "one", "direction": "eng"}, "transcripts have no source"),
         (["a"], {"references": "none", "direction": "eng-deu"}, "none: cannot be read"),
         (["a\tb", "c"], {"direction": "eng-deu"}, "h:2: has 1 columns where 2 are expected"),
+        (["a\tb"], {"sources": "one", "direction": "eng-deu"}, "leave --src out"),
         (["a\tb\tc\td"], {"direction": "eng-deu"}, "h:1: has 4 columns where 3 are expected"),
         ([dragoman(0)], {"references": "one"}, "h: brings its references and languages; leave out --ref"),
         ([dragoman(0), "{"], {}, r"h:2: row: Invalid JSON"),

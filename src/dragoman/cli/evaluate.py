@@ -97,8 +97,10 @@ def score(
 
 def _say_unsuited(asked: Sequence[str], metrics: Iterable[str], scores: Sequence[Score]) -> None:
     """A metric that was asked for and has no score suits none of the languages; nobody should look for it in vain."""
-    for name in set(metrics) - {score.metric for score in scores} if asked else ():
-        say(f"{name} is left out: it suits none of these directions, or there is nothing on its side to score.")
+    scored = {score.metric for score in scores}
+    for name in metrics if asked else ():
+        if name not in scored:
+            say(f"{name} is left out: it suits none of these directions, or there is nothing on its side to score.")
 
 
 def _system(

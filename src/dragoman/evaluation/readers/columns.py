@@ -19,9 +19,11 @@ def fits_tsv(line: str, row: dict[str, Any] | None, given: Given) -> bool:
 
 def read_tsv(given: Given, lines: Lines) -> Read:
     """Hypothesis, reference and, as a third column, source; or as a first row with these names orders them."""
+    if given.sources:
+        raise DataError(f"{given.hypotheses}: holds columns, and the source is one of them; leave --src out.")
     table = [(number, line.split("\t")) for number, line in lines]
     head = [cell.strip().lower() for cell in table[0][1]]
-    named = set(head) <= set(_COLUMNS) and {"hypothesis", "reference"} <= set(head)
+    named = sorted(head) in (sorted(_COLUMNS), sorted(_COLUMNS[:2]))
     names = head if named else _COLUMNS[: len(head)]
     for number, cells in table:
         if len(cells) != len(names):

@@ -39,6 +39,8 @@ def fits(line: str, row: dict[str, Any] | None, given: Given) -> bool:
 
 def read(given: Given, lines: Lines) -> Read:
     parsed = [_output(given.hypotheses, number, line) for number, line in lines if line.strip()]
+    if len({"transcript" in row.model_fields_set for row, _ in parsed}) > 1:
+        raise DataError(f"{given.hypotheses}: mixes tasks with and without transcripts; score them apart.")
     malformed = frozenset(row.id for row, keeps in parsed if not keeps)
     counts = {"empty": COUNTS["empty"], "malformed": lambda row: row.id in malformed}
     return Read([row for row, _ in parsed], counts)

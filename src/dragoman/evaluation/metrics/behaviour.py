@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
 from importlib.metadata import version
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from dragoman.errors import DataError, LanguageError
+from dragoman.data.langid import identify
+from dragoman.errors import DataError
 from dragoman.evaluation.metrics.base import Pair, Side, require
-from dragoman.languages import LANGUAGES, Language, find
+from dragoman.languages import LANGUAGES, Language
 
 
 class OffTarget:
@@ -24,7 +24,7 @@ class OffTarget:
     short sentences and names, in which the identifier errs: it then errs on both. An output without letters (empty, a
     number) is in no language and not off target; `empty` counts it.
 
-    The identifier is py3langid, which knows all 70 languages and is held to them; docs/evaluation.md has its accuracy.
+    The identifier is py3langid; the likeliest of our 70 languages counts. docs/evaluation.md has its accuracy.
     """
 
     side: ClassVar[Side] = "translation"
@@ -47,8 +47,8 @@ class OffTarget:
     def _is_off(self, pair: Pair) -> bool:
         if not any(map(str.isalpha, pair.hypothesis)):
             return False
-        found = identify(pair.hypothesis)
-        return found not in self._accepted and found != identify(pair.reference)
+        found = language_of(pair.hypothesis)
+        return found not in self._accepted and found != language_of(pair.reference)
 
 
 class Length:
@@ -107,28 +107,9 @@ class Repetition:
         return 100.0 * sum(_loops(pair.hypothesis) and not _loops(pair.reference) for pair in pairs) / len(pairs)
 
 
-def identify(text: str) -> str:
+def language_of(text: str) -> str:
     """The ISO 639-3 code of the language that a text most likely is in, out of those of the table."""
-    identifier, codes = _identifier()
-    return codes[identifier.classify(text)[0]]
-
-
-@cache
-def _identifier() -> tuple[Any, dict[str, str]]:
-    """The identifier, and what its labels are called here; its other languages are switched off."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[import-untyped]
-
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
-    codes = {label: code for label in identifier.labels if (code := _code(label))}
-    identifier.set_languages(list(codes))
-    return identifier, codes
-
-
-def _code(label: str) -> str | None:
-    try:
-        return find(label).code
-    except LanguageError:
-        return None
+    return next(code for code in identify(text) if code in LANGUAGES)
 
 
 def _loops(text: str) -> bool:

@@ -148,6 +148,23 @@ def test_score_needs_no_torch_and_no_network(tmp_path: Path) -> None:
     assert "eng-deu" in table and "BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:" in table
 
 
+def test_score_takes_plain_lines_and_standard_input(tmp_path: Path) -> None:
+    for name, text in (("hyp", "Guten Tag!\nJa.\n"), ("ref", "Guten Tag!\nNein.\n"), ("src", "Hello!\nNo.\n")):
+        (tmp_path / name).write_text(text)
+    asked = ("--ref", "ref", "--direction", "en-de", "--metric", "chrF++", "--json")
+    option = run("score", "--hyp", "hyp", "--src", "src", *asked, cwd=tmp_path)
+    assert [s["metric"] for s in json.loads(option.out)] == ["chrF++", "chrF++", "empty", "empty"]
+    with open(tmp_path / "hyp", "rb") as stdin:
+        piped = subprocess.run(
+            [*COMMAND, "score", "-", *asked], stdin=stdin, cwd=tmp_path, capture_output=True, text=True
+        )
+    assert piped.stdout == run("score", "hyp", *asked, cwd=tmp_path).out == option.out
+    unsuited = run("score", "hyp", *asked, "--metric", "wer", cwd=tmp_path)
+    assert unsuited.out == option.out and "WER is left out: it suits none of these directions" in unsuited.err
+    assert "Name one file of hypotheses" in run("score", "hyp", "--hyp", "hyp", cwd=tmp_path).complaint
+    assert "Unknown metric 'BLUE'; did you mean BLEU" in run("score", "hyp", "--metric", "BLUE", cwd=tmp_path).complaint
+
+
 def test_a_closed_pipe_is_quiet_and_a_full_one_is_told(tmp_path: Path) -> None:
     row = {"id": "a", "source": "eng", "target": "deu", "translation": "x", "reference": "x"}
     path = tmp_path / "h.jsonl"
@@ -435,6 +452,7 @@ def test_evaluate_twice_and_otherwise(call: Call, random_model: Path, tmp_path: 
         s["metric"] for s in json.loads((out / "scores.json").read_text())
     }
     assert call(*asked).out == first.out
+    assert "chrF2++|" in call(*asked, "--metric", "chrf++").out
     other = call(*asked, "--beam_size", 2)
     assert other.code == 2 and "begun with another system" in other.err
     text = call(*asked[:-1], tmp_path / "text", "--text")

@@ -94,6 +94,7 @@ def test_every_recipe_that_is_shipped_loads(name: str) -> None:
         "dragoman",
         "dragoman.recipe",
         "dragoman.data.check",
+        "dragoman.evaluation.readers",
         "dragoman.evaluation.score",
         "dragoman.evaluation.generate",
         "dragoman.cli",

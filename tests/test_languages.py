@@ -128,6 +128,12 @@ def test_scoring_rules() -> None:
     assert {x.code for x in languages if x.bleu_tokenizer == "char"} == {"cmn", "jpn", "kor", "tha", "yue"}
     assert {x.bleu_tokenizer for x in languages} == {"char", "13a"}
     assert {x.code for x in languages if x.uses_cer} == {"cmn", "jpn", "kor", "tha", "yue", "lao", "mya", "khm"}
+    assert all(
+        x.code in x.looks_like and all(LANGUAGES[y].looks_like == x.looks_like for y in x.looks_like) for x in languages
+    )
+    assert sorted(x.code for x in languages if len(x.looks_like) > 1) == ["bos", "hrv", "ind", "msa", "srp"]
+    marked = {x.code for x in languages if x.writes_vowel_signs}
+    assert marked == set("asm ben guj hin kan mal npi pan tam tel tha lao mya khm".split())  # noqa: SIM905
 
 
 def test_importing_it_brings_in_no_other_package() -> None:

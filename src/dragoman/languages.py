@@ -19,6 +19,12 @@ _CHARACTER_BLEU = frozenset({"cmn", "jpn", "kor", "tha", "yue"})
 # (PEERS.md, evaluation conventions). Korean has spaces; it stays to be comparable with the papers.
 _CHARACTER_ERRORS = _CHARACTER_BLEU | frozenset({"khm", "lao", "mya"})
 _UNSPACED = _CHARACTER_ERRORS - {"kor"}
+# Brahmic scripts write most vowels as combining marks; Arabic and Hebrew ones seldom write theirs.
+_VOWEL_SIGNS = frozenset(
+    ["asm", "ben", "guj", "hin", "kan", "khm", "lao", "mal", "mya", "npi", "pan", "tam", "tel", "tha"]
+)
+# Standards of one language, which a short text does not tell apart.
+_LOOK_ALIKES = (frozenset({"bos", "hrv", "srp"}), frozenset({"ind", "msa"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,16 @@ class Language:
     def uses_spaces(self) -> bool:
         """Whether sentences are joined with a space."""
         return self.code not in _UNSPACED
+
+    @property
+    def writes_vowel_signs(self) -> bool:
+        """Whether words hold combining marks that a normaliser must keep."""
+        return self.code in _VOWEL_SIGNS
+
+    @property
+    def looks_like(self) -> frozenset[str]:
+        """The codes of the languages that a short text cannot tell from this one, itself included."""
+        return next((group for group in _LOOK_ALIKES if self.code in group), frozenset({self.code}))
 
 
 _TABLE = (

@@ -80,10 +80,16 @@ def read_hypotheses(path: str | Path) -> list[Hypothesis]:
     path = Path(path)
     rows: list[Hypothesis] = []
     for number, row in read_rows(path, Hypothesis):
-        _check_language(path, number, "source", row.source)
-        _check_language(path, number, "target", row.target)
+        _check_direction(path, number, row)
         rows.append(row)
     return rows
+
+
+def parse_hypothesis(path: Path, number: int, line: str) -> Hypothesis:
+    """One line of a hypotheses file, checked as `read_hypotheses` checks it. Raises ManifestError."""
+    row = _parse(path, number, line, Hypothesis)
+    _check_direction(path, number, row)
+    return row
 
 
 def read_rows(path: Path, kind: type[Row]) -> Iterator[tuple[int, Row]]:
@@ -136,6 +142,11 @@ def _check_languages(path: Path, number: int, row: Utterance) -> None:
     _check_language(path, number, "language", row.language)
     for code in row.translations:
         _check_language(path, number, "translations", code)
+
+
+def _check_direction(path: Path, number: int, row: Hypothesis) -> None:
+    _check_language(path, number, "source", row.source)
+    _check_language(path, number, "target", row.target)
 
 
 def _check_language(path: Path, number: int, field: str, code: str) -> None:

@@ -2,109 +2,337 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 
 import jiwer
 import pytest
 import sacrebleu
+import sentencepiece
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sacrebleu.tokenizers import tokenizer_spm
 
 from dragoman.errors import DataError
-from dragoman.evaluation.metrics import BLEU, CER, METRICS, WER, ChrF, Metric
+from dragoman.evaluation.metrics import DEFAULT, METRICS, Metric, Pair, choose, overlap
+from dragoman.evaluation.metrics.behaviour import language_of
 from dragoman.languages import LANGUAGES
 
-EVERY = pytest.mark.parametrize("kind", METRICS.values(), ids=METRICS)
+needs_korean = pytest.mark.skipif(
+    find_spec("mecab_ko") is None, reason="MeCab-ko is absent: pip install 'dragoman[korean]'"
+)
+EVERY = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs_korean if name == "BLEU-ko-mecab" else ()) for name in METRICS]
+)
+TEXTS = ["The cat sat on the mat today.", "A dog barked at the old grey postman."]
+# Perfect outputs, then empty ones.
+BOUNDS = {"off-target": (0.0, 0.0), "repetition": (0.0, 0.0)}
+SACRE = version("sacrebleu")
+
+
+def score(name: str, language: str, hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    return METRICS[name](language).score([Pair(*texts) for texts in zip(hypotheses, references, strict=True)])
+
+
+def suited(kind: type[Metric]) -> str:
+    return next(code for code, language in LANGUAGES.items() if kind.suits(language))
+
+
+@pytest.fixture(autouse=True)
+def flores200(pieces: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small SentencePiece model where sacreBLEU looks for that of FLORES-200."""
+    for module in (overlap, tokenizer_spm):
+        monkeypatch.setattr(module, "SACREBLEU_DIR", str(pieces.parents[1]))
+    return pieces
+
+
+@pytest.fixture(scope="session")
+def pieces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sacrebleu") / "models" / "flores200sacrebleuspm"
+    path.parent.mkdir()
+    with open(path, "wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(TEXTS * 20), model_writer=file, vocab_size=40, hard_vocab_limit=False, minloglevel=2
+        )
+    return path
+
+
+# -------------------------------------------------------------------------------------------------- all of them
 
 
 @EVERY
-def test_perfect_and_hopeless(kind: type[Metric]) -> None:
-    texts = ["The cat sat on the mat today.", "A dog barked at the old grey postman."]
-    metric = kind("eng")
-    best, worst = metric.score(texts, texts), metric.score(["", ""], texts)
-    expected = (0.0, 100.0) if metric.side == "transcript" else (100.0, 0.0)
-    assert (best, worst) == pytest.approx(expected)
+def test_perfect_and_empty(name: str) -> None:
+    kind = METRICS[name]
+    errors = kind.side == "transcript"
+    best, worst = score(name, suited(kind), TEXTS, TEXTS), score(name, suited(kind), ["", ""], TEXTS)
+    assert (best, worst) == pytest.approx(BOUNDS.get(name, (0.0, 100.0) if errors else (100.0, 0.0)))
 
 
 @EVERY
-def test_the_signature_is_known_before_and_stays(kind: type[Metric]) -> None:
-    metric = kind("deu")
+def test_the_signature_is_known_before_and_stays(name: str) -> None:
+    metric = METRICS[name](suited(METRICS[name]))
     before = metric.signature
-    metric.score(["ein Haus"], ["ein Haus"])
+    metric.score([Pair("ein Haus", "ein Haus")])
     assert metric.signature == before
-    package = "jiwer" if metric.side == "transcript" else "sacrebleu"
-    assert version(package) in before
-    assert "\n" not in before
+    called = {"chrF": "chrF2", "chrF++": "chrF2++"}.get(name, name)
+    assert before.startswith(f"{called}|") and "\n" not in before
 
 
 @EVERY
-def test_nothing_to_compare(kind: type[Metric]) -> None:
+def test_nothing_to_compare(name: str) -> None:
     with pytest.raises(DataError):
-        kind("deu").score([], [])
-    with pytest.raises(ValueError, match="2 hypotheses for 1 references"):
-        kind("deu").score(["a", "b"], ["a"])
+        METRICS[name](suited(METRICS[name])).score([])
 
 
-def test_every_language_has_one_error_rate_and_both_translation_metrics() -> None:
+def test_no_two_metrics_share_a_signature() -> None:
+    kinds = [kind for name, kind in METRICS.items() if name != "BLEU-ko-mecab"]
+    assert len({kind("eng").signature.partition("|")[0] for kind in kinds}) == len(kinds)
+
+
+def test_every_language_has_one_error_rate_and_the_same_metrics_of_translation() -> None:
     for language in LANGUAGES.values():
-        suited = [name for name, kind in METRICS.items() if kind.suits(language)]
-        assert suited == ["CER" if language.uses_cer else "WER", "BLEU", "chrF"]
+        rates = [name for name in ("WER", "CER") if METRICS[name].suits(language)]
+        assert rates == ["CER" if language.uses_cer else "WER"]
+        marked = [name for name in ("WER-marks", "CER-marks") if METRICS[name].suits(language)]
+        assert marked == ([f"{rates[0]}-marks"] if language.writes_vowel_signs else [])
+        assert all(METRICS[name].suits(language) for name in DEFAULT if METRICS[name].side == "translation")
+
+
+def test_choosing() -> None:
+    assert list(choose()) == list(DEFAULT)
+    assert list(choose(["spbleu", "WER"])) == ["spBLEU", "WER"]
+    with pytest.raises(DataError, match="'BLUE'; did you mean BLEU"):
+        choose(["BLUE"])
+    with pytest.raises(DataError, match=r"'\?'; use WER, .*, repetition"):
+        choose(["?"])
 
 
 def test_signatures() -> None:
-    norm = f"case:lower|norm:whisper-basic|whisper-normalizer:{version('whisper-normalizer')}|jiwer:{version('jiwer')}"
-    sacre = version("sacrebleu")
-    assert WER("eng").signature == f"WER|{norm}"
-    assert CER("jpn").signature == f"CER|space:no|{norm}"
-    assert BLEU("deu").signature == f"BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacre}"
-    assert BLEU("tha").signature == f"BLEU|nrefs:1|case:mixed|eff:no|tok:char|smooth:exp|version:{sacre}"
-    assert ChrF("deu").signature == f"chrF2|nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{sacre}"
+    packages = f"whisper-normalizer:{version('whisper-normalizer')}|jiwer:{version('jiwer')}"
+    expected = {
+        ("WER", "eng"): f"case:lower|norm:whisper-basic|{packages}",
+        ("WER-marks", "hin"): f"case:lower|norm:whisper-basic-marks|{packages}",
+        ("WER-english", "eng"): f"case:lower|norm:whisper-english|{packages}",
+        ("CER", "jpn"): f"space:no|case:lower|norm:whisper-basic|{packages}",
+        ("CER-marks", "tha"): f"space:no|case:lower|norm:whisper-basic-marks|{packages}",
+        ("BLEU", "deu"): f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{SACRE}",
+        ("BLEU", "tha"): f"nrefs:1|case:mixed|eff:no|tok:char|smooth:exp|version:{SACRE}",
+        ("BLEU-char", "deu"): f"nrefs:1|case:mixed|eff:no|tok:char|smooth:exp|version:{SACRE}",
+        ("BLEU-13a", "tha"): f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{SACRE}",
+        ("BLEU-lower", "jpn"): f"nrefs:1|case:lc|eff:no|tok:char|smooth:exp|version:{SACRE}",
+        ("BLEU-zh", "cmn"): f"nrefs:1|case:mixed|eff:no|tok:zh|smooth:exp|version:{SACRE}",
+        ("off-target", "deu"): f"id:py3langid|languages:70|version:{version('py3langid')}",
+        ("length", "deu"): "unit:character|space:no",
+        ("repetition", "deu"): "unit:character|piece:5-200|times:4|case:lower",
+    }
+    found = {(name, code): METRICS[name](code).signature for name, code in expected}
+    assert found == {(name, code): f"{name}|{settings}" for (name, code), settings in expected.items()}
+    assert METRICS["chrF"]("deu").signature == f"chrF2|nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:{SACRE}"
+    assert (
+        METRICS["chrF++"]("deu").signature == f"chrF2++|nrefs:1|case:mixed|eff:yes|nc:6|nw:2|space:no|version:{SACRE}"
+    )
+
+
+# -------------------------------------------------------------------------------------------------- error rates
 
 
 def test_wer_by_hand() -> None:
     # Six reference words; "cat" -> "hat", "down" missing, "now" added: three edits. Case and marks are no errors.
     references = ["The cat sat down.", "Good evening!"]
-    assert WER("eng").score(["the hat sat", "good evening now"], references) == pytest.approx(100 * 3 / 6)
-    assert WER("eng").score(["THE CAT, SAT DOWN", "(noise) good evening"], references) == 0.0
-    assert WER("eng").score(["a b c"], ["x"]) == pytest.approx(300.0)
+    assert score("WER", "eng", ["the hat sat", "good evening now"], references) == pytest.approx(100 * 3 / 6)
+    assert score("WER", "eng", ["THE CAT, SAT DOWN", "(noise) good evening"], references) == 0.0
+    assert score("WER", "eng", ["a b c"], ["x"]) == pytest.approx(300.0)
 
 
 def test_wer_is_pooled_not_averaged() -> None:
     # One of one and none of nine: 10 %, not the mean 50 %.
-    assert WER("eng").score(["no", "a b c d e f g h i"], ["yes", "a b c d e f g h i"]) == pytest.approx(10.0)
+    assert score("WER", "eng", ["no", "a b c d e f g h i"], ["yes", "a b c d e f g h i"]) == pytest.approx(10.0)
 
 
 def test_wer_equals_jiwer_on_normal_text() -> None:
     references, hypotheses = ["ein haus am see", "zwei boote"], ["ein haus im see dort", "boote"]
-    assert WER("deu").score(hypotheses, references) == pytest.approx(100 * jiwer.wer(references, hypotheses))
+    assert score("WER", "deu", hypotheses, references) == pytest.approx(100 * jiwer.wer(references, hypotheses))
+
+
+def test_wer_breaks_hindi_at_its_vowel_signs_and_wer_marks_does_not() -> None:
+    reference = "मैं घर जाता हूँ।"  # four words: I go home
+    # She says it: one vowel sign differs. WER sees म घर ज त ह on both sides.
+    assert score("WER", "hin", ["मैं घर जाती हूँ"], [reference]) == 0.0
+    assert score("WER-marks", "hin", ["मैं घर जाती हूँ"], [reference]) == pytest.approx(25.0)
+    # Without the verb: one word of four, or two pieces of five.
+    assert score("WER", "hin", ["मैं घर हूँ"], [reference]) == pytest.approx(40.0)
+    assert score("WER-marks", "hin", ["मैं घर हूँ"], [reference]) == pytest.approx(25.0)
+    assert score("WER-marks", "tam", ["நான் வீட்டில்"], ["நான் வீட்டில் இருக்கிறேன்"]) == pytest.approx(100 / 3)
+
+
+def test_cer_marks_sees_the_vowels_of_thai_and_burmese() -> None:
+    assert score("CER", "tha", ["ดิ"], ["ดี"]) == 0.0
+    assert score("CER-marks", "tha", ["ดิ"], ["ดี"]) == pytest.approx(50.0)
+    assert score("CER", "mya", ["ကု"], ["ကိ"]) == 0.0
+    assert score("CER-marks", "mya", ["ကု"], ["ကိ"]) == pytest.approx(50.0)
+
+
+def test_wer_english_reads_numbers_and_contractions() -> None:
+    assert score("WER-english", "eng", ["I am 25, colour!"], ["I'm twenty-five, color."]) == 0.0
+    assert score("WER", "eng", ["I am 25, colour!"], ["I'm twenty-five, color."]) > 0.0
 
 
 def test_cer_by_hand() -> None:
     # Seven characters without the marks, one replaced; spaces and marks in the hypothesis are no errors.
-    assert CER("jpn").score(["今日 は 良い天木"], ["今日は、良い天気。"]) == pytest.approx(100 / 7)
-    assert CER("jpn").score(["今日は良い天気"], ["今日は、良い天気。"]) == 0.0
-    assert CER("cmn").score(["天木"], ["天气"]) == pytest.approx(100 * jiwer.cer("天气", "天木"))
+    assert score("CER", "jpn", ["今日 は 良い天木"], ["今日は、良い天気。"]) == pytest.approx(100 / 7)
+    assert score("CER", "jpn", ["今日は良い天気"], ["今日は、良い天気。"]) == 0.0
+    assert score("CER", "cmn", ["天木"], ["天气"]) == pytest.approx(100 * jiwer.cer("天气", "天木"))
 
 
-@pytest.mark.parametrize(("kind", "code"), [(WER, "eng"), (CER, "cmn")])
-def test_references_without_words_are_an_error(kind: type[Metric], code: str) -> None:
-    with pytest.raises(DataError, match="check the transcripts"):
-        kind(code).score(["a"], ["..."])
+@pytest.mark.parametrize("name", ["WER", "CER", "length"])
+def test_references_without_text_are_an_error(name: str) -> None:
+    with pytest.raises(DataError, match="check the"):
+        score(name, "eng", ["a"], [" " if name == "length" else "..."])
+
+
+# -------------------------------------------------------------------------------------------------- overlap
 
 
 def test_bleu_by_hand() -> None:
     # Precisions 5/6, 3/5, 1/4 and, smoothed as sacreBLEU's "exp" does, 1/(2*3) for the four-grams; no brevity.
     expected = 100 * (5 / 6 * 3 / 5 * 1 / 4 * 1 / 6) ** 0.25
-    assert BLEU("eng").score(["the cat sat on a mat"], ["the cat sat in a mat"]) == pytest.approx(expected)
+    assert score("BLEU", "eng", ["the cat sat on a mat"], ["the cat sat in a mat"]) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("code", "tokenizer"), [("deu", "13a"), ("cmn", "char"), ("kor", "char"), ("lao", "13a")])
-def test_bleu_equals_sacrebleu(code: str, tokenizer: str) -> None:
-    hypotheses = ["Das ist ein kleiner Test, nicht wahr?", "今天天气很好。"]
-    references = ["Dies ist ein kleiner Test, nicht?", "今天的天气好。"]
-    direct = sacrebleu.corpus_bleu(hypotheses, [references], tokenize=tokenizer).score
-    assert BLEU(code).score(hypotheses, references) == direct
+@pytest.mark.parametrize(
+    ("name", "code", "settings"),
+    [
+        ("BLEU", "deu", {"tokenize": "13a"}),
+        ("BLEU", "cmn", {"tokenize": "char"}),
+        ("BLEU", "kor", {"tokenize": "char"}),
+        ("BLEU", "lao", {"tokenize": "13a"}),
+        ("BLEU-char", "deu", {"tokenize": "char"}),
+        ("BLEU-13a", "cmn", {"tokenize": "13a"}),
+        ("BLEU-zh", "cmn", {"tokenize": "zh"}),
+        ("BLEU-ja-mecab", "jpn", {"tokenize": "ja-mecab"}),
+        pytest.param("BLEU-ko-mecab", "kor", {"tokenize": "ko-mecab"}, marks=needs_korean),
+        ("BLEU-lower", "deu", {"tokenize": "13a", "lowercase": True}),
+        ("BLEU-lower", "jpn", {"tokenize": "char", "lowercase": True}),
+        ("spBLEU", "deu", {"tokenize": "flores200"}),
+    ],
+)
+def test_bleu_equals_sacrebleu(name: str, code: str, settings: dict[str, str | bool]) -> None:
+    hypotheses = [
+        "Das ist ein kleiner test, nicht wahr?",
+        "今天天气很好。",
+        "東京は今日も雨です。",
+        "나는 학교에 간다.",
+    ]
+    references = ["Dies ist ein kleiner Test, nicht?", "今天的天气好。", "東京は今日は雨だ。", "나는 학교에 갔다."]
+    direct = sacrebleu.corpus_bleu(hypotheses, [references], **settings).score
+    assert 0 < direct < 100
+    assert score(name, code, hypotheses, references) == direct
 
 
-def test_chrf_equals_sacrebleu_and_sees_case() -> None:
+@pytest.mark.parametrize(("name", "words"), [("chrF", 0), ("chrF++", 2)])
+def test_chrf_equals_sacrebleu_and_sees_case(name: str, words: int) -> None:
     hypotheses, references = ["Ein kleines Haus", ""], ["Ein kleines haus", "Ja"]
-    assert ChrF("deu").score(hypotheses, references) == sacrebleu.corpus_chrf(hypotheses, [references]).score
-    assert ChrF("deu").score(["JA"], ["ja"]) == 0.0
+    direct = sacrebleu.corpus_chrf(hypotheses, [references], word_order=words).score
+    assert score(name, "deu", hypotheses, references) == direct
+    assert score(name, "deu", ["JA"], ["ja"]) == 0.0
+
+
+def test_spbleu_names_its_model_and_refuses_what_is_none(flores200: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "|tok:flores200|" in METRICS["spBLEU"]("deu").signature
+    assert METRICS["spBLEU"]("deu").signature.rpartition("|model:sha256-")[2].isalnum()
+    other = flores200.parents[1] / "other"
+    (other / "models").mkdir(parents=True)
+    (other / "models" / flores200.name).write_text("<html>")
+    for module in (overlap, tokenizer_spm):
+        monkeypatch.setattr(module, "SACREBLEU_DIR", str(other))
+    with pytest.raises(DataError, match="is not a SentencePiece model"):
+        METRICS["spBLEU"]("deu")
+
+
+def test_spbleu_without_model_and_network_says_what_to_do(tmp_path: Path) -> None:
+    code = (
+        "from dragoman.errors import DataError; from dragoman.evaluation.metrics import METRICS\n"
+        "try: METRICS['spBLEU']('deu')\n"
+        "except DataError as error: print(error)"
+    )
+    nowhere = {f"{kind}_proxy": "http://127.0.0.1:9" for kind in ("http", "https", "HTTP", "HTTPS")}
+    environment = {**os.environ, **nowhere, "SACREBLEU": str(tmp_path), "no_proxy": "", "NO_PROXY": ""}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout.count("\n") == 1 and str(tmp_path / "models" / "flores200sacrebleuspm") in done.stdout, done
+    assert not list(tmp_path.rglob("*spm"))
+
+
+@pytest.mark.skipif(find_spec("mecab_ko") is not None, reason="MeCab-ko is here.")
+def test_korean_words_need_their_analyser() -> None:
+    with pytest.raises(DataError, match=r"pip install 'dragoman\[korean\]'"):
+        METRICS["BLEU-ko-mecab"]("kor")
+
+
+# -------------------------------------------------------------------------------------------------- behaviour
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("deu", "Das ist ein sehr schönes Haus am See."),
+        ("nob", "Jeg vet ikke hva jeg skal gjøre i morgen."),
+        ("cmn", "我不知道明天该做什么。"),
+        ("yue", "我唔知聽日要做乜嘢。"),
+        ("mya", "မနက်ဖြန် ဘာလုပ်ရမလဲ မသိဘူး။"),
+        ("asm", "মই কাইলৈ কি কৰিম নাজানো।"),
+        ("npi", "मलाई भोलि के गर्ने थाहा छैन।"),
+    ],
+)
+def test_languages_by_hand(code: str, text: str) -> None:
+    assert language_of(text) == code
+
+
+def test_off_target_by_hand() -> None:
+    reference = "C'est une très belle maison au bord du lac."
+    outputs = ["Das ist ein sehr schönes Haus am See.", "Une belle maison près du lac.", "42!", ""]
+    assert score("off-target", "fra", outputs, [reference] * 4) == 25.0
+    assert score("off-target", "deu", outputs[:1], ["Ein Haus."]) == 0.0
+
+
+def test_look_alikes_and_what_the_reference_says_too_are_on_target() -> None:
+    croatian, malay = "Ne znam što ću sutra raditi kod kuće.", "Saya tidak tahu apa yang hendak dibuat esok."
+    assert score("off-target", "srp", [croatian], ["Не знам шта да радим."]) == 0.0
+    assert score("off-target", "ind", [malay], ["Saya tidak tahu harus berbuat apa."]) == 0.0
+    assert score("off-target", "slv", [croatian], ["Ne vem, kaj bom jutri počel doma."]) == 100.0
+    assert score("off-target", "fra", ["The Rolling Stones"], ["The Rolling Stones"]) == 0.0
+
+
+def test_length_by_hand() -> None:
+    assert score("length", "deu", ["ab c", "d"], ["abcd ef", "g h"]) == 50.0
+
+
+@pytest.mark.parametrize(
+    ("text", "loops"),
+    [
+        ("I do not know I do not know I do not know I do not know", True),
+        ("Well, I do not know, I do not know, I do not know.", False),  # three times
+        ("Ha ha ha ha! That is very, very, very good.", False),
+        ("ha " * 8, True),
+        ("謝謝大家" * 4, False),
+        ("謝謝大家" * 8, True),
+        ("Das Haus, das Haus,  DAS Haus,\ndas Haus, und", True),
+        ("1000000000000000", False),
+    ],
+)
+def test_loops_by_hand(text: str, loops: bool) -> None:
+    assert score("repetition", "deu", [text, "Ja."], ["Nein.", "Ja."]) == (50.0 if loops else 0.0)
+    assert score("repetition", "deu", [text], [text]) == 0.0
+
+
+TEXT = st.text("abcdeñ東, ", max_size=60)
+
+
+@settings(deadline=None)
+@given(TEXT.map(lambda text: " ".join(text.split())).filter(lambda text: len(text) >= 5), TEXT)
+def test_whatever_stands_four_times_in_a_row_is_a_loop(piece: str, around: str) -> None:
+    assert score("repetition", "deu", [f"{around} {' '.join([piece] * 4)} {around}"], ["-"]) == 100.0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,12 @@ import sacrebleu
 from rich.console import Console
 
 from dragoman.errors import DataError, LanguageError
-from dragoman.evaluation.metrics import METRICS, Score
-from dragoman.evaluation.score import score, table, to_json
+from dragoman.evaluation.metrics import METRICS, Pair, Score, choose
+from dragoman.evaluation.score import Job, run, score, table, to_json
+from dragoman.languages import Language
 from dragoman.records import Hypothesis, write_rows
+
+FOUR = choose(["WER", "CER", "BLEU", "chrF"])
 
 
 def row(id: str, source: str, target: str, **fields: Any) -> Hypothesis:
@@ -44,7 +49,8 @@ def test_a_table_by_hand() -> None:
             row("1", "eng", "fra", translation="", reference="un deux trois quatre"),
             row("2", "eng", "deu", transcript="one two", truncated=True),
             row("3", "jpn", "deu", transcript="今日木", reference_transcript="今日は"),
-        ]
+        ],
+        FOUR,
     )
     assert [(s.metric, s.direction, round(s.value, 3), s.count) for s in scores] == [
         ("WER", "eng", 25.0, 2),
@@ -122,9 +128,9 @@ def test_nothing_to_score_and_unknown_language() -> None:
 
 
 def test_a_system_that_only_translates_has_no_error_rate() -> None:
-    metrics = {s.metric for s in score([row("1", "eng", "deu", transcript="")])}
+    metrics = {s.metric for s in score([row("1", "eng", "deu", transcript="")], FOUR)}
     assert metrics == {"BLEU", "chrF", "empty", "truncated"}
-    assert metrics == {s.metric for s in score([row("1", "eng", "deu", reference_transcript=None)])}
+    assert metrics == {s.metric for s in score([row("1", "eng", "deu", reference_transcript=None)], FOUR)}
 
 
 def test_transcription_alone() -> None:
@@ -141,13 +147,52 @@ def test_a_chosen_metric_alone() -> None:
     assert {s.metric for s in scores} == {"BLEU", "empty", "truncated"}
 
 
+def test_other_things_can_be_counted() -> None:
+    scores = score([row("1", "eng", "deu"), row("2", "eng", "deu")], {}, {"second": lambda row: row.id == "2"})
+    assert [(s.metric, s.direction, s.value, s.count) for s in scores] == [
+        ("second", "eng-deu", 1, 2),
+        ("second", "all", 1, 2),
+    ]
+
+
+class Sources:
+    """A metric of one's own, which looks at the sources."""
+
+    side = "translation"
+
+    def __init__(self, language: str) -> None:
+        self.signature = f"Sources|language:{language}"
+
+    @staticmethod
+    def suits(language: Language) -> bool:
+        return language.code == "deu"
+
+    def score(self, pairs: Sequence[Pair]) -> float:
+        return float(sum(pair.source == "one two three four" for pair in pairs))
+
+
+def test_a_metric_from_elsewhere_sees_the_sources() -> None:
+    rows = [row("1", "eng", "deu"), row("2", "eng", "deu", reference_transcript="five"), row("1", "eng", "fra")]
+    found = [(s.direction, s.value, s.signature) for s in score(rows, {"Sources": Sources}, {})]
+    assert found == [("eng-deu", 1.0, "Sources|language:deu"), ("all", 1.0, "mean:1|Sources|language:deu")]
+    missing = [row("1", "eng", "deu", reference_transcript=None)]
+    assert score(missing, {"Sources": Sources}, {})[0].value == 0.0
+
+
+def test_one_direction_can_be_scored_in_another_process() -> None:
+    pairs = [Pair("eins zwei", "eins zwei drei", "one two three")]
+    for name, kind in choose().items():
+        job = Job(name, kind, "deu" if kind.side == "transcript" else "eng-deu", pairs)
+        assert run(pickle.loads(pickle.dumps(job))) == run(job)
+
+
 def test_json_comes_back() -> None:
-    scores = score([row("1", "eng", "deu"), row("2", "jpn", "deu")])
+    scores = score([row("1", "eng", "deu"), row("2", "jpn", "deu"), row("3", "hin", "deu")])
     assert [Score(**fields) for fields in json.loads(to_json(scores))] == scores
 
 
 def test_the_table_shows_values_summary_and_signatures() -> None:
-    scores = score([row("1", "eng", "deu", transcript="one two", truncated=True), row("2", "jpn", "deu")])
+    scores = score([row("1", "eng", "deu", transcript="one two", truncated=True), row("2", "jpn", "deu")], FOUR)
     lines = [line.replace("│", " ").split() for line in shown(scores).splitlines()]
     assert ["eng-deu", "50.00", "100.00", "100.00", "0", "1"] in lines
     assert ["all", "50.00", "0.00", "100.00", "100.00", "0", "1"] in lines

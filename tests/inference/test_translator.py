@@ -12,7 +12,7 @@ from dragoman import Translator
 from dragoman.data.audio import SAMPLE_RATE, load_audio
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import AudioError, LanguageError
-from dragoman.evaluation.metrics import METRICS
+from dragoman.evaluation.metrics import METRICS, Pair
 from dragoman.records import read_manifest
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -28,7 +28,8 @@ def test_it_tells_the_language_and_hears_most_words(translator: Translator) -> N
     results = [translator.translate(utterance.audio, to="all") for utterance in UTTERANCES]
     told = [result.language == utterance.language for result, utterance in zip(results, UTTERANCES, strict=True)]
     assert sum(told) >= len(told) - 1
-    errors = METRICS["WER"]("eng").score([result.transcript for result in results], [u.text for u in UTTERANCES])
+    pairs = [Pair(result.transcript, utterance.text) for result, utterance in zip(results, UTTERANCES, strict=True)]
+    errors = METRICS["WER"]("eng").score(pairs)
     assert errors < 50
 
 

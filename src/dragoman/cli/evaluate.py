@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from dragoman.evaluation.metrics import Score
 
 
+Metrics = Annotated[
+    list[str] | None, typer.Option("--metric", help="A metric by name, such as spBLEU; repeat it for more.")
+]
+
+
 def evaluate(
     manifest: Annotated[Path, typer.Argument(help="Utterances with references, as JSON lines.")],
     to: To,
@@ -28,6 +33,7 @@ def evaluate(
     batch_size: Batch = 16,
     device: Device = None,
     threads: Threads = None,
+    metric: Metrics = None,
     text: Annotated[bool, typer.Option("--text", help="Translate the reference transcripts, without speech.")] = False,
 ) -> None:
     """Translate a manifest and score the result. An interrupted run goes on where it stopped."""
@@ -37,8 +43,10 @@ def evaluate(
     utterances = read_manifest(manifest)
     folder = checked(model, wanted, device, threads)
     from dragoman.evaluation.generate import generate
+    from dragoman.evaluation.metrics import choose
     from dragoman.evaluation.score import score, to_json
 
+    metrics = choose(metric or ())
     system, targets, translate = _system(folder, wanted, beam_size, batch_size, device, text)
     written = out / "hypotheses.jsonl"
     with _bar() as progress:
@@ -47,25 +55,52 @@ def evaluate(
         )
     if done.without_reference:
         say(f"{done.without_reference} translations are left out: the manifest has no reference for them.")
-    scores = score(read_hypotheses(written))
+    scores = score(read_hypotheses(written), metrics)
+    _say_unsuited(metric or (), metrics, scores)
     with whole_file(out / "scores.json") as file:
         file.write(to_json(scores))
     _print_table(scores)
 
 
 def score(
-    hypotheses: Annotated[Path, typer.Argument(help="What `dragoman evaluate` wrote, as JSON lines.")],
+    hypotheses: Annotated[
+        Path | None,
+        typer.Argument(help="Hypotheses: JSON lines or TSV that bring their references, or plain lines; - is stdin."),
+    ] = None,
+    hyp: Annotated[Path | None, typer.Option(help="The same, as an option.")] = None,
+    ref: Annotated[Path | None, typer.Option(help="References of plain lines, one a line.")] = None,
+    src: Annotated[Path | None, typer.Option(help="Source sentences of plain lines, one a line.")] = None,
+    direction: Annotated[
+        str | None, typer.Option(help="Languages of TSV and plain lines: eng-deu, or eng for transcripts.")
+    ] = None,
+    metric: Metrics = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with signatures and in full precision.")] = False,
 ) -> None:
-    """Score hypotheses that bring their references."""
-    from dragoman.evaluation.score import score, to_json
-    from dragoman.records import read_hypotheses
+    """Score hypotheses against their references."""
+    from dragoman.errors import DataError
 
-    scores = score(read_hypotheses(hypotheses))
+    if (hypotheses and hyp) or not (given := hypotheses or hyp):
+        raise DataError("Name one file of hypotheses, by itself or with --hyp; - is standard input.")
+    from dragoman.evaluation.metrics import choose
+    from dragoman.evaluation.readers import Given, read
+    from dragoman.evaluation.score import score, to_json
+
+    metrics = choose(metric or ())
+    found = read(Given(given, ref, src, direction))
+    scores = score(found.rows, metrics, found.counts)
+    _say_unsuited(metric or (), metrics, scores)
     if json:
         typer.echo(to_json(scores), nl=False)
     else:
         _print_table(scores)
+
+
+def _say_unsuited(asked: Sequence[str], metrics: Iterable[str], scores: Sequence[Score]) -> None:
+    """A metric that was asked for and has no score suits none of the languages; nobody should look for it in vain."""
+    scored = {score.metric for score in scores}
+    for name in metrics if asked else ():
+        if name not in scored:
+            say(f"{name} is left out: it suits none of these directions, or there is nothing on its side to score.")
 
 
 def _system(

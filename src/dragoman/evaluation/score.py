@@ -1,4 +1,4 @@
-"""Hypotheses in, scores out. No torch and no downloads, so that a machine without either can score.
+"""Hypotheses in, scores out. No torch, and no downloads unless a metric is chosen that needs one.
 
 No hypothesis is left out: an empty one is scored as empty, one without a reference is an error. Transcripts
 are scored per source language and once per utterance, however many targets it was translated into.
@@ -9,25 +9,37 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from rich.table import Table
 
 from dragoman.errors import DataError
-from dragoman.evaluation.metrics import METRICS, Metric, Score, Side
-from dragoman.languages import find
+from dragoman.evaluation.metrics import Metric, Pair, Score, Side, choose
+from dragoman.languages import Language, find
 from dragoman.records import Hypothesis
 
 ALL = "all"
 """The direction of a summary: the mean over directions of a metric, the sum of a count."""
 
-_COUNTED = "count"
-_Groups = dict[str, list[tuple[str, str]]]  # direction -> (hypothesis, reference) in the order of the file
+COUNTED = "count"
+COUNTED = "count"
+"""The signature of a number that was counted."""
+
+Counts = Mapping[str, Callable[[Hypothesis], bool]]
+"""What is counted beside the metrics, by name."""
+
+_Groups = dict[str, list[Pair]]  # by direction, in the order of the file
 
 
-def score(hypotheses: Iterable[Hypothesis], metrics: Mapping[str, type[Metric]] = METRICS) -> list[Score]:
+def score(
+    hypotheses: Iterable[Hypothesis],
+    metrics: Mapping[str, type[Metric]] | None = None,
+    counts: Counts | None = None,
+) -> list[Score]:
     """Every metric for every direction it suits, its mean, then the numbers of empty and truncated outputs.
 
+    `metrics` are those that `choose` gives by default, or others, of METRICS or not; `counts` are COUNTS by default.
     The metrics of transcripts are left out when no hypothesis at all has a transcript (a system that only
     translates) or none has a reference transcript. A hypothesis whose target is its source is a transcript
     only. The mean is over directions, each counting once, whatever its size.
@@ -41,9 +53,25 @@ def score(hypotheses: Iterable[Hypothesis], metrics: Mapping[str, type[Metric]] 
     _check_unique(rows)
     groups: dict[Side, _Groups] = {"transcript": _transcripts(rows), "translation": _translations(rows)}
     scores: list[Score] = []
-    for name, metric in metrics.items():
-        scores += _with_mean(_by_direction(name, metric, groups[metric.side]))
-    return scores + _counts(rows)
+    for name, metric in (choose() if metrics is None else metrics).items():
+        scores += _with_mean([run(job) for job in _by_direction(name, metric, groups[metric.side])])
+    return scores + _counts(rows, COUNTS if counts is None else counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A metric and one direction's pairs: what is scored by itself, here or in another process."""
+
+    name: str
+    kind: type[Metric]
+    direction: str
+    pairs: list[Pair]
+
+
+def run(job: Job) -> Score:
+    """The score of one direction."""
+    metric = job.kind(_language(job.direction).code)
+    return _row(job.name, job.direction, metric.score(job.pairs), len(job.pairs), metric.signature)
 
 
 def table(scores: Sequence[Score]) -> Table:
@@ -53,7 +81,7 @@ def table(scores: Sequence[Score]) -> Table:
     """
     metrics = list(dict.fromkeys(score.metric for score in scores))
     cells = {(score.metric, score.direction): score for score in scores}
-    signatures = dict.fromkeys(s.signature for s in scores if s.direction != ALL and s.signature != _COUNTED)
+    signatures = dict.fromkeys(s.signature for s in scores if s.direction != ALL and s.signature != COUNTED)
     grid = Table("direction", caption="\n".join(signatures), caption_justify="left")
     for metric in metrics:
         grid.add_column(metric, justify="right")
@@ -89,7 +117,8 @@ def _transcripts(rows: Sequence[Hypothesis]) -> _Groups:
         return {}
     groups: _Groups = defaultdict(list)
     for row in unique:
-        groups[row.source].append((row.transcript, _required(row.reference_transcript, row, "transcript")))
+        reference = _required(row.reference_transcript, row, "transcript")
+        groups[row.source].append(Pair(row.transcript, reference))
     return groups
 
 
@@ -97,28 +126,27 @@ def _translations(rows: Sequence[Hypothesis]) -> _Groups:
     groups: _Groups = defaultdict(list)
     for row in rows:
         if row.target != row.source:
-            groups[_direction(row)].append((row.translation, _required(row.reference, row, "translation")))
+            reference = _required(row.reference, row, "translation")
+            groups[_direction(row)].append(Pair(row.translation, reference, row.reference_transcript or ""))
     return groups
 
 
 def _required(reference: str | None, row: Hypothesis, side: Side) -> str:
     if not reference:
         raise DataError(
-            f"Hypothesis {row.id!r} ({_direction(row)}) has no reference {side}; generate it again from a manifest"
-            " that has one, or leave it out."
+            f"Hypothesis {row.id!r} ({_direction(row)}) has no reference {side}; give it one, or take the row out."
         )
     return reference
 
 
-def _by_direction(name: str, kind: type[Metric], groups: _Groups) -> list[Score]:
-    scores = []
-    for direction, pairs in sorted(groups.items()):
-        language = find(direction.split("-")[-1])
-        if kind.suits(language):
-            metric = kind(language.code)
-            value = metric.score([text for text, _ in pairs], [text for _, text in pairs])
-            scores.append(_row(name, direction, value, len(pairs), metric.signature))
-    return scores
+def _by_direction(name: str, kind: type[Metric], groups: _Groups) -> list[Job]:
+    found = sorted(groups.items())
+    return [Job(name, kind, direction, pairs) for direction, pairs in found if kind.suits(_language(direction))]
+
+
+def _language(direction: str) -> Language:
+    """That of the texts: the target of a translation, the source of a transcript."""
+    return find(direction.split("-")[-1])
 
 
 def _with_mean(scores: list[Score]) -> list[Score]:
@@ -130,13 +158,13 @@ def _with_mean(scores: list[Score]) -> list[Score]:
     return [*scores, _row(scores[0].metric, ALL, mean, count, f"mean:{len(scores)}|{signatures}")]
 
 
-def _counts(rows: Sequence[Hypothesis]) -> list[Score]:
+def _counts(rows: Sequence[Hypothesis], counts: Counts) -> list[Score]:
     groups: dict[str, list[Hypothesis]] = defaultdict(list)
     for row in rows:
         groups[_direction(row)].append(row)
     return [
-        _row(name, direction, sum(map(holds, group)), len(group), _COUNTED)
-        for name, holds in _COUNTS.items()
+        _row(name, direction, sum(map(holds, group)), len(group), COUNTED)
+        for name, holds in counts.items()
         for direction, group in [*sorted(groups.items()), (ALL, list(rows))]
     ]
 
@@ -149,7 +177,7 @@ def _is_truncated(row: Hypothesis) -> bool:
     return row.truncated
 
 
-_COUNTS: dict[str, Callable[[Hypothesis], bool]] = {"empty": _is_empty, "truncated": _is_truncated}
+COUNTS: Counts = {"empty": _is_empty, "truncated": _is_truncated}
 
 
 def _direction(row: Hypothesis) -> str:
@@ -170,4 +198,4 @@ def _directions(scores: Sequence[Score]) -> list[str]:
 def _shown(score: Score | None) -> str:
     if score is None:
         return ""
-    return f"{score.value:.0f}" if score.signature == _COUNTED else f"{score.value:.2f}"
+    return f"{score.value:.0f}" if score.signature == COUNTED else f"{score.value:.2f}"

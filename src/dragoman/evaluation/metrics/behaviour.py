@@ -1,0 +1,121 @@
+"""What goes wrong with translations as a whole: another language, too short or too long, a phrase over and over.
+
+These say how a system fails where BLEU only says that it does. They are shares or ratios of outputs in percent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import ClassVar
+
+from dragoman.data.langid import identify
+from dragoman.errors import DataError
+from dragoman.evaluation.metrics.base import Pair, Side, require
+from dragoman.languages import LANGUAGES, Language
+
+
+class OffTarget:
+    """The share of outputs that are in another language than the target, in percent; lower is better.
+
+    An output is off target when the identifier takes it neither for the target, nor for a language whose text looks the
+    same (Indonesian and Malay; Bosnian, Croatian and Serbian), nor for what it takes the reference for. The last is for
+    short sentences and names, in which the identifier errs: it then errs on both. An output without letters (empty, a
+    number) is in no language and not off target; `empty` counts it.
+
+    The identifier is py3langid; the likeliest of our 70 languages counts. docs/evaluation.md has its accuracy.
+    """
+
+    side: ClassVar[Side] = "translation"
+
+    def __init__(self, language: str) -> None:
+        self._accepted = LANGUAGES[language].looks_like
+
+    @staticmethod
+    def suits(language: Language) -> bool:
+        return True
+
+    @property
+    def signature(self) -> str:
+        return f"off-target|id:py3langid|languages:{len(LANGUAGES)}|version:{version('py3langid')}"
+
+    def score(self, pairs: Sequence[Pair]) -> float:
+        require(pairs)
+        return 100.0 * sum(map(self._is_off, pairs)) / len(pairs)
+
+    def _is_off(self, pair: Pair) -> bool:
+        if not any(map(str.isalpha, pair.hypothesis)):
+            return False
+        found = language_of(pair.hypothesis)
+        return found not in self._accepted and found != language_of(pair.reference)
+
+
+class Length:
+    """Characters of the outputs over characters of the references, both summed, without white space; 100 is as long.
+
+    In characters rather than tokens, so that it is one measure for all scripts.
+    """
+
+    side: ClassVar[Side] = "translation"
+
+    def __init__(self, language: str) -> None: ...
+
+    @staticmethod
+    def suits(language: Language) -> bool:
+        return True
+
+    @property
+    def signature(self) -> str:
+        return "length|unit:character|space:no"
+
+    def score(self, pairs: Sequence[Pair]) -> float:
+        require(pairs)
+        written = sum(_characters(pair.reference) for pair in pairs)
+        if not written:
+            raise DataError("The references hold no text to be as long as; check them.")
+        return 100.0 * sum(_characters(pair.hypothesis) for pair in pairs) / written
+
+
+# Five characters or more, four times back to back. A loop of a shorter unit (ha ha ha) is one of its multiples.
+_LOOP = re.compile(r"(.{5,200}?)\1{3}", re.DOTALL)
+
+
+class Repetition:
+    """The share of outputs that hold a loop, in percent; lower is better.
+
+    A loop is a piece of 5 to 200 characters that stands four times or more back to back, case and width of white space
+    aside; a shorter unit counts through its multiples. A model that loops goes on to its limit, so four times finds it;
+    people hardly ever write so (docs/evaluation.md has the count), and an output is spared when its reference does.
+    In characters, because Thai and Japanese have no words to count without a tokenizer of their own.
+    """
+
+    side: ClassVar[Side] = "translation"
+
+    def __init__(self, language: str) -> None: ...
+
+    @staticmethod
+    def suits(language: Language) -> bool:
+        return True
+
+    @property
+    def signature(self) -> str:
+        return "repetition|unit:character|piece:5-200|times:4|case:lower"
+
+    def score(self, pairs: Sequence[Pair]) -> float:
+        require(pairs)
+        return 100.0 * sum(_loops(pair.hypothesis) and not _loops(pair.reference) for pair in pairs) / len(pairs)
+
+
+def language_of(text: str) -> str:
+    """The ISO 639-3 code of the language that a text most likely is in, out of those of the table."""
+    return next(code for code in identify(text) if code in LANGUAGES)
+
+
+def _loops(text: str) -> bool:
+    # The space at the end makes the last word of a loop equal to the others.
+    return _LOOP.search(" ".join(text.casefold().split()) + " ") is not None
+
+
+def _characters(text: str) -> int:
+    return sum(map(len, text.split()))

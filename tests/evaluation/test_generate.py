@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from toy import write_corpus
 
 from dragoman.errors import DataError, LanguageError
 from dragoman.evaluation.generate import Summary, Translate, generate
 from dragoman.records import Hypothesis, Utterance, read_hypotheses, to_line
 
 TARGETS = ("deu", "fra")
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
 class System:
@@ -110,8 +115,105 @@ def test_what_is_not_ours_in_the_part_is_written_again(tmp_path: Path) -> None:
     for middle in (strange, b"\0\0\0\n", b"\n", b"{}\n"):
         part(out).write_bytes(b"".join([*lines[:3], middle, *lines[4:]]))
         out.unlink(missing_ok=True)
-        assert generate(sentences(2), TARGETS, System(), out, batch_size=2).kept == 3
+        assert (
+            generate(sentences(2), TARGETS, System(), out, batch_size=2).kept == 6
+        )  # of 8: the batch with it is asked again
         assert out.read_bytes() == whole
+
+
+def share(out: Path, processes: int, systems: Sequence[System], count: int = 9) -> list[Summary]:
+    """Each process after the other; None where it broke off."""
+    found = []
+    for rank, system in enumerate(systems):
+        try:
+            found.append(generate(sentences(count), TARGETS, system, out, batch_size=4, rank=rank, processes=processes))
+        except RuntimeError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("processes", [2, 3, 9])
+def test_processes_share_the_work(tmp_path: Path, processes: int) -> None:
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "shared" / "out.jsonl"
+    alone, systems = System(), [System() for _ in range(processes)]
+    generate(sentences(9), TARGETS, alone, whole, batch_size=4)
+    done = share(out, processes, systems)
+    assert [system.calls for system in systems] == [alone.calls[rank::processes] for rank in range(processes)]
+    assert out.read_bytes() == whole.read_bytes()
+    assert sum(summary.total - summary.kept for summary in done) == 36
+    last = min(processes, len(alone.calls)) - 1  # more processes than batches: the rest come to a finished file
+    assert [summary.joined for summary in done] == [rank == last for rank in range(processes)]
+    assert sorted(path.name for path in out.parent.iterdir()) == [out.name, out.name + ".request.json"]
+    assert [summary.joined for summary in share(out, processes, systems)] == [True] + [False] * (processes - 1)
+
+
+@pytest.mark.parametrize(("first", "then"), [(3, 2), (2, 5), (1, 2), (3, 1)])
+def test_another_number_of_processes_goes_on(tmp_path: Path, first: int, then: int) -> None:
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    alone = System()
+    generate(sentences(9), TARGETS, alone, whole, batch_size=4)
+    broken, again = [System(breaks_at=1) for _ in range(first)], [System() for _ in range(then)]
+    assert share(out, first, broken) == [] and not out.exists()
+    assert [summary.joined for summary in share(out, then, again)].count(True) == 1
+    assert out.read_bytes() == whole.read_bytes()
+    assert sorted(call for system in broken + again for call in system.calls) == sorted(alone.calls)
+
+
+def test_what_is_done_but_not_joined_is_joined(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    generate(sentences(9), TARGETS, System(), out, batch_size=4)
+    whole = out.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    out.unlink()
+    part(out).write_bytes(b"".join(lines[12:]))
+    out.with_name(out.name + ".part7").write_bytes(b"".join(lines[:12]) + lines[12][:20])
+    system = System()
+    progress = list[tuple[int, int]]()
+    summary = generate(
+        sentences(9), TARGETS, system, out, batch_size=4, on_progress=lambda *numbers: progress.append(numbers)
+    )
+    written = sum(len(batch) for batch, _ in system.calls)
+    assert out.read_bytes() == whole and summary.joined and written <= 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, out.name + ".request.json"]
+
+
+def test_progress_counts_what_other_processes_write(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    progress = list[tuple[int, int]]()
+    other = System()
+
+    def with_another(utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
+        if not other.calls:
+            generate(sentences(9), TARGETS, other, out, batch_size=4, rank=1, processes=2)
+        return System()(utterances, targets)
+
+    generate(
+        sentences(9), TARGETS, with_another, out, batch_size=4, on_progress=lambda *n: progress.append(n), processes=2
+    )
+    theirs = sum(t != u.split("-")[1] for ids, targets in other.calls for u in ids for t in targets)
+    assert progress[0] == (theirs + 5, 36) and progress[-1] == (36, 36)
+
+
+@pytest.mark.slow
+def test_two_real_processes_write_what_one_writes(random_model: Path, tmp_path: Path) -> None:
+    manifest = write_corpus(tmp_path / "data")
+    assert len(manifest) == 12
+    asked = ["-m", "dragoman", "evaluate", str(tmp_path / "data/train.jsonl"), "--to", "all", "--batch_size", "2"]
+    asked += ["--model", str(random_model)]
+    outputs = {}
+    for name, launcher in {"one": [], "two": TORCHRUN}.items():
+        done = subprocess.run(
+            [sys.executable, *launcher, *asked, "--out", str(tmp_path / name)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stderr
+        outputs[name] = done.stdout
+    for file in ("hypotheses.jsonl", "hypotheses.jsonl.request.json", "scores.json"):
+        assert (tmp_path / "two" / file).read_bytes() == (tmp_path / "one" / file).read_bytes()
+    assert outputs["two"] == outputs["one"] != ""  # one of the two scores and prints
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
 
 
 def test_a_finished_request_is_left_alone(tmp_path: Path) -> None:

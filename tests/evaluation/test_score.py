@@ -217,3 +217,19 @@ def test_scoring_a_file_loads_no_torch(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(path)]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() == ""
+
+
+def test_processes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row(str(n), s, t, translation=f"eins {n}") for n in range(6) for s, t in (("eng", "deu"), ("jpn", "fra"))]
+    rows = [r.model_copy(update={"id": r.id + r.source}) for r in rows]
+    alone = score(rows)
+    monkeypatch.setattr("dragoman.evaluation.score._WORTH_STARTING", 1)
+    progress = list[tuple[int, int]]()
+    assert score(rows, workers=2, on_progress=lambda *numbers: progress.append(numbers)) == alone
+    assert progress == [(done, len(progress)) for done in range(1, len(progress) + 1)]
+
+
+def test_a_mistake_found_in_another_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dragoman.evaluation.score._WORTH_STARTING", 1)
+    with pytest.raises(DataError, match="hold no words"):
+        score([row("1", "eng", "deu", reference_transcript="...")], workers=2)

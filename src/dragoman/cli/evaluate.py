@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,8 +19,9 @@ from dragoman.files import whole_file
 if TYPE_CHECKING:
     from dragoman.evaluation.generate import Translate
     from dragoman.evaluation.metrics import Score
+    from dragoman.evaluation.runs import Account
 
-
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes that score; all cores by default.")]
 Metrics = Annotated[
     list[str] | None, typer.Option("--metric", help="A metric by name, such as spBLEU; repeat it for more.")
 ]
@@ -33,29 +36,51 @@ def evaluate(
     batch_size: Batch = 16,
     device: Device = None,
     threads: Threads = None,
+    workers: Workers = None,
     metric: Metrics = None,
     text: Annotated[bool, typer.Option("--text", help="Translate the reference transcripts, without speech.")] = False,
 ) -> None:
-    """Translate a manifest and score the result. An interrupted run goes on where it stopped."""
+    """Translate a manifest and score the result. An interrupted run goes on where it stopped.
+
+    Started by torchrun, its processes share the work: torchrun --nproc_per_node 2 -m dragoman evaluate …
+    """
     wanted = Wanted.read(to, None)
     from dragoman.records import read_hypotheses, read_manifest
 
     utterances = read_manifest(manifest)
     folder = checked(model, wanted, device, threads)
+    from dragoman.cli.machine import launched, own_device
     from dragoman.evaluation.generate import generate
     from dragoman.evaluation.metrics import choose
+    from dragoman.evaluation.runs import HYPOTHESES, write_account
     from dragoman.evaluation.score import score, to_json
+    from dragoman.evaluation.workers import cores
 
     metrics = choose(metric or ())
-    system, targets, translate = _system(folder, wanted, beam_size, batch_size, device, text)
-    written = out / "hypotheses.jsonl"
-    with _bar() as progress:
+    rank, processes = launched()
+    system = _system(folder, wanted, beam_size, batch_size, own_device(device), text)
+    written = out / HYPOTHESES
+    started = time.monotonic()
+    with progress_bar("translating", shown=rank == 0) as progress:
         done = generate(
-            utterances, targets, translate, written, batch_size=batch_size, system=system, on_progress=progress
+            utterances,
+            system.targets,
+            system.translate,
+            written,
+            batch_size=batch_size,
+            system=system.name,
+            on_progress=progress,
+            rank=rank,
+            processes=processes,
         )
+    if not done.joined:  # the process that joined the parts goes on
+        return
+    if done.total > done.kept:
+        write_account(out, system.account(done.total - done.kept, time.monotonic() - started))
     if done.without_reference:
         say(f"{done.without_reference} translations are left out: the manifest has no reference for them.")
-    scores = score(read_hypotheses(written), metrics)
+    with progress_bar("scoring") as progress:
+        scores = score(read_hypotheses(written), metrics, workers=workers or cores(), on_progress=progress)
     _say_unsuited(metric or (), metrics, scores)
     with whole_file(out / "scores.json") as file:
         file.write(to_json(scores))
@@ -75,6 +100,7 @@ def score(
     ] = None,
     metric: Metrics = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with signatures and in full precision.")] = False,
+    workers: Workers = None,
 ) -> None:
     """Score hypotheses against their references."""
     from dragoman.errors import DataError
@@ -84,10 +110,12 @@ def score(
     from dragoman.evaluation.metrics import choose
     from dragoman.evaluation.readers import Given, read
     from dragoman.evaluation.score import score, to_json
+    from dragoman.evaluation.workers import cores
 
     metrics = choose(metric or ())
     found = read(Given(given, ref, src, direction))
-    scores = score(found.rows, metrics, found.counts)
+    with progress_bar("scoring") as progress:
+        scores = score(found.rows, metrics, found.counts, workers or cores(), progress)
     _say_unsuited(metric or (), metrics, scores)
     if json:
         typer.echo(to_json(scores), nl=False)
@@ -103,23 +131,55 @@ def _say_unsuited(asked: Sequence[str], metrics: Iterable[str], scores: Sequence
             say(f"{name} is left out: it suits none of these directions, or there is nothing on its side to score.")
 
 
+@dataclass(frozen=True)
+class _System:
+    name: str
+    """Tells it from others: weights and options."""
+    model: str
+    targets: tuple[str, ...]
+    translate: Translate
+    parameters: int
+    hardware: str
+
+    def account(self, hypotheses: int, seconds: float) -> Account:
+        from dragoman.evaluation.runs import Account
+
+        return Account(
+            model=self.model,
+            parameters=self.parameters,
+            hypotheses=hypotheses,
+            seconds=round(seconds, 3),
+            hardware=self.hardware,
+        )
+
+
 def _system(
     folder: Path, wanted: Wanted, beam_size: int | None, batch_size: int, device: str | None, text: bool
-) -> tuple[str, tuple[str, ...], Translate]:
-    """What tells the system from others (weights and options), its targets, and what translates: the model, or its LLM
-    alone on the reference transcripts."""
+) -> _System:
+    """The model, or its LLM alone on the reference transcripts."""
+    from dragoman.cli.machine import hardware
     from dragoman.inference.text import TextTranslator
     from dragoman.inference.translator import Translator
     from dragoman.recipe import read_stored_recipe
 
     recipe = read_stored_recipe(folder / "recipe.json")
-    how = "text" if text else f"beams {beam_size or recipe.decoding.beams}"
-    translate: Translate = (
-        TextTranslator.from_pretrained(folder, device=device, batch_size=batch_size)
-        if text
-        else Translator.from_pretrained(folder, device=device, beam_size=beam_size, batch_size=batch_size)
+    translate: Translate
+    if text:
+        how = "text"
+        translate = TextTranslator.from_pretrained(folder, device=device, batch_size=batch_size)
+        works = translate.llm
+    else:
+        how = f"beams {beam_size or recipe.decoding.beams}"
+        translate = Translator.from_pretrained(folder, device=device, beam_size=beam_size, batch_size=batch_size)
+        works = translate.decoder.model
+    return _System(
+        f"{recipe.name} {_digest(folder)}, {how}",
+        recipe.name,
+        recipe.known_targets(wanted.to),
+        translate,
+        sum(parameter.numel() for parameter in works.parameters()),
+        hardware(str(next(works.parameters()).device)),
     )
-    return f"{recipe.name} {_digest(folder)}, {how}", recipe.known_targets(wanted.to), translate
 
 
 def _digest(folder: Path) -> str:
@@ -134,14 +194,14 @@ def _digest(folder: Path) -> str:
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, when that is a terminal; called with (hypotheses done, total)."""
+def progress_bar(doing: str, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, when that is a terminal; called with (done, total)."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("translating", total=None)
+    with Progress(console=console, disable=not (shown and console.is_terminal)) as progress:
+        task = progress.add_task(doing, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 

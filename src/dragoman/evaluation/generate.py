@@ -1,25 +1,27 @@
-"""A manifest and a system to hypotheses.jsonl, resumable. No torch here: the system brings its own.
+"""A manifest and a system to hypotheses.jsonl, resumable and by any number of processes. No torch here: the system
+brings its own.
 
-Beside `hypotheses.jsonl` lie `hypotheses.jsonl.request.json`, which says what was asked of which system, and
-while the work goes on `hypotheses.jsonl.part`. Starting the same request again continues after the last
-whole batch; a finished request is left as it is; another request under the same name is an error, never
-a mixture. Batches are the same with and without interruption, so the hypotheses are too.
+Beside `hypotheses.jsonl` lie `hypotheses.jsonl.request.json`, which says what was asked of which system, and while
+the work goes on `hypotheses.jsonl.part`, `hypotheses.jsonl.part1`, …: one for each process. A process takes every
+n-th batch of the plan; the last to finish joins the parts in the order of the plan. Starting the same request again,
+by as many processes or others, goes on with the batches that are whole in no part; a finished request is left as
+it is; another request under the same name is an error, never a mixture. Batches are the same with and without
+interruption and however many processes share them, so the hypotheses are too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from dragoman.errors import DataError
+from dragoman.evaluation.parts import Batch, Parts, locked
 from dragoman.files import whole_file
 from dragoman.languages import expand
 from dragoman.records import Hypothesis, Utterance, to_line
@@ -27,28 +29,19 @@ from dragoman.records import Hypothesis, Utterance, to_line
 Translate = Callable[[Sequence[Utterance], Sequence[str]], list[Hypothesis]]
 """A system: one hypothesis per utterance and target other than the utterance's own language, in any order."""
 
-_Pair = tuple[str, str]  # utterance id, target
-
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What `generate` did, in hypotheses."""
 
     total: int
-    """In the file now."""
+    """Asked for, and in the file once it is there."""
     kept: int
-    """Of these, how many an earlier run had written."""
+    """Of these, how many this process did not write: an earlier run had, or another process did."""
     without_reference: int
     """Not generated for want of a reference, or with `only_with_reference=False` generated without one."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    utterances: tuple[Utterance, ...]
-    targets: tuple[str, ...]
-
-    def pairs(self) -> list[_Pair]:
-        return [(u.id, target) for u in self.utterances for target in self.targets if target != u.language]
+    joined: bool = True
+    """Whether the file is there and this process is the one to go on with it; of several, just one is."""
 
 
 def generate(
@@ -61,13 +54,16 @@ def generate(
     only_with_reference: bool = True,
     system: str = "",
     on_progress: Callable[[int, int], None] | None = None,
+    rank: int = 0,
+    processes: int = 1,
 ) -> Summary:
     """Translate every utterance into every target but its own language and write the hypotheses to `out`.
 
     `targets` are languages or sets of them, as `expand` takes them; `batch_size` counts utterances; `system`
     names model and options, so that another model does not continue this file; `on_progress` hears
-    (hypotheses done, total) after each batch. Utterances that go to the same targets share a batch, so the
-    file is not in the order of the manifest when some references are missing.
+    (hypotheses done by all processes, total) after each batch. Utterances that go to the same targets share a
+    batch, so the file is not in the order of the manifest when some references are missing. Of several processes
+    (torchrun's RANK and WORLD_SIZE, on one file system) none waits for another.
 
     Raises DataError when nothing is to be done, ids repeat, or `out` belongs to another request, and
     LanguageError for an unknown target.
@@ -79,22 +75,29 @@ def generate(
     batches = _plan(utterances, targets, references, batch_size, only_with_reference)
     total = sum(len(batch.pairs()) for batch in batches)
     missing = _missing(utterances, targets, references)
-    _claim(out, _request(utterances, targets, only_with_reference, system, total))
-    if out.exists():
-        return Summary(total, total, missing)
-    part = out.with_name(out.name + ".part")
-    whole = _resume(part, batches)
-    done = kept = sum(len(batch.pairs()) for batch in batches[:whole])
-    with open(part, "a", encoding="utf-8") as file:
-        for batch in batches[whole:]:
-            rows = _ordered(batch, translate(batch.utterances, batch.targets))
-            file.write("".join(to_line(_with_references(row, u, references)) for u, row in rows))
-            file.flush()
-            done += len(rows)
-            if on_progress:
-                on_progress(done, total)
-    part.replace(out)
-    return Summary(total, kept, missing)
+    parts = Parts(out, batches, rank)
+    there = [path for path in (out, *parts.files()) if path.exists()]
+    _claim(out, _request(utterances, targets, only_with_reference, system, total), there)
+    with _lock(out, processes, shared=True):  # nobody joins what is being read
+        if out.exists():
+            return Summary(total, total, missing, joined=rank == 0)
+        before = parts.whole()
+        watch = parts.appended()
+    mine = [batches[number] for number in range(rank, len(batches), processes) if number not in before]
+    done = sum(len(batches[number].pairs()) for number in before)
+    written = 0
+    for batch in mine:
+        rows = _ordered(batch, translate(batch.utterances, batch.targets))
+        parts.append("".join(to_line(_with_references(row, u, references)) for u, row in rows))
+        written += len(rows)
+        if on_progress:
+            on_progress(min(total, done + written + watch()), total)
+    with _lock(out, processes):
+        return Summary(total, total - written, missing, joined=parts.join())
+
+
+def _lock(out: Path, processes: int, *, shared: bool = False) -> AbstractContextManager[None]:
+    return locked(_sidecar(out), shared=shared) if processes > 1 else nullcontext()
 
 
 class _References:
@@ -127,7 +130,7 @@ def _plan(
     references: _References,
     batch_size: int,
     only_with_reference: bool,
-) -> list[_Batch]:
+) -> list[Batch]:
     """Batches of utterances with the same targets; an utterance's own language does not tell them apart."""
     groups: dict[tuple[str, ...], list[Utterance]] = defaultdict(list)
     for utterance in utterances:
@@ -144,7 +147,7 @@ def _plan(
             " add references, or ask for hypotheses without."
         )
     return [
-        _Batch(tuple(group[start : start + batch_size]), wanted)
+        Batch(tuple(group[start : start + batch_size]), wanted)
         for wanted, group in groups.items()
         for start in range(0, len(group), batch_size)
     ]
@@ -175,23 +178,29 @@ def _request(
     }
 
 
-def _claim(out: Path, request: dict[str, Any]) -> None:
-    """Write what is asked for beside `out`, or check that what is there was asked for in the same words."""
-    sidecar = out.with_name(out.name + ".request.json")
-    part = out.with_name(out.name + ".part")
+def _claim(out: Path, request: dict[str, Any], written: Sequence[Path]) -> None:
+    """Write what is asked for beside `out`, or check that what is there was asked for in the same words.
+
+    `written` was listed before: a process that starts beside this one claims first, and writes then.
+    """
+    sidecar = _sidecar(out)
     if sidecar.exists():
         differing = _differing(sidecar, request)
         if differing:
             raise DataError(
                 f"{out} was begun with another {', '.join(differing)}; choose another name for the output,"
-                f" or delete it together with {sidecar.name} and {part.name}."
+                f" or delete it together with {sidecar.name} and {out.name}.part."
             )
-    elif out.exists() or part.exists():
+    elif written:
         raise DataError(f"{out} or its .part exists, but not {sidecar.name}; choose another name or delete it.")
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(sidecar) as file:
             file.write(json.dumps(request, ensure_ascii=False, indent=1) + "\n")
+
+
+def _sidecar(out: Path) -> Path:
+    return out.with_name(out.name + ".request.json")
 
 
 def _differing(sidecar: Path, request: dict[str, Any]) -> list[str]:
@@ -204,29 +213,7 @@ def _differing(sidecar: Path, request: dict[str, Any]) -> list[str]:
     return [key for key, value in request.items() if before.get(key) != value]
 
 
-def _resume(part: Path, batches: Sequence[_Batch]) -> int:
-    """Cut `part` after its last whole batch; returns the number of whole batches."""
-    lines = part.read_bytes().splitlines(keepends=True) if part.exists() else []
-    whole = start = 0
-    for batch in batches:
-        end = start + len(batch.pairs())
-        if [_pair(line) for line in lines[start:end]] != batch.pairs():
-            break
-        whole, start = whole + 1, end
-    if lines:
-        os.truncate(part, sum(map(len, lines[:start])))
-    return whole
-
-
-def _pair(line: bytes) -> _Pair | None:
-    try:
-        row = Hypothesis.model_validate_json(line) if line.endswith(b"\n") else None
-    except ValidationError:
-        return None
-    return (row.id, row.target) if row else None
-
-
-def _ordered(batch: _Batch, rows: Sequence[Hypothesis]) -> list[tuple[Utterance, Hypothesis]]:
+def _ordered(batch: Batch, rows: Sequence[Hypothesis]) -> list[tuple[Utterance, Hypothesis]]:
     """The rows of a batch in the order of the plan; a system that returns others is a bug."""
     by_pair = {(row.id, row.target): row for row in rows}
     pairs = batch.pairs()

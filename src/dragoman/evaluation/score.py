@@ -10,12 +10,14 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean
 
 from rich.table import Table
 
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics import Metric, Pair, Score, Side, choose
+from dragoman.evaluation.workers import in_order
 from dragoman.languages import Language, find
 from dragoman.records import Hypothesis
 
@@ -23,8 +25,10 @@ ALL = "all"
 """The direction of a summary: the mean over directions of a metric, the sum of a count."""
 
 COUNTED = "count"
-COUNTED = "count"
 """The signature of a number that was counted."""
+
+_WORTH_STARTING = 10_000
+"""Rows; fewer are scored in the seconds that processes take to start."""
 
 Counts = Mapping[str, Callable[[Hypothesis], bool]]
 """What is counted beside the metrics, by name."""
@@ -36,6 +40,8 @@ def score(
     hypotheses: Iterable[Hypothesis],
     metrics: Mapping[str, type[Metric]] | None = None,
     counts: Counts | None = None,
+    workers: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Score]:
     """Every metric for every direction it suits, its mean, then the numbers of empty and truncated outputs.
 
@@ -43,6 +49,9 @@ def score(
     The metrics of transcripts are left out when no hypothesis at all has a transcript (a system that only
     translates) or none has a reference transcript. A hypothesis whose target is its source is a transcript
     only. The mean is over directions, each counting once, whatever its size.
+
+    So many processes share the directions when there are rows enough to be worth their start; `on_progress` hears
+    (scores done, total).
 
     Raises DataError naming the utterance when a pair of utterance and target comes twice, a reference is
     missing, or the hypotheses of one utterance disagree on its language or reference transcript.
@@ -52,9 +61,11 @@ def score(
         raise DataError("There are no hypotheses to score; generate some first.")
     _check_unique(rows)
     groups: dict[Side, _Groups] = {"transcript": _transcripts(rows), "translation": _translations(rows)}
-    scores: list[Score] = []
-    for name, metric in (choose() if metrics is None else metrics).items():
-        scores += _with_mean([run(job) for job in _by_direction(name, metric, groups[metric.side])])
+    chosen = choose() if metrics is None else metrics
+    planned = [_by_direction(name, metric, groups[metric.side]) for name, metric in chosen.items()]
+    workers = workers if len(rows) >= _WORTH_STARTING else 1
+    scored = in_order(run, [job for jobs in planned for job in jobs], workers, on_progress)
+    scores = [score for jobs in planned for score in _with_mean(list(islice(scored, len(jobs))))]
     return scores + _counts(rows, COUNTS if counts is None else counts)
 
 

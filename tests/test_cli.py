@@ -76,7 +76,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
 
 
 def test_help_imports_nothing_heavy() -> None:
-    for verb in ("", "translate", "evaluate", "score", "bases", "train", "prepare", "check"):
+    for verb in ("", "translate", "evaluate", "score", "compare", "bases", "train", "prepare", "check"):
         code = (
             f"import sys; sys.argv = ['dragoman', *{verb.split()}, '--help']\n"
             "from dragoman.cli import main\n"
@@ -114,6 +114,8 @@ def test_version_and_usage() -> None:
         (["evaluate", "nowhere.jsonl", "--to", "deu", "--out", "out"], "nowhere.jsonl: cannot be read"),
         (["evaluate", "wrong.jsonl", "--to", "deu", "--out", "out"], "wrong.jsonl:2: duration_s: "),
         (["score", "wrong.jsonl"], "wrong.jsonl:1: source: Field required"),
+        (["compare", "wrong.jsonl", "wrong.jsonl"], "wrong.jsonl:1: source: Field required"),
+        (["compare", "empty", "empty"], "empty: is no run: there is no hypotheses.jsonl"),
         (["train", "nowhere", "--data", ".", "--out", "out"], "There is no recipe 'nowhere'"),
         (["train", "wrong.toml", "--data", ".", "--out", "out"], "wrong.toml: colour: unknown key"),
         (["bases", "broken.toml", "--data", ".", "--out", "out"], "broken.toml: is not valid TOML"),
@@ -451,12 +453,17 @@ def test_evaluate_twice_and_otherwise(call: Call, random_model: Path, tmp_path: 
     assert written.count("\n") == 2 and {"WER", "BLEU"} <= {
         s["metric"] for s in json.loads((out / "scores.json").read_text())
     }
+    account = json.loads((out / "run.json").read_text())
+    assert account["model"] == "random" and account["hypotheses"] == 2 and account["parameters"] > 1000
     assert call(*asked).out == first.out
     assert "chrF2++|" in call(*asked, "--metric", "chrf++").out
+    assert json.loads((out / "run.json").read_text()) == account  # nothing was generated, so nothing was timed
     other = call(*asked, "--beam_size", 2)
     assert other.code == 2 and "begun with another system" in other.err
     text = call(*asked[:-1], tmp_path / "text", "--text")
     assert text.code == 0 and "deu-eng" in text.out
+    both = call("compare", out, tmp_path / "text")
+    assert both.code == 0 and "deu-eng" in both.out and "hypotheses/s" in both.out
     assert (out / "hypotheses.jsonl").read_text(encoding="utf-8") == written
 
 

@@ -12,6 +12,7 @@ BLEU and chrF see the raw, cased texts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import ClassVar, Literal, Protocol
 
@@ -39,6 +40,15 @@ class Score(BaseModel):
     count: int
     """How many hypotheses went into it."""
     signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A hypothesis with what it is compared with; `source` is the reference transcript of what was said."""
+
+    hypothesis: str
+    reference: str
+    source: str
 
 
 class Metric(Protocol):

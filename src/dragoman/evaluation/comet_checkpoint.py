@@ -184,7 +184,7 @@ def _network(
 
 
 def _tokenizer(path: Path, padding: int) -> Tokenizer:
-    """The file as it stands, as the package reads it: a tokenizer built anew from its vocabulary may differ."""
+    """The file as it stands, as the package reads it; not a class of transformers, which may build its own."""
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing narrower

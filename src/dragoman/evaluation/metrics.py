@@ -44,11 +44,12 @@ class Score(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A hypothesis with what it is compared with; `source` is the reference transcript of what was said."""
+    """One row to score: what a system wrote, and what a person wrote for the same piece of speech."""
 
     hypothesis: str
     reference: str
-    source: str
+    source: str = ""
+    """The reference transcript of what was translated, where it is known; a transcript has no source."""
 
 
 class Metric(Protocol):

@@ -72,7 +72,7 @@ def test_what_is_cut_is_said(comet: Comet, caplog: pytest.LogCaptureFixture) -> 
     with caplog.at_level(logging.WARNING, "dragoman"):
         comet.predict(SOURCES, HYPOTHESES, REFERENCES)
         comet.predict(["a"], ["b"], ["c"])
-    assert caplog.messages == ["COMET reads only the first 510 tokens of a text; 1 texts are longer."]
+    assert caplog.messages == ["COMET reads only the first 510 tokens of a text; longer texts: 1."]
 
 
 @pytest.mark.parametrize("variant", ["wmt22", "wmt20"])
@@ -182,6 +182,22 @@ def test_a_wrong_checkpoint_is_one_sentence(wrong: str, folder: Path, tmp_path: 
     shutil.copytree(folder, copied := tmp_path / "comet")
     _change(copied, change)
     with pytest.raises(ModelError, match=sentence):
+        Comet.load(copied)
+
+
+def test_a_score_that_is_no_number(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, copied := tmp_path / "comet")
+    _change(copied, lambda stored: stored["state_dict"]["estimator.ff.6.bias"].fill_(float("nan")))
+    with pytest.raises(ModelError, match="no number"):
+        Comet.load(copied, "cpu").predict(["a"], ["b"], ["c"])
+
+
+def test_a_foreign_tokenizer(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, copied := tmp_path / "comet")
+    _change(copied, lambda stored: stored["hyper_parameters"].update(pretrained_model=str(copied / "encoder")))
+    config = json.loads((copied / "encoder" / "config.json").read_text())
+    (copied / "encoder" / "config.json").write_text(json.dumps({**config, "vocab_size": 100}))
+    with pytest.raises(ModelError, match="not the tokenizer"):
         Comet.load(copied)
 
 

@@ -73,7 +73,7 @@ class Comet:
         triples = list(zip(*sides, strict=True))
         cut = sum(bool(text.overflowing) for side in sides for text in side)
         if cut:
-            _log.warning("COMET reads only the first %d tokens of a text; %d texts are longer.", self.max_tokens, cut)
+            _log.warning("COMET reads only the first %d tokens of a text; longer texts: %d.", self.max_tokens, cut)
         # The longest first: where memory does not suffice, it is found out at once.
         order = sorted(range(len(triples)), key=lambda number: -max(len(text.ids) for text in triples[number]))
         scores = [0.0] * len(triples)

@@ -55,7 +55,7 @@ def read_checkpoint(checkpoint: str | Path, device: torch.device, dtype: torch.d
     settings = read_settings(stored["hyper_parameters"], path)
     encoder, encoder_revision = _folder(settings.pretrained_model, ("config.json", "tokenizer.json"))
     config = _encoder_config(encoder)
-    tokenizer = _tokenizer(encoder / "tokenizer.json", config.pad_token_id)
+    tokenizer = _tokenizer(encoder / "tokenizer.json", config)
     tensors = {key: tensor for key, tensor in stored["state_dict"].items() if key not in _UNUSED}
     with torch.device("meta"):
         _check_same(Regressor(XLMRobertaModel(config, add_pooling_layer=False), settings), tensors, path)
@@ -183,14 +183,14 @@ def _network(
     return network
 
 
-def _tokenizer(path: Path, padding: int) -> Tokenizer:
+def _tokenizer(path: Path, config: XLMRobertaConfig) -> Tokenizer:
     """The file as it stands, as the package reads it; not a class of transformers, which may build its own."""
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing narrower
         raise ModelError(f"{path}: cannot be read as a tokenizer; get it again.") from error
-    if tokenizer.token_to_id("<pad>") != padding:
-        raise ModelError(f"{path}: <pad> is not token {padding}, as the encoder's config says.")
+    if tokenizer.token_to_id("<pad>") != config.pad_token_id or tokenizer.get_vocab_size() > config.vocab_size:
+        raise ModelError(f"{path}: is not the tokenizer of the encoder whose config.json lies beside it.")
     return tokenizer
 
 

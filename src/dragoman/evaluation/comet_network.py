@@ -19,7 +19,7 @@ from dragoman.errors import ModelError
 
 _ACTIVATIONS = {"Tanh": nn.Tanh, "Sigmoid": nn.Sigmoid}
 
-# What a checkpoint says of its training; it changes no score.
+# What a checkpoint says of its training, and its kind, which was checked; they change no score.
 _OF_TRAINING = frozenset(
     {
         *("nr_frozen_epochs", "keep_embeddings_frozen", "optimizer", "warmup_steps", "encoder_learning_rate"),

@@ -6,6 +6,8 @@ import csv
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -260,3 +262,26 @@ def test_wrong_input_is_one_sentence(tmp_path: Path) -> None:
         read_runs([tmp_path])
     with pytest.raises(DataError, match="is named twice"):
         read_runs([table, table])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "Name a folder for the report with --out"),
+        (["--card", "--out", "x"], "--card prints the card alone"),
+        (["--out", "thesis"], "'a.doc', which is no part of a report"),
+    ],
+)
+def test_the_command_says_what_to_do(tmp_path: Path, arguments: list[str], complaint: str) -> None:
+    run_folder(tmp_path / "dev", [row("1")])
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "a.doc").touch()
+    command = [sys.executable, "-c", "from dragoman.cli import main; main()", "report", "dev", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert complaint in done.stderr
+
+
+def test_a_report_needs_no_torch() -> None:
+    code = "import sys, dragoman.evaluation.report.write, dragoman.evaluation.report.card; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

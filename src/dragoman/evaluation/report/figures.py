@@ -179,7 +179,7 @@ def _name_points(figure: Figure, axes: Axes, points: Mapping[str, tuple[float, f
     places = {name: axes.transData.transform(point) / size for name, point in points.items()}
     taken = [(x - 2, y - 2, x + 2, y + 2) for x, y in places.values()]
     for name, (x, y) in places.items():
-        wide, high = 3.4 * len(name), 6.0
+        wide, high = 3.7 * len(name), 6.0
         sides = [(4, -2), (-4 - wide, -2), (-wide / 2, 4), (-wide / 2, -4 - high)]
         boxes = [(x + dx, y + dy, x + dx + wide, y + dy + high) for dx, dy in sides]
         free = [i for i, box in enumerate(boxes) if not any(_overlap(box, other) for other in taken)]

@@ -136,7 +136,12 @@ def _choice(samples: Sequence[Sample], total: int, audio: Mapping[str, str]) -> 
 
 
 def _table(table: Table) -> dict[str, Any]:
-    return {"header": list(table.header), "rows": [list(row) for row in table.rows]}
+    """As text, with which columns hold numbers."""
+    return {
+        "header": table.header,
+        "rows": [list(map(table.shown, row)) for row in table.rows],
+        "numbers": table.numbers(),
+    }
 
 
 def _inert(data: Any) -> str:

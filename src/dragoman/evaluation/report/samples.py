@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jiwer
@@ -47,10 +47,10 @@ class _Measured:
     chrf: float | None
 
 
-def choose(rows: Sequence[Hypothesis]) -> list[Sample]:
+def choose(rows: Sequence[Hypothesis], on_progress: Callable[[int, int], None] | None = None) -> list[Sample]:
     """All rows when they are few; else the worst by transcript, the worst by translation, and from every direction some
-    spread evenly from its worst to its best. Worst translations first."""
-    measured = _measure(rows)
+    spread evenly from its worst to its best. Worst translations first. `on_progress` hears (measured, total) rows."""
+    measured = _measure(rows, on_progress)
     if len(measured) <= 2 * WORST + SAMPLE:
         chosen = measured
     else:
@@ -80,19 +80,18 @@ def align(said: str, heard: str, language: str) -> tuple[Marked, Marked]:
     return _joined(pieces, marks), _joined(others, other_marks)
 
 
-def _measure(rows: Sequence[Hypothesis]) -> list[_Measured]:
+def _measure(rows: Sequence[Hypothesis], on_progress: Callable[[int, int], None] | None) -> list[_Measured]:
     errors = _transcript_errors(rows)
     chrf = CHRF()
-    return [
-        _Measured(
-            row,
-            errors.get(row.id),
-            chrf.sentence_score(row.translation, [row.reference]).score
-            if row.reference and row.target != row.source
-            else None,
-        )
-        for row in rows
-    ]
+    measured = []
+    for row in rows:
+        score = None
+        if row.reference and row.target != row.source:
+            score = chrf.sentence_score(row.translation, [row.reference]).score
+        measured.append(_Measured(row, errors.get(row.id), score))
+        if on_progress and len(measured) % 1000 == 0:
+            on_progress(len(measured), len(rows))
+    return measured
 
 
 def _transcript_errors(rows: Sequence[Hypothesis]) -> dict[str, float]:

@@ -33,22 +33,24 @@ class Table:
         """A tabular for the package booktabs; text to the left, numbers to the right."""
         lines = [self._line(row, _latex, " & ", "", r" \\") for row in (self.header, *self.rows)]
         body = "\n".join(lines[1:])
-        columns = "".join("r" if number else "l" for number in self._numbers())
+        columns = "".join("r" if number else "l" for number in self.numbers())
         opening = f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n"
         return f"{opening}{lines[0]}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
 
     def markdown(self) -> str:
-        rule = "|" + "".join("---:|" if number else "---|" for number in self._numbers())
+        rule = "|" + "".join("---:|" if number else "---|" for number in self.numbers())
         lines = [self._line(row, _markdown, " | ", "| ", " |") for row in (self.header, *self.rows)]
         return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
-    def _numbers(self) -> list[bool]:
+    def numbers(self) -> list[bool]:
+        """Which columns hold any number."""
         return [any(isinstance(row[i], int | float) for row in self.rows) for i in range(len(self.header))]
 
     def _line(self, row: Sequence[Cell], escape: Callable[[str], str], between: str, before: str, after: str) -> str:
-        return before + between.join(escape(self._shown(cell)) for cell in row) + after
+        return before + between.join(escape(self.shown(cell)) for cell in row) + after
 
-    def _shown(self, cell: Cell) -> str:
+    def shown(self, cell: Cell) -> str:
+        """A cell as LaTeX, Markdown and the page write it, not yet escaped."""
         return f"{cell:.{self.digits}f}" if isinstance(cell, float) else "" if cell is None else str(cell)
 
 

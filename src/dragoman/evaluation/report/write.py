@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from dragoman.errors import DataError, OutputError
@@ -29,17 +30,14 @@ def write_report(
     Raises DataError when the manifest holds none of the runs' utterances, OutputError when `out` holds something else.
     """
     check_folder(out)
-    hear = on_progress or (lambda what, done, total: None)
+    hear = on_progress or _nobody
     rows = {run.name: read_hypotheses(run.hypotheses) for run in runs if run.hypotheses}
-    samples = {}
-    for done, (name, found) in enumerate(rows.items()):
-        hear("samples", done, len(rows))
-        samples[name] = choose(found)
+    samples = {name: choose(found, partial(hear, f"samples of {name}")) for name, found in rows.items()}
     audio = _sound(samples, utterances, hear)
     page = render(runs, samples, {name: len(found) for name, found in rows.items()}, audio)
-    with whole_folder(out) as folder:
+    with whole_folder(out.resolve()) as folder:
         (folder / PAGE).write_text(page, encoding="utf-8", newline="\n")
-        figures.draw(runs, folder / FIGURES, lambda done, total: hear("figures", done, total))
+        figures.draw(runs, folder / FIGURES, partial(hear, "figures"))
         (folder / TABLES).mkdir()
         for name, table in tables(runs).items():
             for ending, text in (("csv", table.csv()), ("tex", table.latex())):
@@ -63,4 +61,8 @@ def _sound(samples: dict[str, list[Sample]], utterances: Sequence[Utterance], he
     known = {utterance.id: utterance for utterance in utterances}
     if not known.keys() & set(wanted):
         raise DataError("The manifest holds none of the utterances of these runs; name the one they were made from.")
-    return embed(wanted, known, lambda done, total: hear("speech", done, total))
+    return embed(wanted, known, partial(hear, "speech"))
+
+
+def _nobody(what: str, done: int, total: int) -> None:
+    """Hears nothing."""

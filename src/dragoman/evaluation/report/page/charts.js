@@ -151,8 +151,8 @@ function drawScatters() {
             "h3",
             {},
             plot.r === null
-              ? `${plot.points.length} directions`
-              : `r = ${plot.r.toFixed(2)}, ${plot.points.length} directions`,
+              ? `${whole(plot.points.length)} directions`
+              : `r = ${plot.r.toFixed(2)}, ${whole(plot.points.length)} directions`,
           ),
           make("div", { class: "scroll" }, scatterChart(plot)),
         ),

@@ -11,7 +11,7 @@ function drawSamples(keep) {
     browsing.order
   ];
   found.sort((a, b) => worst(a) - worst(b));
-  const known = [...new Set(all.map(direction))].sort((a, b) => spoken(a).localeCompare(spoken(b)));
+  const known = (run().known ??= byName(new Set(all.map(direction)))).slice();
   if (chosen.direction && !known.includes(chosen.direction)) known.unshift(chosen.direction);
   const search = make("input", {
     type: "search",
@@ -73,6 +73,13 @@ function drawSamples(keep) {
 }
 
 const direction = (s) => `${s.source}-${s.target}`;
+function byName(directions) {
+  const { compare } = new Intl.Collator("en");
+  return [...directions]
+    .map((d) => [spoken(d), d])
+    .sort((a, b) => compare(a[0], b[0]))
+    .map(([, d]) => d);
+}
 const plain = (pieces) => pieces.map((piece) => (typeof piece === "string" ? piece : piece[0])).join("");
 
 function matches(s) {

@@ -22,9 +22,9 @@ function drawSummary() {
   };
   const rows = data.runs.map((r) => [
     make("span", {}, r.name, make("small", {}, r.system)),
+    ...metrics.map((m) => cell(r, m)),
     whole(r.directions),
     r.hypotheses ? whole(r.hypotheses) : "",
-    ...metrics.map((m) => cell(r, m)),
   ]);
   fill(
     "summary",
@@ -34,7 +34,7 @@ function drawSummary() {
       { class: "lead" },
       "Means over directions, each counting once (error rates over source languages); counts of outputs are sums.",
     ),
-    grid(["run", "directions", "hypotheses", ...metrics], rows, (i) => i > 0),
+    grid(["run", ...metrics, "directions", "hypotheses"], rows, (i) => i > 0),
     ...extra(
       "averages",
       "Over the papers' sets",
@@ -47,13 +47,10 @@ function drawSummary() {
 function extra(key, title, words) {
   const found = data[key];
   if (!found.rows.length) return [];
-  const shown = found.rows.map((row) =>
-    row.map((c) => (c === null ? "" : typeof c === "number" && !Number.isInteger(c) ? show(c, 2) : String(c))),
-  );
   return [
     make("h3", { class: "gap" }, title),
     words ? make("p", { class: "soft" }, words) : null,
-    grid(found.header, shown, (i) => typeof found.rows[0][i] === "number"),
+    grid(found.header, found.rows, (i) => found.numbers[i]),
   ];
 }
 

@@ -283,5 +283,6 @@ def test_the_command_says_what_to_do(tmp_path: Path, arguments: list[str], compl
 
 
 def test_a_report_needs_no_torch() -> None:
-    code = "import sys, dragoman.evaluation.report.write, dragoman.evaluation.report.card; sys.exit('torch' in sys.modules)"
+    modules = "dragoman.evaluation.report.write, dragoman.evaluation.report.card"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

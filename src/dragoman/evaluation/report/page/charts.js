@@ -81,11 +81,8 @@ function barChart(groups, others, few) {
     bottom = few ? 24 : 34;
   const wide = few && innerWidth > 900 ? room() / 2 - 12 : room();
   const step = Math.max(13, Math.min(72, (wide - left) / sorted.length));
-  const top = Math.max(
-    ...sorted.map(([, v]) => v),
-    ...others.flatMap(([, list]) => sorted.map(([code]) => list.get(code) ?? 0)),
-    1e-9,
-  );
+  const rivals = others.flatMap(([, list]) => sorted.map(([code]) => list.get(code) ?? 0));
+  const top = Math.max(...sorted.map(([, v]) => v), ...rivals) || 1;
   const y = (v) => 14 + (height - 14) * (1 - v / top);
   const svg = make("svg", {
     width: left + step * sorted.length,

@@ -253,6 +253,7 @@ def test_wrong_input_is_one_sentence(tmp_path: Path) -> None:
         ("iso3,comet\neng_deu,high\n", r"t\.csv:2: comet: 'high' is no number"),
         ("language,comet\neng_deu,1\n", "has no column 'direction'"),
         ("iso3,comet\neng_deu,1\neng_deu,2\n", "COMET of eng-deu is there twice"),
+        ("iso3,comet\neng_deu,nan\n", r"COMET of eng-deu is no number \(nan\)"),
         ("iso3,comet\n", "holds no scores"),
     ]:
         table.write_text(text)

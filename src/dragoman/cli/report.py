@@ -30,7 +30,7 @@ def report(
     found = read_runs(runs)
     if card:
         from dragoman.evaluation.report.card import card as written
-        from dragoman.inference.translator import locate
+        from dragoman.model.hub import locate
 
         typer.echo(written(found, locate(model)), nl=False)
         return

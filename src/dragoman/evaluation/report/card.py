@@ -36,12 +36,13 @@ def card(runs: Sequence[Run], folder: Path) -> str:
                 f"{other.name} is a run of {other.system.partition(' ')[0] or 'something published'!r}, not of"
                 f" {recipe.name!r}; name its model with --model."
             )
+    sets = named_averages([run])
     parts = [
         _front_matter(recipe),
         f"# {recipe.name}\n\n{recipe.about}",
         _what(recipe),
         "## How good it is\n\n" + _measured(run) + "\n\n" + results(run, text_run(run, runs)).markdown(),
-        _named(run),
+        f"Over the papers' sets of directions:\n\n{sets.markdown()}" if sets.rows else "",
         "Signatures:\n\n" + "".join(f"- `{signature}`\n" for signature in run.signatures()),
         _data(recipe, folder),
     ]
@@ -53,17 +54,18 @@ def results(run: Run, text: Run | None) -> Table:
     source. With the `--text` run, the first metric also from text, which is the ceiling."""
     if len(run.directions) > _MOST_ROWS:
         return _by_language(run)
-    metrics, errors = run.translation_metrics, run.errors()
+    metrics, errors = run.quality_metrics, run.errors()
     first = metrics[0] if metrics else ""
-    columns = [(f"{first} from text", text.values(first))] if text else []
+    ceilings = text.values(first) if text else {}
+    columns = [(f"{first} from text", ceilings)] if ceilings else []
     columns += [(f"{metric} from speech", run.values(metric)) for metric in metrics]
     rows: list[list[Cell]] = []
     for direction in run.directions:
         source, target = direction.split("-")
         rows.append([source, errors.get(source), target, *(values.get(direction) for _, values in columns)])
     means: list[Cell] = [fmean(values.values()) for _, values in columns]
-    if text:
-        ceiling, speech = fmean(columns[0][1].values()), fmean(columns[1][1].values())
+    if ceilings:
+        ceiling, speech = fmean(ceilings.values()), fmean(run.values(first).values())
         means[1] = f"{speech:.1f} ({speech / ceiling:.0%} of text)" if ceiling else speech
     rows.append(["mean", fmean(errors.values()) if errors else None, "", *means])
     return Table(["from", "word errors, %", "to", *(name for name, _ in columns)], rows, digits=1)
@@ -72,7 +74,7 @@ def results(run: Run, text: Run | None) -> Table:
 def _by_language(run: Run) -> Table:
     """The means of each language as a source and as a target."""
     errors = run.errors()
-    ends = [(metric, end(run.values(metric))) for metric in run.translation_metrics for end in (by_source, by_target)]
+    ends = [(metric, end(run.values(metric))) for metric in run.quality_metrics for end in (by_source, by_target)]
     header = [f"{metric} {way}" for (metric, _), way in zip(ends, cycle(("from it", "into it")), strict=False)]
     codes = in_order({code for _, means in ends for code in means})
     rows = [[code, LANGUAGES[code].name, errors.get(code), *(means.get(code) for _, means in ends)] for code in codes]
@@ -102,22 +104,13 @@ def _what(recipe: Recipe) -> str:
 
 def _measured(run: Run) -> str:
     utterances = sum(score.count for m in ("WER", "CER") for score in run.scores.get(m, {}).values())
-    hypotheses = max(
-        sum(score.count for d, score in run.scores[metric].items() if "-" in d) for metric in run.translation_metrics
-    )
+    sizes = [[s.count for d, s in run.scores[metric].items() if "-" in d] for metric in run.translation_metrics]
+    hypotheses = max(map(sum, sizes), default=0)
     heard = f"{utterances:,} recordings, " if utterances else ""
     return (
         f"Measured on {heard}{hypotheses:,} translations ({run.system}; one reference). Word errors are character"
         " errors for languages written without spaces. Means count each direction, or source language, once."
     )
-
-
-def _named(run: Run) -> str:
-    return _titled("Over the papers' sets of directions:", named_averages([run]))
-
-
-def _titled(title: str, table: Table) -> str:
-    return f"{title}\n\n{table.markdown()}" if table.rows else ""
 
 
 def _data(recipe: Recipe, folder: Path) -> str:

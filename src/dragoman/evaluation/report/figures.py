@@ -49,7 +49,10 @@ class Scatter:
 
 
 def draw(runs: Sequence[Run], folder: Path, on_progress: Callable[[int, int], None] | None = None) -> list[str]:
-    """Write every figure that the runs allow as PNG and SVG; returns their names. `on_progress` hears (done, total)."""
+    """Write the figures of every metric of quality as PNG and SVG; returns their names.
+
+    `on_progress` hears (figures done, total).
+    """
     plans = list(_plans(runs))
     folder.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(_STYLE):
@@ -130,7 +133,7 @@ def scatters(run: Run, runs: Sequence[Run]) -> Iterator[Scatter]:
     """What the run allows: text against speech when its `--text` run is among `runs`, errors against each metric."""
     text = text_run(run, runs)
     errors = {} if run.reads_text else run.errors()
-    for metric in run.translation_metrics:
+    for metric in run.quality_metrics:
         values = run.values(metric)
         if text and (points := shared(text.values(metric), values)):
             yield Scatter(metric, "text-speech", points, f"{metric} from text", f"{metric} from speech", same=True)
@@ -140,7 +143,7 @@ def scatters(run: Run, runs: Sequence[Run]) -> Iterator[Scatter]:
 
 def _plans(runs: Sequence[Run]) -> Iterator[tuple[str, Callable[[], Figure]]]:
     for run in runs:
-        for metric in run.translation_metrics:
+        for metric in run.quality_metrics:
             values, lower = run.values(metric), lower_is_better(metric)
             name = _file_name(run, metric)
             yield f"{name}-matrix", partial(matrix, values, metric, lower=lower)

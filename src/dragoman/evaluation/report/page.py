@@ -146,7 +146,7 @@ def _table(table: Table) -> dict[str, Any]:
 
 def _inert(data: Any) -> str:
     """JSON inside a script element: with no `<` it can neither end it nor open a comment."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _digest(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from dragoman.languages import is_code
 # How metrics that a published table names in any case are written, and those of which less is better.
 _NAMES = {name.lower(): name for name in ("BLEU", "spBLEU", "chrF", "chrF++", "COMET", "WER", "CER")}
 _LOWER = ("WER", "CER", "empty", "truncated", "off-target", "repetition")
+# What tells how a system behaves rather than how well it translates.
+_BEHAVIOUR = frozenset({"empty", "truncated", "off-target", "repetition", "length"})
 _TEXT = "text"  # how `dragoman evaluate --text` names itself in the request
 
 
@@ -54,6 +57,11 @@ class Run:
             for metric, scores in self.scores.items()
             if any("-" in d and score.signature != "count" for d, score in scores.items())
         ]
+
+    @property
+    def quality_metrics(self) -> list[str]:
+        """Of the translation metrics those that tell how good the translations are."""
+        return [metric for metric in self.translation_metrics if metric not in _BEHAVIOUR]
 
     def values(self, metric: str) -> dict[str, float]:
         """Direction to value, translations only."""
@@ -151,6 +159,8 @@ def _published(path: Path, line: int, row: dict[str, str], key: str) -> list[Sco
 def _grouped(rows: Sequence[Score], path: Path) -> dict[str, dict[str, Score]]:
     grouped: dict[str, dict[str, Score]] = {}
     for row in rows:
+        if not math.isfinite(row.value):
+            raise DataError(f"{path}: {row.metric} of {row.direction} is no number ({row.value}); score it again.")
         scores = grouped.setdefault(row.metric, {})
         if row.direction in scores:
             raise DataError(f"{path}: {row.metric} of {row.direction} is there twice; remove one.")

@@ -79,7 +79,7 @@ def directions(runs: Sequence[Run]) -> Table:
 
 def named_averages(runs: Sequence[Run]) -> Table:
     """A row per run and metric, a column per set that any of them covers."""
-    found = [(run, metric, averages(run.values(metric))) for run in runs for metric in run.translation_metrics]
+    found = [(run, metric, averages(run.values(metric))) for run in runs for metric in run.quality_metrics]
     sets = list(dict.fromkeys(name for *_, means in found for name in means))
     rows = [[run.name, metric, *(means.get(name) for name in sets)] for run, metric, means in found if means]
     return Table(["run", "metric", *sets], rows)

@@ -63,7 +63,7 @@ function tableColumns() {
   const others = data.runs.filter((other) => other !== run() && Object.keys(values(other, chosen.metric)).length);
   return [
     { title: "source", of: (d) => name(d.split("-")[0]) },
-    { title: "target", of: (d) => name(d.split("-")[1]) },
+    { title: "target", of: (d) => name(d.split("-")[1] ?? "") },
     ...own,
     ...others.map((other) => ({
       title: `${other.name} ${chosen.metric}`,
@@ -75,9 +75,9 @@ function tableColumns() {
 }
 
 function drawTable() {
-  const directions = [...new Set(run().metrics.flatMap((metric) => Object.keys(values(run(), metric))))].filter((d) =>
-    d.includes("-"),
-  );
+  const every = [...new Set(run().metrics.flatMap((metric) => Object.keys(values(run(), metric))))];
+  const pairs = every.filter((d) => d.includes("-"));
+  const directions = pairs.length ? pairs : every; // a run that only transcribes has languages
   if (!directions.length) return fill("table");
   const columns = tableColumns(),
     head = make("tr"),

@@ -4,8 +4,8 @@
 PYTHON ?= python3
 INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-# What `dragoman prepare tatoeba` leaves, where runs/tiny.sh is given out/tiny to write to.
-MANIFEST ?= out/tiny/data/dev.jsonl
+# What `dragoman prepare tatoeba` leaves in out/data.
+MANIFEST ?= out/data/dev.jsonl
 
 .PHONY: demo evaluate test lint format
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dragoman.cli.translate import Model
+from dragoman.cli.options import Model
 from dragoman.errors import OutputError
 
 

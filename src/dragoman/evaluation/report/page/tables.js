@@ -20,11 +20,12 @@ function drawSummary() {
     if (!list.length) return "";
     return which.counts.includes(metric) ? whole(list.reduce((a, b) => a + b, 0)) : show(mean(list), 2);
   };
+  const anyHypotheses = data.runs.some((r) => r.hypotheses); // a published table has none
   const rows = data.runs.map((r) => [
     make("span", {}, r.name, make("small", {}, r.system)),
     ...metrics.map((m) => cell(r, m)),
     whole(r.directions),
-    r.hypotheses ? whole(r.hypotheses) : "",
+    ...(anyHypotheses ? [r.hypotheses ? whole(r.hypotheses) : ""] : []),
   ]);
   fill(
     "summary",
@@ -34,7 +35,7 @@ function drawSummary() {
       { class: "lead" },
       "Means over directions, each counting once (error rates over source languages); counts of outputs are sums.",
     ),
-    grid(["run", ...metrics, "directions", "hypotheses"], rows, (i) => i > 0),
+    grid(["run", ...metrics, "directions", ...(anyHypotheses ? ["hypotheses"] : [])], rows, (i) => i > 0),
     ...extra(
       "averages",
       "Over the papers' sets",

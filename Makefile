@@ -1,12 +1,21 @@
-# `make demo` translates examples/ with the built-in model; `make test`, `make lint` and `make format` are for developers.
+# `make demo` translates examples/ with the built-in model; `make evaluate MANIFEST=dev.jsonl` scores it and writes
+# out/evaluate/report; `make test`, `make lint` and `make format` are for developers.
 # Each sets up .venv first, anew only when pyproject.toml or constraints.txt changed. The code is run from src/.
 PYTHON ?= python3
 INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint format
+# What `dragoman prepare tatoeba` leaves in out/data.
+MANIFEST ?= out/data/dev.jsonl
+
+.PHONY: demo evaluate test lint format
 
 demo: .venv/.demo
 	.venv/bin/dragoman translate examples --to all -o out/demo -f all
+
+evaluate: .venv/.demo
+	.venv/bin/dragoman evaluate $(MANIFEST) --to all --out out/evaluate/tiny
+	.venv/bin/dragoman evaluate $(MANIFEST) --to all --out out/evaluate/tiny-text --text
+	.venv/bin/dragoman report out/evaluate/tiny out/evaluate/tiny-text --manifest $(MANIFEST) --out out/evaluate/report
 
 test: .venv/.dev
 	.venv/bin/python -m pytest -n auto

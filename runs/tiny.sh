@@ -9,4 +9,5 @@ dragoman bases tiny --data "$out/data" --out "$out/bases"
 dragoman train tiny --data "$out/data" --bases "$out/bases" --out "$out/stages"
 dragoman evaluate "$out/data/dev.jsonl" --model "$out/stages/3-srt/model" --to all --out "$out/dev"
 dragoman evaluate "$out/data/dev.jsonl" --model "$out/stages/3-srt/model" --to all --out "$out/dev-text" --text
-python "$(dirname "$0")/card.py" "$out/dev/scores.json" "$out/dev-text/scores.json"
+dragoman report "$out/dev" "$out/dev-text" --manifest "$out/data/dev.jsonl" --out "$out/report"
+dragoman report "$out/dev" "$out/dev-text" --model "$out/stages/3-srt/model" --card

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dragoman.errors import LanguageError
-from dragoman.languages import LANGUAGES, SETS, Language, expand, find, is_code
+from dragoman.languages import FAMILIES, LANGUAGES, SETS, Language, expand, find, is_code
 
 # DRAGOMAN_ANCHORS: the folder with the published languages-70.tsv, beside the repository in our workplace.
 ANCHORS = Path(os.environ.get("DRAGOMAN_ANCHORS", Path(__file__).parents[2] / "shared" / "anchors"))
@@ -51,6 +51,10 @@ def test_sizes() -> None:
         "llm-srt-13": 13,
     }
     assert all(set(codes) <= set(LANGUAGES) for codes in SETS.values())
+
+
+def test_every_language_is_in_one_family() -> None:
+    assert sorted(code for family in FAMILIES.values() for code in family) == sorted(LANGUAGES)
 
 
 def test_no_name_means_two_languages() -> None:

@@ -162,6 +162,32 @@ SETS: dict[str, tuple[str, ...]] = {
 }
 """The sets of the papers. LLM-SRT's 12 targets are llm-srt-13 without the source language."""
 
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "Germanic": _codes_in("eng deu nld afr dan nob swe isl"),
+    "Romance": _codes_in("fra ita spa por cat glg ron"),
+    "Celtic": _codes_in("cym"),
+    "Slavic": _codes_in("rus ukr bel pol ces slk slv hrv bos srp mkd bul"),
+    "Baltic": _codes_in("lit lav"),
+    "Greek": _codes_in("ell"),
+    "Armenian": _codes_in("hye"),
+    "Iranian": _codes_in("fas"),
+    "Indo-Aryan": _codes_in("hin urd pan guj ben asm npi"),
+    "Dravidian": _codes_in("tam tel kan mal"),
+    "Kartvelian": _codes_in("kat"),
+    "Uralic": _codes_in("fin est hun"),
+    "Turkic": _codes_in("tur azj kaz kir uzb"),
+    "Afro-Asiatic": _codes_in("ara heb amh"),
+    "Niger-Congo": _codes_in("swh"),
+    "Austronesian": _codes_in("ind msa jav tgl"),
+    "Austroasiatic": _codes_in("vie khm"),
+    "Kra-Dai": _codes_in("tha lao"),
+    "Sino-Tibetan": _codes_in("cmn yue mya"),
+    "Koreanic": _codes_in("kor"),
+    "Japonic": _codes_in("jpn"),
+}
+"""Every language once, relatives side by side: the order of matrices. The first nine are branches of Indo-European; the
+families are Glottolog's. MCAT groups its languages by family (Table V, V-B1) but our copy does not hold its list."""
+
 
 def _names(language: Language) -> Iterable[str]:
     return filter(None, (language.code, language.iso1, language.name.lower(), *language.aliases))

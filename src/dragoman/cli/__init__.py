@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from dragoman.cli import check, compare, evaluate, prepare, train, translate
+from dragoman.cli import check, compare, evaluate, prepare, report, train, translate
 from dragoman.cli.console import listen, say
 from dragoman.errors import DragomanError
 
@@ -28,6 +28,7 @@ app.command("translate")(translate.translate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(evaluate.score)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
 app.add_typer(prepare.app, name="prepare")
 app.command("check")(check.check)
 app.command("bases")(train.bases)
@@ -80,7 +81,7 @@ def _code(exit: SystemExit) -> int:
 
 
 def _interrupted() -> int:
-    resumes = sys.argv[1:2] not in (["translate"], ["score"], ["check"], ["compare"])
+    resumes = sys.argv[1:2] in (["prepare"], ["bases"], ["train"], ["evaluate"])
     say(f"interrupted; {'the same command goes on from here' if resumes else 'what is written is complete'}.")
     return 130
 

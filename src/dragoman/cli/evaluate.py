@@ -12,18 +12,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dragoman.cli.console import say
+from dragoman.cli.console import hush, say
 from dragoman.cli.options import Batch, Beams, Device, Model, Threads, To, Wanted, checked
 from dragoman.files import whole_file
 
 if TYPE_CHECKING:
     from dragoman.evaluation.generate import Translate
-    from dragoman.evaluation.metrics import Score
+    from dragoman.evaluation.metrics import Metric, Score
     from dragoman.evaluation.runs import Account
 
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes that score; all cores by default.")]
 Metrics = Annotated[
     list[str] | None, typer.Option("--metric", help="A metric by name, such as spBLEU; repeat it for more.")
+]
+
+Comet = Annotated[
+    str | None,
+    typer.Option(help="Also COMET, by this checkpoint: Unbabel/wmt22-comet-da, another name on the hub, a folder."),
 ]
 
 
@@ -38,6 +43,7 @@ def evaluate(
     threads: Threads = None,
     workers: Workers = None,
     metric: Metrics = None,
+    comet: Comet = None,
     text: Annotated[bool, typer.Option("--text", help="Translate the reference transcripts, without speech.")] = False,
 ) -> None:
     """Translate a manifest and score the result. An interrupted run goes on where it stopped.
@@ -51,12 +57,11 @@ def evaluate(
     folder = checked(model, wanted, device, threads)
     from dragoman.cli.machine import launched, own_device
     from dragoman.evaluation.generate import generate
-    from dragoman.evaluation.metrics import choose
     from dragoman.evaluation.runs import HYPOTHESES, write_account
     from dragoman.evaluation.score import score, to_json
     from dragoman.evaluation.workers import cores
 
-    metrics = choose(metric or ())
+    metrics = _metrics(metric, comet)
     rank, processes = launched()
     system = _system(folder, wanted, beam_size, batch_size, own_device(device), text)
     written = out / HYPOTHESES
@@ -99,6 +104,7 @@ def score(
         str | None, typer.Option(help="Languages of TSV and plain lines: eng-deu, or eng for transcripts.")
     ] = None,
     metric: Metrics = None,
+    comet: Comet = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with signatures and in full precision.")] = False,
     workers: Workers = None,
 ) -> None:
@@ -107,12 +113,11 @@ def score(
 
     if (hypotheses and hyp) or not (given := hypotheses or hyp):
         raise DataError("Name one file of hypotheses, by itself or with --hyp; - is standard input.")
-    from dragoman.evaluation.metrics import choose
     from dragoman.evaluation.readers import Given, read
     from dragoman.evaluation.score import score, to_json
     from dragoman.evaluation.workers import cores
 
-    metrics = choose(metric or ())
+    metrics = _metrics(metric, comet)
     found = read(Given(given, ref, src, direction))
     with progress_bar("scoring") as progress:
         scores = score(found.rows, metrics, found.counts, workers or cores(), progress)
@@ -121,6 +126,18 @@ def score(
         typer.echo(to_json(scores), nl=False)
     else:
         _print_table(scores)
+
+
+def _metrics(names: Sequence[str] | None, comet: str | None) -> dict[str, type[Metric]]:
+    from dragoman.evaluation.metrics import choose
+
+    metrics = choose(names or ())
+    if comet is not None:
+        from dragoman.evaluation.comet import comet_metric
+
+        hush()
+        metrics["COMET"] = comet_metric(comet)
+    return metrics
 
 
 def _say_unsuited(asked: Sequence[str], metrics: Iterable[str], scores: Sequence[Score]) -> None:

@@ -10,13 +10,12 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from statistics import fmean
 
 from rich.table import Table
 
 from dragoman.errors import DataError
-from dragoman.evaluation.metrics import Metric, Pair, Score, Side, choose
+from dragoman.evaluation.metrics import METRICS, Metric, Pair, Score, Side, choose
 from dragoman.evaluation.workers import in_order
 from dragoman.languages import Language, find
 from dragoman.records import Hypothesis
@@ -64,8 +63,10 @@ def score(
     chosen = choose() if metrics is None else metrics
     planned = [_by_direction(name, metric, groups[metric.side]) for name, metric in chosen.items()]
     workers = workers if len(rows) >= _WORTH_STARTING else 1
-    scored = in_order(run, [job for jobs in planned for job in jobs], workers, on_progress)
-    scores = [score for jobs in planned for score in _with_mean(list(islice(scored, len(jobs))))]
+    # a metric that is not in METRICS may hold a model: it is counted here
+    shared = [job for jobs in planned for job in jobs if job.kind in METRICS.values()]
+    scored = dict(zip(map(id, shared), in_order(run, shared, workers, on_progress), strict=True))
+    scores = [score for jobs in planned for score in _with_mean([scored.get(id(job)) or run(job) for job in jobs])]
     return scores + _counts(rows, COUNTS if counts is None else counts)
 
 

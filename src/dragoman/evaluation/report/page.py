@@ -1,0 +1,157 @@
+"""The interactive report as one HTML file: data, style and script inside, nothing fetched from anywhere.
+
+What others wrote (hypotheses, names) enters as JSON that no HTML parser can leave, and the script shows it as text. A
+content security policy lets the page's own script and style run, by their digests, and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+import matplotlib
+
+from dragoman import __version__
+from dragoman.evaluation.report.figures import COLOURS, scatters
+from dragoman.evaluation.report.matrix import in_order, pearson
+from dragoman.evaluation.report.runs import Run, lower_is_better
+from dragoman.evaluation.report.samples import SAMPLE, WORST, Marked, Sample
+from dragoman.evaluation.report.tables import Table, comet_bins, named_averages
+from dragoman.languages import FAMILIES, LANGUAGES
+
+_SCRIPTS = ("core.js", "matrix.js", "charts.js", "tables.js", "samples.js", "start.js")
+
+
+def render(
+    runs: Sequence[Run], samples: Mapping[str, Sequence[Sample]], totals: Mapping[str, int], audio: Mapping[str, str]
+) -> str:
+    """The page. `samples` and `totals` (of hypotheses) go by the name of the run, `audio` by the utterance's id."""
+    style, script = _part("style.css"), "\n".join(map(_part, _SCRIPTS))
+    policy = f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; media-src data:"
+    data = _data(runs, samples, totals, audio)
+    return Template(_part("page.html")).substitute(
+        title=html.escape(", ".join(run.name for run in runs)),
+        policy=html.escape(policy),
+        style=style,
+        script=script,
+        data=_inert(data),
+    )
+
+
+def _data(
+    runs: Sequence[Run], samples: Mapping[str, Sequence[Sample]], totals: Mapping[str, int], audio: Mapping[str, str]
+) -> dict[str, Any]:
+    metrics = {metric for run in runs for metric in run.scores}
+    steps = matplotlib.colormaps[COLOURS].resampled(32)
+    return {
+        "version": __version__,
+        "runs": [_run(run, runs, samples.get(run.name, ()), totals.get(run.name, 0), audio) for run in runs],
+        "audio": audio,
+        "lower": sorted(filter(lower_is_better, metrics)),
+        "names": {code: language.name for code, language in LANGUAGES.items()},
+        "byCharacter": [code for code, language in LANGUAGES.items() if language.uses_cer],
+        "order": in_order(LANGUAGES),
+        "families": list(FAMILIES.items()),
+        "colours": [[round(255 * channel) for channel in steps(i)[:3]] for i in range(32)],
+        "averages": _table(named_averages(runs)),
+        "bins": _table(comet_bins(runs)),
+    }
+
+
+def _run(
+    run: Run, runs: Sequence[Run], samples: Sequence[Sample], total: int, audio: Mapping[str, str]
+) -> dict[str, Any]:
+    scores = {metric: {d: round(s.value, 4) for d, s in found.items()} for metric, found in run.scores.items()}
+    return {
+        "name": run.name,
+        "system": run.system,
+        "metrics": list(run.scores),
+        "translation": run.translation_metrics,
+        "counts": [m for m, found in run.scores.items() if all(s.signature == "count" for s in found.values())],
+        "scores": scores,
+        "sizes": {d: s.count for found in run.scores.values() for d, s in found.items() if "-" in d and s.count},
+        "directions": len(run.directions),
+        "hypotheses": total,
+        "signatures": run.signatures(),
+        "scatters": _scatters(run, runs),
+        "samples": [_sample(sample) for sample in samples],
+        "choice": _choice(samples, total, audio),
+    }
+
+
+def _scatters(run: Run, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    return [
+        {
+            "metric": plot.metric,
+            "across": plot.across,
+            "up": plot.up,
+            "same": plot.same,
+            "points": [[d, round(x, 4), round(y, 4)] for d, (x, y) in plot.points.items()],
+            "r": pearson(plot.points.values()),
+        }
+        for plot in scatters(run, runs)
+    ]
+
+
+def _sample(sample: Sample) -> dict[str, Any]:
+    row = sample.row
+    return {
+        "id": row.id,
+        "source": row.source,
+        "target": row.target,
+        "said": _pieces(sample.said),
+        "heard": _pieces(sample.heard),
+        "translation": row.translation,
+        "reference": row.reference,
+        "truncated": row.truncated,
+        "errors": sample.errors if sample.errors is None else round(sample.errors, 1),
+        "chrf": sample.chrf if sample.chrf is None else round(sample.chrf, 1),
+    }
+
+
+def _pieces(marked: Marked) -> list[Any]:
+    return [[text, mark] if mark else text for text, mark in marked]
+
+
+def _choice(samples: Sequence[Sample], total: int, audio: Mapping[str, str]) -> str:
+    """What a reader must know of what is here and what is not."""
+    heard = len({sample.row.id for sample in samples} & audio.keys())
+    if len(samples) == total:
+        words = f"All {total:,} hypotheses are in this page."
+    else:
+        each = max(1, SAMPLE // len({(sample.row.source, sample.row.target) for sample in samples} or {0}))
+        words = (
+            f"{len(samples):,} of {total:,} hypotheses are in this page: the {WORST} with the most errors in the"
+            f" transcript, the {WORST} with the lowest sentence chrF, and {each} of every direction, spread evenly from"
+            " its worst to its best. The rest is in hypotheses.jsonl."
+        )
+    utterances = len({sample.row.id for sample in samples})
+    return words + (f" {heard:,} of their {utterances:,} recordings are in it, worst first." if heard else "")
+
+
+def _table(table: Table) -> dict[str, Any]:
+    """As text, with which columns hold numbers."""
+    return {
+        "header": table.header,
+        "rows": [list(map(table.shown, row)) for row in table.rows],
+        "numbers": table.numbers(),
+    }
+
+
+def _inert(data: Any) -> str:
+    """JSON inside a script element: with no `<` it can neither end it nor open a comment."""
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _part(name: str) -> str:
+    return (files(__package__) / "page" / name).read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ import matplotlib
 from dragoman import __version__
 from dragoman.evaluation.report.figures import COLOURS, scatters
 from dragoman.evaluation.report.matrix import in_order, pearson
-from dragoman.evaluation.report.runs import Run, lower_is_better
+from dragoman.evaluation.report.runs import NEUTRAL, Run, lower_is_better
 from dragoman.evaluation.report.samples import SAMPLE, WORST, Marked, Sample
 from dragoman.evaluation.report.tables import Table, comet_bins, named_averages
 from dragoman.languages import FAMILIES, LANGUAGES
@@ -54,6 +54,7 @@ def _data(
         "runs": [_run(run, runs, samples.get(run.name, ()), totals.get(run.name, 0), audio) for run in runs],
         "audio": audio,
         "lower": sorted(filter(lower_is_better, metrics)),
+        "neutral": sorted(NEUTRAL),
         "names": {code: language.name for code, language in LANGUAGES.items()},
         "byCharacter": [code for code, language in LANGUAGES.items() if language.uses_cer],
         "order": in_order(LANGUAGES),

@@ -21,6 +21,8 @@ _NAMES = {name.lower(): name for name in ("BLEU", "spBLEU", "chrF", "chrF++", "C
 _LOWER = ("WER", "CER", "empty", "truncated", "off-target", "repetition")
 # What tells how a system behaves rather than how well it translates.
 _BEHAVIOUR = frozenset({"empty", "truncated", "off-target", "repetition", "length"})
+NEUTRAL = frozenset({"length"})
+"""Metrics of which neither end is the good one: 100 is."""
 _TEXT = "text"  # how `dragoman evaluate --text` names itself in the request
 
 

@@ -152,7 +152,11 @@ function legend(low, high) {
     make("span", {}, show(worst)),
     strip,
     make("span", {}, show(best)),
-    make("span", {}, `${chosen.metric}, worst to best`),
+    make(
+      "span",
+      {},
+      `${chosen.metric}, ${data.neutral.includes(chosen.metric) ? "lowest to highest" : "worst to best"}`,
+    ),
   );
 }
 

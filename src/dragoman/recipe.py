@@ -151,7 +151,12 @@ class Source(Strict):
     sources: list[str] = Field(default_factory=list)
     targets: list[str] = Field(default_factory=list)
     max_per_language: int | None = Field(default=None, gt=0)
+    """Utterances of a spoken language, at most; drawn by seed."""
+    max_per_direction: int | None = Field(default=None, gt=0)
+    """Pairs of an utterance and a target language, at most, from each language to each; drawn by seed."""
     max_duration_s: float | None = Field(default=None, gt=0.0)
+    weight: float | None = Field(default=None, gt=0.0)
+    """Share among the stage's sources; without weights each utterance counts the same."""
 
     @field_validator("sources", "targets")
     @classmethod
@@ -163,6 +168,9 @@ class Stage(Strict):
     """One stage of the curriculum: which tasks, which parameters, which data, how long.
 
     `targets` is the number of target languages that share one utterance's encoder pass in a batch.
+    `temperature` T draws a spoken language of n utterances in proportion to n^(1/T): 1 leaves the data as they are,
+    more brings small languages nearer to large ones. `shards_at_once` takes the tar shards in a random order and the
+    utterances of so many together, for storage that is slow out of order.
     `ctc_weight` adds a CTC loss between the adapter's outputs and the frozen embedding matrix of the LLM, which makes
     an adapter align that starts from nothing.
     """
@@ -173,8 +181,16 @@ class Stage(Strict):
     data: list[Source] = Field(min_length=1)
     schedule: Schedule
     targets: int = Field(default=1, gt=0)
+    temperature: float = Field(default=1.0, ge=1.0, allow_inf_nan=False)
+    shards_at_once: int | None = Field(default=None, gt=0)
     augment: Augment | None = None
     ctc_weight: float = Field(default=0.0, ge=0.0)
+
+    @model_validator(mode="after")
+    def _all_weights_or_none(self) -> Stage:
+        if len({source.weight is None for source in self.data}) > 1:
+            raise ValueError("data: some sources have a weight and some have none; weigh all or none")
+        return self
 
 
 class Decoding(Strict):

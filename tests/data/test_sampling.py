@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dragoman.data.sampling import epoch_batches, of_rank, row_random, steps_from
+from dragoman.data.sampling import Order, Shares, epoch_batches, of_rank, row_random, steps_from
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=60)
 BATCH = st.integers(1, 9)
@@ -71,3 +71,56 @@ def test_a_rows_random_numbers_are_its_own() -> None:
     }
     assert len(drawn) == 8
     assert row_random(1, 2, 3).random() == row_random(1, 2, 3).random()
+
+
+GROUPS = st.lists(st.integers(1, 12), min_size=1, max_size=5)
+
+
+@settings(deadline=None)
+@given(GROUPS, st.data(), SEED)
+def test_shares_hold_in_every_epoch_and_items_of_a_group_come_equally_often(
+    sizes: list[int], data: st.DataObject, seed: int
+) -> None:
+    share = data.draw(st.lists(st.floats(0.01, 9), min_size=len(sizes), max_size=len(sizes)))
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    shares = Shares.of(group, share)
+    count = len(group)
+    assert shares.quota.sum() == count and (shares.quota >= 1).all()
+    exact = count * np.array(share) / np.sum(share)
+    if (exact >= 1).all():
+        assert (abs(shares.quota - exact) < 1).all()
+    times = np.zeros(count, int)
+    for epoch in range(4):
+        items, visits = shares.epoch(seed, epoch)
+        assert np.bincount(group[items], minlength=len(sizes)).tolist() == shares.quota.tolist()
+        for item, visit in zip(items.tolist(), visits.tolist(), strict=True):
+            assert times[item] == visit  # nothing comes again before all of its group have come
+            times[item] += 1
+    for number in range(len(sizes)):
+        assert np.ptp(times[group == number]) <= 1
+
+
+def test_shares_as_they_are_give_every_item_once_an_epoch() -> None:
+    group = np.array([0, 1, 1, 2, 0, 1])
+    shares = Shares.of(group, [2, 3, 1])
+    for epoch in range(3):
+        items, visits = shares.epoch(1, epoch)
+        assert sorted(items) == list(range(6)) and set(visits) == {epoch}
+
+
+@settings(deadline=None, max_examples=40)
+@given(GROUPS, BATCH, SEED, st.integers(0, 30), st.booleans(), st.integers(1, 8))
+def test_with_shares_and_shards_too_a_later_start_continues_an_earlier_one_and_ranks_share(
+    sizes: list[int], batch: int, seed: int, start: int, in_shards: bool, world: int
+) -> None:
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    lengths = np.random.default_rng(seed).integers(1, 300, len(group))
+    shares = Shares.of(group, np.array(sizes) ** 0.5)
+    order = Order(lengths, batch, seed, shares, np.arange(len(group)) // 3 if in_shards else None, 2)
+    whole, later = list(islice(order.steps(0), start + 5)), list(islice(order.steps(start), 5))
+    for one, other in zip(whole[start:], later, strict=True):
+        assert one.item.tolist() == other.item.tolist() and one.visit.tolist() == other.visit.tolist()
+        parts = [one.share(rank, world) for rank in range(world)]
+        pairs = sorted((int(i), int(v)) for part in parts for i, v in zip(part.item, part.visit, strict=True))
+        assert pairs == sorted(zip(one.item.tolist(), one.visit.tolist(), strict=True))
+        assert len(set(pairs)) == len(pairs)

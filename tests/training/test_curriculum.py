@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -102,17 +103,22 @@ def test_validation_hears_every_language_and_changes_nothing(
     assert '"valid/bleu": 7.0' in (out.parent / "metrics.jsonl").read_text(encoding="utf-8")
 
 
-def test_targets_of_a_source_are_found_among_all_recordings_and_no_others_are_used(
-    prepared: Callable[[Recipe], Path],
-) -> None:
-    """Only English speech is trained on, but its translations are the texts of the other recordings."""
-    plan = stage("srt", data=[{"name": "train", "sources": ["eng"], "targets": ["fra"]}], targets=2)
-    chosen = recipe(stages=[plan])
-    folder = prepared(chosen)
-    run = curriculum.StageRun(chosen, chosen.stages[0], folder / "data", folder / "run", 8, 0, False, 5, None)
-    utterances = run._utterances()
-    assert {u.language for u in utterances} == {"eng"} and {tuple(u.translations) for u in utterances} == {("fra",)}
-    assert train(chosen, folder).is_dir()
+def test_an_edited_manifest_is_noticed_when_a_run_goes_on(prepared: Callable[[Recipe], Path]) -> None:
+    folder = prepared(chosen := recipe(stages=THREE[:2]))
+    train(chosen, folder)
+    manifest = folder / "data" / "train.jsonl"
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(text.replace("the cat sleeps", "the cat slept."), encoding="utf-8")
+    train(chosen, folder)  # all is done: nothing is read
+    shutil.rmtree(folder / "run" / "2-smt")
+    with pytest.raises(DataError, match=r"train\.jsonl is not what .*run was started with; restore it"):
+        train(chosen, folder)
+    manifest.write_text(text, encoding="utf-8")  # as it was, at another time
+    train(chosen, folder)
+    write_corpus(folder / "data", "valid")  # what was not there before is remembered from now on
+    shutil.rmtree(folder / "run" / "2-smt")
+    train(chosen, folder)
+    assert len(json.loads((folder / "run" / "data.json").read_text())) == 2
 
 
 def test_a_missing_manifest_is_one_sentence(prepared: Callable[[Recipe], Path]) -> None:

@@ -23,7 +23,14 @@ WITH_DROPOUT = recipe(
     llm={"name": "base", "lora": {**LORA, "dropout": 0.2}},
     stages=[
         stage("asr", schedule={"steps": STEPS}, ctc_weight=0.3),
-        stage("srt", schedule={"steps": STEPS}, trains=["adapter", "llm_lora"], targets=2),
+        stage(
+            "srt",
+            schedule={"steps": STEPS},
+            trains=["adapter", "llm_lora"],
+            targets=2,
+            temperature=2.0,
+            data=[{"name": "train", "max_per_direction": 3}],
+        ),
     ],
 )
 STAGES = ("1-asr", "2-srt")

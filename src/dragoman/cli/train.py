@@ -56,6 +56,9 @@ def train(
     out: Annotated[Path, typer.Option(help="Where the stages are written.")],
     bases: Annotated[Path | None, typer.Option(help="Our own base models, where the recipe has some.")] = None,
     micro_batch: Annotated[int, typer.Option("--micro_batch", min=1, help="Utterances that fit at once.")] = 64,
+    micro_tokens: Annotated[
+        int | None, typer.Option("--micro_tokens", min=1, help="Tokens, audio and text, that the LLM takes at once.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
     compiled: Compile = False,
     threads: Threads = None,
@@ -75,6 +78,7 @@ def train(
         out,
         bases=bases,
         micro_batch=micro_batch,
+        micro_tokens=micro_tokens,
         workers=workers,
         compiled=compiled,
         translation_scores=translation_scores,

@@ -1,10 +1,9 @@
-"""Utterance + task -> example: features, prompt ids, answer ids. Which task and which targets an utterance gets in an
-epoch follows from seed, epoch and its number alone."""
+"""Utterance + task -> example: features, prompt ids, answer ids. Which task and which targets an utterance gets each
+time it comes follows from seed, number and how often it came before."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +13,12 @@ from dragoman.data.audio import load_audio
 from dragoman.data.augment import AugmentedMel
 from dragoman.data.batching import Batch, Example, Mel, Row, collate
 from dragoman.data.features import LogMel
-from dragoman.data.sampling import Rows, row_random
+from dragoman.data.index import ManifestIndex, named
+from dragoman.data.sampling import row_random
+from dragoman.data.selection import Draw, wanted
 from dragoman.data.tasks import Item, Tags, build, escape
-from dragoman.errors import AudioError, DataError
-from dragoman.recipe import Recipe, Source, Stage
+from dragoman.errors import AudioError
+from dragoman.recipe import Recipe, Stage
 from dragoman.records import Utterance
 
 
@@ -39,38 +40,71 @@ class TextEncoder:
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
 
 
-class StageExamples:
-    """The utterances of a stage (selected, with their translations) as examples and batches; picklable, for worker
-    processes."""
+class Examples:
+    """The items of a stage as examples and batches. Small, whatever the data: worker processes get a copy.
+
+    `micro_batch` utterances and `micro_tokens` tokens (what the LLM reads: audio and text, padding included) are what
+    the machine takes at once; a single example is never cut, even if it has more.
+    """
 
     def __init__(
-        self, utterances: Sequence[Utterance], stage: Stage, recipe: Recipe, tokenizer: PreTrainedTokenizerBase
+        self,
+        indexes: Sequence[ManifestIndex],
+        stage: Stage,
+        recipe: Recipe,
+        tokenizer: PreTrainedTokenizerBase,
+        micro_batch: int = 64,
+        micro_tokens: int | None = None,
     ) -> None:
-        self.stage = stage
+        self.indexes, self.stage, self.recipe = indexes, stage, recipe
+        self.wanted = [sorted(wanted(source, recipe)) for source in stage.data]
         self.tags = Tags(recipe.prompt.tags)
         self.text = TextEncoder(tokenizer)
         self.pad_id = int(tokenizer.pad_token_id)
         features = LogMel(recipe.audio.mel_bins, recipe.audio.window_s, padded=recipe.audio.padding == "window")
         self.features = AugmentedMel(features, stage.augment)
-        self.utterances = usable(utterances, stage)
-        if not self.utterances:
-            raise DataError(f"stage {stage.name}: no utterance is left for its tasks; check data and filters.")
-        self.lengths = [round(100 * (utterance.duration_s or recipe.audio.window_s)) for utterance in self.utterances]
+        self.micro_batch, self.micro_tokens = micro_batch, micro_tokens
 
-    def batch(self, epoch: int, numbers: Sequence[int]) -> Batch:
-        return collate([self.example(epoch, int(number)) for number in numbers], self.pad_id)
+    def micro_batches(self, draws: Sequence[Draw]) -> list[Batch]:
+        """One step of one process."""
+        examples = [self.example(draw) for draw in draws]
+        return [collate(part, self.pad_id) for part in self._cut(examples)]
 
-    def micro_batches(self, key: tuple[int, list[Rows]]) -> list[Batch]:
-        """One step of one process: its epoch and the shares of its micro-batches."""
-        epoch, shares = key
-        return [self.batch(epoch, share.tolist()) for share in shares]
+    def _cut(self, examples: Sequence[Example]) -> list[Sequence[Example]]:
+        """Parts of at most `micro_batch` examples and, those of like length together, `micro_tokens` tokens."""
+        most = self.micro_tokens
+        if most is None:
+            return [examples[at : at + self.micro_batch] for at in range(0, len(examples), self.micro_batch)]
+        parts: list[list[Example]] = []
+        for example in sorted(examples, key=self._positions):
+            grown = [*parts[-1], example] if parts else [example]
+            rows = sum(len(member.rows) for member in grown)
+            if len(grown) == 1 or len(grown) > self.micro_batch or rows * self._widest(grown) > most:
+                parts.append([example])
+            else:
+                parts[-1] = grown
+        return list(parts)
 
-    def example(self, epoch: int, number: int) -> Example:
-        utterance = self.utterances[number]
-        random = row_random(self.stage.schedule.seed, epoch, number)
-        rows = tuple(self._rows(utterance, random))
+    def _positions(self, example: Example) -> int:
+        return self._widest([example])
+
+    def _widest(self, examples: Sequence[Example]) -> int:
+        """Positions of a row of the batch that the LLM reads: [audio][text], each padded to the longest."""
+        audio = max(self.recipe.audio_tokens(example.mel.shape[1]) for example in examples)
+        return audio + max(len(row.prompt) + len(row.answer) for example in examples for row in example.rows)
+
+    def utterance(self, draw: Draw) -> Utterance:
+        """With all the translations that the stage may ask for."""
+        return self.indexes[draw.source].utterance(draw.row, self._targets(draw))
+
+    def example(self, draw: Draw) -> Example:
+        random = self.random(draw)
+        task, targets = self.asked(draw, random)
+        utterance = self.indexes[draw.source].utterance(draw.row, targets)
+        mel = self._mel(utterance, random)
         transcript = self.text.plain(escape(utterance.text)) if self.stage.ctc_weight else ()
-        return Example(self._mel(utterance, random), rows, transcript)
+        rows = tuple(self._row(task, utterance, target) for target in targets or [utterance.language])
+        return Example(mel, rows, transcript)
 
     def _mel(self, utterance: Utterance, random: np.random.Generator) -> Mel:
         try:
@@ -78,65 +112,35 @@ class StageExamples:
         except AudioError as error:
             raise AudioError(f"utterance {utterance.id} ({utterance.audio}): {error}") from error
 
-    def _rows(self, utterance: Utterance, random: np.random.Generator) -> list[Row]:
-        shared = self.stage.tasks if utterance.translations else {"asr": 1.0}
-        tasks, shares = list(shared), np.array(list(shared.values()))
+    def _targets(self, draw: Draw) -> list[str]:
+        """The targets an item may ask for, sorted."""
+        if draw.pairs is not None:
+            return named(np.array(draw.pairs, np.uint64))
+        had = set(self.indexes[draw.source].target_codes(draw.row))
+        return [code for code in self.wanted[draw.source] if code in had]
+
+    def random(self, draw: Draw) -> np.random.Generator:
+        """An item's own random numbers this time."""
+        return row_random(self.stage.schedule.seed, draw.visit, draw.number)
+
+    def asked(self, draw: Draw, random: np.random.Generator) -> tuple[str, list[str]]:
+        """The task of an item and, except in transcription, its target languages."""
+        targets = self._targets(draw)
+        mixture = self.stage.tasks if targets else {"asr": 1.0}
+        tasks, shares = list(mixture), np.array(list(mixture.values()))
         task = tasks[random.choice(len(tasks), p=shares / shares.sum())]
-        targets = sorted(utterance.translations)
+        most = self.stage.targets
         if task == "asr":
-            targets = [utterance.language]
-        elif len(targets) > self.stage.targets:
-            targets = sorted(random.choice(targets, self.stage.targets, replace=False).tolist())
-        return [self._row(task, utterance, target) for target in targets]
+            targets = []
+        elif draw.pairs is not None:
+            # every part of an utterance comes once a visit: together they ask for each of its targets once
+            turn = np.random.default_rng([self.stage.schedule.seed, draw.visit, draw.number - draw.part, 1])
+            targets = sorted(turn.permutation(targets)[draw.part * most : (draw.part + 1) * most].tolist())
+        elif len(targets) > most:
+            targets = sorted(random.choice(targets, most, replace=False).tolist())
+        return task, targets
 
     def _row(self, task: str, utterance: Utterance, target: str) -> Row:
         translation = utterance.translations.get(target, "")
         prompt, answer = build(task, Item(utterance.language, target, utterance.text, translation), self.tags)
         return Row(self.text.prompt(prompt), self.text.answer(answer))
-
-
-def usable(utterances: Sequence[Utterance], stage: Stage) -> list[Utterance]:
-    """Those that a task of the stage can use: without a translation, an utterance can only be transcribed."""
-    return [utterance for utterance in utterances if utterance.translations or "asr" in stage.tasks]
-
-
-def with_translations(utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Utterance]:
-    """Give each utterance the texts of the others that say the same sentence; keep only wanted targets."""
-    texts: dict[str, dict[str, str]] = defaultdict(dict)
-    for utterance in utterances:
-        if utterance.sentence is not None:
-            texts[utterance.sentence].setdefault(utterance.language, utterance.text)
-    return [_with_texts(utterance, texts.get(utterance.sentence or "", {}), targets) for utterance in utterances]
-
-
-def _with_texts(utterance: Utterance, texts: Mapping[str, str], targets: Sequence[str]) -> Utterance:
-    merged = {**texts, **utterance.translations}
-    kept = {code: merged[code] for code in targets if merged.get(code) and code != utterance.language}
-    return utterance if kept == utterance.translations else utterance.model_copy(update={"translations": kept})
-
-
-def select(utterances: Sequence[Utterance], source: Source, seed: int) -> list[Utterance]:
-    """Apply a source's filters to utterances that have their translations (`with_translations` looks for them among
-    all, before any is filtered out); `max_per_language` draws by seed."""
-    chosen = [
-        utterance
-        for utterance in utterances
-        if (not source.sources or utterance.language in source.sources)
-        and (source.max_duration_s is None or (utterance.duration_s or 0.0) <= source.max_duration_s)
-    ]
-    if source.targets:
-        wanted = source.targets
-        chosen = [
-            u.model_copy(update={"translations": {c: t for c, t in u.translations.items() if c in wanted}})
-            for u in chosen
-        ]
-    return chosen if source.max_per_language is None else _capped(chosen, source.max_per_language, seed)
-
-
-def _capped(utterances: Sequence[Utterance], most: int, seed: int) -> list[Utterance]:
-    by_language: dict[str, list[int]] = defaultdict(list)
-    for number, utterance in enumerate(utterances):
-        by_language[utterance.language].append(number)
-    random = np.random.default_rng(seed)
-    kept = [random.permutation(by_language[code])[:most].tolist() for code in sorted(by_language)]
-    return [utterances[number] for number in sorted(number for numbers in kept for number in numbers)]

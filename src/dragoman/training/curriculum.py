@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,14 +14,15 @@ import torch
 from accelerate import Accelerator
 
 from dragoman.data.batching import Batch, made_ahead
-from dragoman.data.examples import StageExamples, select, usable, with_translations
-from dragoman.data.sampling import of_rank, steps_from
+from dragoman.data.examples import Examples
+from dragoman.data.index import ManifestIndex, open_index
+from dragoman.data.selection import Draw, Selection
 from dragoman.errors import DataError, RecipeError
 from dragoman.files import whole_file
 from dragoman.model.checkpoint import LoadedModel, first_model, load_model, own_tensors, save_model
 from dragoman.model.trainable import train_only
-from dragoman.recipe import Recipe, Stage, dump_recipe
-from dragoman.records import Utterance, read_manifest
+from dragoman.recipe import Recipe, Source, Stage, dump_recipe, read_stored_recipe
+from dragoman.records import Utterance
 from dragoman.training.state import trained_state
 from dragoman.training.trainer import Job, Stream, fit, make_accelerator
 
@@ -40,6 +41,7 @@ def train_curriculum(
     *,
     bases: Path | None = None,
     micro_batch: int = 64,
+    micro_tokens: int | None = None,
     workers: int = 1,
     compiled: bool = False,
     save_every: int = 200,
@@ -57,7 +59,18 @@ def train_curriculum(
     for number, stage in enumerate(recipe.stages, 1):
         folder = out / f"{number}-{stage.name}"
         if not (folder / "model").is_dir():
-            run = StageRun(recipe, stage, data, folder, micro_batch, workers, compiled, save_every, translation_scores)
+            run = StageRun(
+                recipe,
+                stage,
+                data,
+                folder,
+                micro_batch=micro_batch,
+                micro_tokens=micro_tokens,
+                workers=workers,
+                compiled=compiled,
+                save_every=save_every,
+                translation_scores=translation_scores,
+            )
             run(model, bases)
         model = folder / "model"
     assert model is not None
@@ -66,16 +79,29 @@ def train_curriculum(
 
 def remember_recipe(recipe: Recipe, out: Path) -> None:
     """A run folder belongs to one recipe: going on with another one is an error that names what changed."""
-    stored, new = out / "recipe.json", dump_recipe(recipe)
+    stored = out / "recipe.json"
     if stored.is_file():
-        before, now = json.loads(stored.read_text(encoding="utf-8")), json.loads(new)
-        changed = [key for key in now if before.get(key) != now[key]]
+        before = read_stored_recipe(stored)
+        changed = [key for key in Recipe.model_fields if getattr(before, key) != getattr(recipe, key)]
         if changed:
             raise RecipeError(f"{out} was started with another recipe ({changed[0]} differs); choose another --out.")
         return
     out.mkdir(parents=True, exist_ok=True)
     with whole_file(stored) as file:
-        file.write(new)
+        file.write(dump_recipe(recipe))
+
+
+def remember_data(digests: Mapping[Path, str], out: Path) -> None:
+    """A run folder belongs to its data too: going on with an edited manifest is an error that names it."""
+    stored = out / "data.json"
+    before: dict[str, str] = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
+    now = {path.name: digest for path, digest in digests.items()}
+    for path in digests:
+        if before.get(path.name, now[path.name]) != now[path.name]:
+            raise DataError(f"{path} is not what {out} was started with; restore it, or choose another --out.")
+    if not now.keys() <= before.keys():
+        with whole_file(stored) as file:
+            json.dump({**before, **now}, file, indent=2)
 
 
 class StageRun:
@@ -87,31 +113,39 @@ class StageRun:
         stage: Stage,
         data: Path,
         folder: Path,
+        *,
         micro_batch: int,
+        micro_tokens: int | None,
         workers: int,
         compiled: bool,
         save_every: int,
         translation_scores: TranslationScores | None,
     ) -> None:
         self.recipe, self.stage, self.data, self.folder = recipe, stage, data, folder
-        self.micro_batch, self.workers, self.compiled = micro_batch, workers, compiled
+        self.micro_batch, self.micro_tokens = micro_batch, micro_tokens
+        self.workers, self.compiled = workers, compiled
         self.save_every = save_every
         self.translation_scores = translation_scores
 
     def __call__(self, previous: Path | None, bases: Path | None) -> None:
         """Train from the model in `previous` (or from the bases) and write `folder/model`."""
         accelerator = make_accelerator(self.stage.schedule.precision)
+        with accelerator.local_main_process_first():  # one of a machine makes the indexes
+            indexes = self._indexes()
+        with accelerator.main_process_first():
+            self._remember(indexes)
+        selection = self._selection(indexes)
         dtype = torch.bfloat16 if self.stage.schedule.precision == "bf16" else torch.float32
         torch.manual_seed(self.stage.schedule.seed)
         loaded = first_model(self.recipe, bases, dtype) if previous is None else load_model(previous, dtype)
         train_only(loaded.model, self.stage.trains)
         loaded.model.ctc_weight = self.stage.ctc_weight
         loaded = replace(loaded, recipe=self._so_far())
-        examples = StageExamples(self._utterances(), self.stage, self.recipe, loaded.tokenizer)
+        examples = Examples(indexes, self.stage, self.recipe, loaded.tokenizer, self.micro_batch, self.micro_tokens)
         job = Job(
             label=f"stage {self.stage.name}",
             module=loaded.model,
-            stream=self._stream(examples, accelerator),
+            stream=self._stream(selection, examples, accelerator),
             schedule=self.stage.schedule,
             folder=self.folder,
             validate=partial(self._validate, loaded, accelerator),
@@ -125,34 +159,41 @@ class StageRun:
         accelerator.wait_for_everyone()
         accelerator.free_memory()  # else this stage's model may still be there when the next one's is loaded
 
-    def _utterances(self) -> list[Utterance]:
-        chosen: list[Utterance] = []
-        for source in self.stage.data:
-            path = self.data / f"{source.name}.jsonl"
-            if not path.is_file():
-                raise DataError(f"stage {self.stage.name}: {path} is missing; put the manifest there or fix --data.")
-            utterances = with_translations(read_manifest(path), self.recipe.targets)
-            kept = select(utterances, source, self.stage.schedule.seed)
-            kept = usable([utterance for utterance in kept if utterance.language in self.recipe.sources], self.stage)
-            if len(kept) < len(utterances):
-                why = "the rest is filtered out, untranslated or in other languages"
-                _log.warning("stage %s: %d of %d in %s; %s.", self.stage.name, len(kept), len(utterances), path, why)
-            chosen += kept
-        return chosen
+    def _indexes(self) -> list[ManifestIndex]:
+        """Those of the stage's sources, in order."""
+        paths = [self.data / f"{source.name}.jsonl" for source in self.stage.data]
+        if missing := [path for path in paths if not path.is_file()]:
+            raise DataError(f"stage {self.stage.name}: {missing[0]} is missing; put the manifest there or fix --data.")
+        return [open_index(path) for path in paths]
+
+    def _remember(self, indexes: Sequence[ManifestIndex]) -> None:
+        valid = self.data / "valid.jsonl"
+        opened = [*indexes, *([open_index(valid)] if valid.is_file() else [])]
+        remember_data({index.manifest: index.digest for index in opened}, self.folder.parent)
+
+    def _selection(self, indexes: Sequence[ManifestIndex]) -> Selection:
+        selection = Selection(indexes, self.stage, self.recipe)
+        for index, chosen in zip(indexes, selection.chosen, strict=True):
+            if chosen.num_utterances < len(index):
+                why = "the rest is filtered out, over a cap, untranslated or in other languages"
+                found = chosen.num_utterances, len(index), index.manifest
+                _log.warning("stage %s: %d of %d in %s; %s.", self.stage.name, *found, why)
+        if not len(selection):
+            raise DataError(f"stage {self.stage.name}: no utterance is left for its tasks; check data and filters.")
+        return selection
 
     def _so_far(self) -> Recipe:
         """The recipe with the stages up to this one: what this stage's model has learnt."""
         done = self.recipe.stages[: self.recipe.stages.index(self.stage) + 1]
         return self.recipe.model_copy(update={"stages": done})
 
-    def _stream(self, examples: StageExamples, accelerator: Accelerator) -> Stream:
-        schedule = self.stage.schedule
+    def _stream(self, selection: Selection, examples: Examples, accelerator: Accelerator) -> Stream:
         rank, world = accelerator.process_index, accelerator.num_processes
+        order = selection.order()
 
         def stream(start: int) -> Iterator[list[Batch]]:
-            steps = steps_from(start, examples.lengths, schedule.batch, schedule.seed)
-            keys = ((epoch, of_rank(numbers, rank, world, self.micro_batch)) for epoch, numbers in steps)
-            return made_ahead(examples.micro_batches, keys, self.workers)
+            draws = (selection.draws(step.share(rank, world)) for step in order.steps(start))
+            return made_ahead(examples.micro_batches, draws, self.workers)
 
         return stream
 
@@ -161,21 +202,25 @@ class StageRun:
         path = self.data / "valid.jsonl"
         if not path.is_file():
             return {}
-        utterances = _mixed(with_translations(read_manifest(path), self.recipe.targets))
-        heard = [utterance for utterance in utterances if utterance.language in self.recipe.sources]
-        utterances = usable(heard, self.stage)[:_VALIDATED]
-        if not utterances:
+        stage = self.stage.model_copy(update={"data": [Source(name="valid")], "augment": None})
+        index = open_index(path)
+        draws = _mixed(Selection([index], stage, self.recipe), len(index))[:_VALIDATED]
+        if not draws:
             return {}
-        examples = StageExamples(utterances, self.stage, self.recipe, loaded.tokenizer)
+        examples = Examples([index], stage, self.recipe, loaded.tokenizer)
         total, targets = 0.0, 0
-        for start in range(0, len(examples.utterances), 32):
-            batch = examples.batch(0, range(start, min(start + 32, len(examples.utterances))))
+        for start in range(0, len(draws), 32):
+            (batch,) = examples.micro_batches(draws[start : start + 32])
             total += float(loaded.model(batch.to(accelerator.device))["loss"])
             targets += batch.num_targets
-        scores = self.translation_scores(loaded, utterances[:_TRANSLATED]) if self.translation_scores else {}
+        heard = [examples.utterance(draw) for draw in draws[:_TRANSLATED]]
+        scores = self.translation_scores(loaded, heard) if self.translation_scores else {}
         return {"loss": total / max(targets, 1), **scores}
 
 
-def _mixed(utterances: Sequence[Utterance]) -> list[Utterance]:
-    """The same utterances in a fixed random order: manifests are sorted by language, and their beginning is used."""
-    return [utterances[number] for number in np.random.default_rng(0).permutation(len(utterances))]
+def _mixed(selection: Selection, rows: int) -> list[Draw]:
+    """The items in a fixed random order, numbered anew: manifests are sorted by language, and the first are used."""
+    place = np.empty(rows, np.int64)
+    place[np.random.default_rng(0).permutation(rows)] = np.arange(rows)
+    numbers = np.argsort(place[selection.chosen[0].row], kind="stable")
+    return [selection.draw(int(number))._replace(number=at) for at, number in enumerate(numbers)]

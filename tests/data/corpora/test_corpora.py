@@ -14,7 +14,7 @@ from layouts import STRICT, sound
 from dragoman.cli.prepare import app
 from dragoman.data.corpora import CORPORA, common_voice, table
 from dragoman.data.corpora.tables import inside
-from dragoman.data.examples import with_translations
+from dragoman.data.index import open_index
 from dragoman.errors import DataError
 from dragoman.languages import LANGUAGES
 from dragoman.records import read_manifest
@@ -58,7 +58,7 @@ def test_corpora_share_a_folder(release: Path, tmp_path: Path) -> None:
     assert [u.id for u in read_manifest(out / "valid.jsonl")] == [
         "common_voice-fr-common_voice_fr_1", "mine-a", "mine-2"
     ]  # fmt: skip
-    assert with_translations(read_manifest(out / "valid.jsonl"), ["deu"])[1].translations == {"deu": "Ah."}
+    assert open_index(out / "valid.jsonl").utterance(1, ["deu"]).translations == {"deu": "Ah."}
     (out / "settings.json").write_text("{}")  # Tatoeba's
     with pytest.raises(DataError, match="wants its own folder"):
         common_voice.prepare(release, ("fra",), out, options=STRICT)

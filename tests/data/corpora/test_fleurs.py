@@ -19,7 +19,7 @@ from pyarrow import parquet
 from dragoman.data.audio import load_audio
 from dragoman.data.corpora.fleurs import prepare
 from dragoman.data.corpora.parts import Options
-from dragoman.data.examples import with_translations
+from dragoman.data.index import open_index
 from dragoman.errors import DataError
 from dragoman.records import read_manifest
 
@@ -73,7 +73,8 @@ def test_recordings_become_mutual_translations(hub: Path, tmp_path: Path) -> Non
     assert (tmp_path / "valid.jsonl").read_bytes() == (tmp_path / "fleurs.valid.jsonl").read_bytes()
     assert "CC BY 4.0" in (tmp_path / "fleurs.credits.txt").read_text(encoding="utf-8")
     utterances = read_manifest(tmp_path / "fleurs.jsonl")
-    german = [u for u in with_translations(utterances, LANGUAGES) if u.language == "deu"]
+    index = open_index(tmp_path / "fleurs.jsonl")
+    german = [index.utterance(row, LANGUAGES) for row, u in enumerate(utterances) if u.language == "deu"]
     assert {u.id: (u.text, u.translations) for u in german} == {
         "fleurs-deu-train30": ("Hunde bellen.", {"eng": "Dogs bark.", "fra": "Les chiens aboient."}),
         "fleurs-deu-train31": ("Hunde bellen.", {"eng": "Dogs bark.", "fra": "Les chiens aboient."}),

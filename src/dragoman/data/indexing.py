@@ -1,0 +1,224 @@
+"""One pass over a manifest: every row checked as `read_manifest` does, its numbers kept, its texts not."""
+
+from __future__ import annotations
+
+import gc
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import Progress
+
+from dragoman.data.arrays import Array
+from dragoman.data.shards import MARK
+from dragoman.errors import ManifestError
+from dragoman.languages import LANGUAGES
+from dragoman.records import Utterance, parse_utterance
+
+Bits = NDArray[np.uint64]
+
+NUMBERS = {code: number for number, code in enumerate(LANGUAGES)}
+WORDS = -(-len(LANGUAGES) // 64)
+FORMAT = "1 " + " ".join(LANGUAGES)
+"""An index made by another version, or with another table of languages, is made anew."""
+_BLOCK = 1 << 18  # its rows stay in the processor's cache
+_BOM = b"\xef\xbb\xbf"
+_SHOWN = 64 << 20  # bytes from which on indexing takes long enough for a progress bar
+_LONGEST_TEXT = 2**16 - 1
+_checked = Utterance.__pydantic_validator__.validate_json  # model_validate_json, without its third of overhead
+
+
+def index_rows(manifest: Path) -> tuple[dict[str, Array], dict[str, str]]:
+    """The columns that `ManifestIndex` describes, and what is stored about them.
+
+    Raises ManifestError naming file, line and field for a wrong row, a repeated id or an unknown language.
+    """
+    before = stamp_of(os.stat(manifest))
+    columns = Columns(manifest)
+    digest = sha256()
+    with _no_garbage_collection():
+        for block in _blocks(manifest):
+            digest.update(block)
+            columns.add(block)
+    if stamp_of(os.stat(manifest)) != before:
+        raise ManifestError(f"{manifest}: was changed while it was read; try again when it is complete.")
+    about = {"format": FORMAT, "stamp": before, "digest": digest.hexdigest()}
+    return columns.finished(), about
+
+
+def digest_of(manifest: Path) -> str:
+    """SHA-256 of the content."""
+    digest = sha256()
+    for block in _blocks(manifest):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def stamp_of(stat: os.stat_result) -> str:
+    """Size and time of change: while they stay, the content is taken to have stayed."""
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def _blocks(manifest: Path) -> Iterator[bytes]:
+    """The file in blocks of whole lines, with a progress bar where that takes long."""
+    try:
+        size = manifest.stat().st_size
+        with Progress(console=Console(stderr=True), transient=True, disable=size < _SHOWN) as progress:
+            task = progress.add_task(f"reading {manifest.name}", total=size)
+            with open(manifest, "rb") as file:
+                while block := file.read(_BLOCK):
+                    block += file.readline()
+                    yield block
+                    progress.advance(task, len(block))
+    except OSError as error:
+        raise ManifestError(f"{manifest}: cannot be read ({error.strerror}); check the path.") from error
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Nothing here makes cycles, and looking for them costs a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class Columns:
+    """The numbers of the rows so far."""
+
+    def __init__(self, manifest: Path) -> None:
+        self.manifest = manifest
+        self.position = self.lines = 0
+        self.shards: dict[str, int] = {}
+        self.written_sets: dict[frozenset[str], int] = {frozenset(): 0}
+        self.offset, self.ids, self.sentence = array("q"), array("q"), array("q")
+        self.language, self.letters, self.duration_s = array("B"), array("H"), array("d")
+        self.written, self.shard = array("i"), array("i")
+
+    def add(self, block: bytes) -> None:
+        """The rows of a block of whole lines."""
+        if self.position == 0 and block.startswith(_BOM):
+            self.position, block = len(_BOM), block[len(_BOM) :]
+        lines = block.splitlines(keepends=True)
+        filled = np.array([not line.isspace() for line in lines], np.bool_)
+        try:
+            rows = [_checked(line) for line in lines if not line.isspace()]
+            self.language.extend([NUMBERS[row.language] for row in rows])
+            self.written.extend([self._written_set(row.translations) if row.translations else 0 for row in rows])
+        except (ValidationError, KeyError):
+            self._explain(lines)
+            raise  # not reached: a line that is wrong among others is wrong alone
+        ends = self.position + np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)))
+        starts = np.concatenate([[self.position], ends[:-1]])[filled]
+        self.offset.frombytes(starts.tobytes())
+        self.ids.extend([hash(row.id) for row in rows])
+        self.sentence.extend([0 if row.sentence is None else hash(row.sentence) or 1 for row in rows])
+        self.letters.frombytes(np.array([len(row.text) for row in rows]).clip(0, _LONGEST_TEXT).astype("H").tobytes())
+        self.duration_s.extend([np.nan if row.duration_s is None else row.duration_s for row in rows])
+        self.shard.extend([self._shard(row.audio) if MARK in row.audio else -1 for row in rows])
+        self.position, self.lines = self.position + len(block), self.lines + len(lines)
+
+    def _written_set(self, translations: dict[str, str]) -> int:
+        if not translations.keys() <= NUMBERS.keys():
+            raise KeyError
+        codes = frozenset([code for code, text in translations.items() if text])
+        return self.written_sets.setdefault(codes, len(self.written_sets))
+
+    def _shard(self, audio: str) -> int:
+        return self.shards.setdefault(audio.partition(MARK)[0], len(self.shards))
+
+    def _explain(self, lines: Sequence[bytes]) -> None:
+        """Raise what `read_manifest` raises for the first wrong line."""
+        for number, line in enumerate(lines, self.lines + 1):
+            if line.isspace():
+                continue
+            try:
+                parse_utterance(self.manifest, number, line.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                raise ManifestError(f"{self.manifest}: is not UTF-8 text; save it as JSON lines in UTF-8.") from error
+
+    def finished(self) -> dict[str, Array]:
+        """The columns as arrays, with the rows that share a sentence joined. Raises ManifestError for a repeated id."""
+        self.offset.append(self.position)
+        self._check_ids(np.frombuffer(self.ids, np.int64))
+        language, letters = np.frombuffer(self.language, np.uint8), np.frombuffer(self.letters, np.uint16)
+        return {
+            "offset": np.frombuffer(self.offset, np.int64),
+            "language": language,
+            "letters": letters,
+            "duration_s": np.frombuffer(self.duration_s, np.float64),
+            "written": np.frombuffer(self.written, np.int32),
+            "shard": np.frombuffer(self.shard, np.int32),
+            "written_sets": np.stack([bit_set(codes) for codes in self.written_sets]),
+            **joined(np.frombuffer(self.sentence, np.int64), language, letters > 0),
+        }
+
+    def _check_ids(self, hashes: NDArray[np.int64]) -> None:
+        """Equal hashes are looked at: only equal ids are an error."""
+        order = np.argsort(hashes, kind="stable")
+        again = hashes[order[1:]] == hashes[order[:-1]]
+        if not again.any():
+            return
+        seen: dict[str, int] = {}
+        for row in np.unique(np.concatenate([order[1:][again], order[:-1][again]])).tolist():
+            number, name = self._line_and_id(row)
+            if name in seen:
+                raise ManifestError(
+                    f"{self.manifest}:{number}: id: {name!r} is already on line {seen[name]}; rename one."
+                )
+            seen[name] = number
+
+    def _line_and_id(self, row: int) -> tuple[int, str]:
+        with open(self.manifest, "rb") as file:
+            before = file.read(self.offset[row])
+            line = file.read(self.offset[row + 1] - self.offset[row])
+        return len(before.splitlines()) + 1, Utterance.model_validate_json(line).id
+
+
+def joined(sentence: NDArray[np.int64], language: Array, has_text: Array) -> dict[str, Array]:
+    """Rows with equal sentence hashes (0: none) as groups, numbered by their first rows; alone, a row has no group.
+
+    `sentence` (N,) group or -1; `sentence_rows` those with a text, by group and row, from `rows_from` (S + 1,) on;
+    `sentence_sets` (S, W) the languages of each group.
+    """
+    some = np.flatnonzero(sentence)
+    order = some[np.argsort(sentence[some], kind="stable")]
+    starts = np.flatnonzero(np.diff(sentence[order], prepend=0)) if len(order) else order
+    sizes = np.diff(starts, append=len(order))
+    first = order[starts]
+    shared = sizes > 1
+    number = np.full(len(starts), -1, np.int32)
+    number[np.flatnonzero(shared)[np.argsort(first[shared])]] = np.arange(shared.sum())
+    group = np.full(len(sentence), -1, np.int32)
+    group[order] = np.repeat(number, sizes)
+    rows = np.flatnonzero((group >= 0) & has_text)
+    rows = rows[np.argsort(group[rows], kind="stable")]
+    rows_from = np.concatenate([[0], np.cumsum(np.bincount(group[rows], minlength=shared.sum()))])
+    sets = np.zeros((int(shared.sum()), WORDS), np.uint64)
+    spoken = language[rows].astype(np.uint64)
+    np.bitwise_or.at(sets, (group[rows], (spoken // 64).astype(np.intp)), np.uint64(1) << (spoken % 64))
+    return {
+        "sentence": group,
+        "sentence_rows": rows.astype(np.int32),
+        "rows_from": rows_from.astype(np.int64),
+        "sentence_sets": sets,
+    }
+
+
+def bit_set(codes: Iterable[str]) -> Bits:
+    """(W,) a set of languages."""
+    bits = np.zeros(WORDS, np.uint64)
+    for code in codes:
+        word, bit = divmod(NUMBERS[code], 64)
+        bits[word] |= np.uint64(1) << np.uint64(bit)
+    return bits

@@ -1,0 +1,186 @@
+"""What a stage draws from: the rows and targets of its manifests that its filters leave, as arrays.
+
+One process holds them, its workers only the indexes. I items, W words of a bit set of languages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dragoman.data.index import ManifestIndex
+from dragoman.data.indexing import NUMBERS, WORDS, Bits, bit_set
+from dragoman.data.sampling import Order, Rows, Shares, Step
+from dragoman.recipe import MEL_FRAMES_PER_S, Recipe, Source, Stage
+
+_AT_ONCE = 1 << 20  # rows whose sets of targets are looked at together
+
+
+class Draw(NamedTuple):
+    """One item of a step: which row of which source, how often it came before, and, where directions are capped, the
+    set of its targets and which part of them is meant."""
+
+    number: int
+    visit: int
+    source: int
+    row: int
+    part: int = 0
+    pairs: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Items of one source: `row` (I,); where directions are capped, `pairs` (I, W) and `part` (I,)."""
+
+    row: NDArray[np.int32]
+    pairs: Bits | None = None
+    part: NDArray[np.uint8] | None = None
+
+    @property
+    def num_utterances(self) -> int:
+        return len(self.row) if self.part is None else int((self.part == 0).sum())
+
+
+class Selection:
+    """The items of a stage, numbered source by source in the order of the manifests: an utterance each, or, where a
+    source caps its directions, as many of an utterance's targets as share a pass."""
+
+    def __init__(self, indexes: Sequence[ManifestIndex], stage: Stage, recipe: Recipe) -> None:
+        self.indexes, self.stage, self.recipe = indexes, stage, recipe
+        self.chosen = [choose(*pair, stage, recipe) for pair in zip(indexes, stage.data, strict=True)]
+        self.starts = np.cumsum([0, *(len(chosen.row) for chosen in self.chosen)])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def draw(self, number: int, visit: int = 0) -> Draw:
+        source = int(np.searchsorted(self.starts, number, side="right")) - 1
+        chosen, at = self.chosen[source], number - int(self.starts[source])
+        if chosen.pairs is None or chosen.part is None:
+            return Draw(number, visit, source, int(chosen.row[at]))
+        return Draw(number, visit, source, int(chosen.row[at]), int(chosen.part[at]), tuple(chosen.pairs[at].tolist()))
+
+    def draws(self, step: Step) -> list[Draw]:
+        return [self.draw(int(item), int(visit)) for item, visit in zip(step.item, step.visit, strict=True)]
+
+    def order(self) -> Order:
+        """The steps of the stage: length buckets by audio, or by text where all audio is padded to one length."""
+        schedule, at_once = self.stage.schedule, self.stage.shards_at_once
+        lengths = self._column(self._lengths)
+        shards = self._shards() if at_once else None
+        return Order(lengths, schedule.batch, schedule.seed, self.shares(), shards, at_once or 1)
+
+    def shares(self) -> Shares | None:
+        """The groups of a stage with weights or a temperature: languages, of each source if sources are weighed."""
+        weights = [source.weight for source in self.stage.data]
+        if self.stage.temperature == 1.0 and weights[0] is None:
+            return None
+        group = self._column(lambda index, rows: index.language[rows]).astype(np.int32)
+        if weights[0] is not None:
+            group += len(NUMBERS) * np.repeat(np.arange(len(weights), dtype=np.int32), np.diff(self.starts))
+        sizes = np.bincount(group)
+        groups = np.flatnonzero(sizes)
+        share = sizes[groups] ** (1 / self.stage.temperature)
+        if weights[0] is not None:
+            source = groups // len(NUMBERS)
+            share = share / np.bincount(source, share, len(weights))[source] * np.array(weights)[source]
+        return Shares.of((np.cumsum(sizes > 0, dtype=np.int32) - 1)[group], share)
+
+    def _lengths(self, index: ManifestIndex, rows: Rows) -> Rows:
+        if self.recipe.audio.padding == "window":
+            return index.letters[rows].astype(np.int32)
+        seconds = index.duration_s[rows]
+        seconds[np.isnan(seconds)] = self.recipe.audio.window_s
+        frames: Rows = np.rint(MEL_FRAMES_PER_S * seconds).astype(np.int32)
+        return frames
+
+    def _shards(self) -> Rows:
+        """(I,) numbers of the tar files of all sources; the audio of one source that lies in no tar counts as one."""
+        shards, first = [], 0
+        for index, chosen in zip(self.indexes, self.chosen, strict=True):
+            shards.append(index.shard[chosen.row] + 1 + first)
+            first += int(index.shard.max(initial=-1)) + 2
+        return np.concatenate(shards)
+
+    def _column(self, of: Callable[[ManifestIndex, Rows], Rows]) -> Rows:
+        """(I,) a property of the items of all sources."""
+        return np.concatenate([of(index, chosen.row) for index, chosen in zip(self.indexes, self.chosen, strict=True)])
+
+
+def wanted(source: Source, recipe: Recipe) -> list[str]:
+    """The target languages that a source may give."""
+    return [code for code in recipe.targets if not source.targets or code in source.targets]
+
+
+def choose(index: ManifestIndex, source: Source, stage: Stage, recipe: Recipe) -> Chosen:
+    """Apply a source's filters, and leave out what no task of the stage can use: a row without a translation can only
+    be transcribed, one without a transcript only be translated directly (st). Caps come last; what they keep is drawn
+    by the stage's seed."""
+    spoken = [NUMBERS[code] for code in recipe.sources if not source.sources or code in source.sources]
+    kept = np.isin(index.language, spoken)
+    if source.max_duration_s is not None:
+        kept &= ~(index.duration_s > source.max_duration_s)  # an unknown duration is kept
+    if set(stage.tasks) != {"st"}:
+        kept &= index.letters > 0
+    targets = bit_set(wanted(source, recipe))
+    rows = np.flatnonzero(kept).astype(np.int32)
+    if "asr" not in stage.tasks:
+        rows = rows[_any_target(index, rows, targets)]
+    random = np.random.default_rng(stage.schedule.seed)
+    if source.max_per_language is not None:
+        rows = _per_language(index, rows, source.max_per_language, random)
+    if source.max_per_direction is not None:
+        return _per_direction(index, rows, targets, source.max_per_direction, stage.targets, random)
+    return Chosen(rows)
+
+
+def _any_target(index: ManifestIndex, rows: Rows, targets: Bits) -> NDArray[np.bool_]:
+    parts = [rows[at : at + _AT_ONCE] for at in range(0, len(rows), _AT_ONCE)]
+    return np.concatenate([np.zeros(0, np.bool_), *((index.targets(part) & targets).any(1) for part in parts)])
+
+
+def _per_language(index: ManifestIndex, rows: Rows, most: int, random: np.random.Generator) -> NDArray[np.int32]:
+    language = index.language[rows]
+    spoken = [number for number in NUMBERS.values() if (language == number).any()]  # in the order of the codes
+    kept = [random.permutation(rows[language == number])[:most] for number in spoken]
+    return np.sort(np.concatenate([np.zeros(0, np.int32), *kept]))
+
+
+def _per_direction(
+    index: ManifestIndex, rows: Rows, targets: Bits, most: int, together: int, random: np.random.Generator
+) -> Chosen:
+    """Draw the utterances of each direction by itself, so that many are heard, and few for each of their targets.
+    Rows that are drawn for no direction are left out; those that never had a target stay, to be transcribed."""
+    kept, sets = [np.zeros(0, np.int32)], [np.zeros((0, WORDS), np.uint64)]
+    language = index.language[rows]
+    for spoken in np.unique(language):
+        own = rows[language == spoken]
+        had = index.targets(own) & targets
+        pairs = _drawn_pairs(had, most, random)
+        stay = pairs.any(1) | ~had.any(1)
+        kept.append(own[stay])
+        sets.append(pairs[stay])
+    row, pairs = np.concatenate(kept), np.concatenate(sets)
+    order = np.argsort(row)
+    row, pairs = row[order], pairs[order]
+    parts = np.maximum(-(-np.bitwise_count(pairs).sum(1, dtype=np.int64) // together), 1)
+    item = np.repeat(np.arange(len(row)), parts)
+    part = np.arange(len(item)) - np.repeat(np.cumsum(parts) - parts, parts)
+    return Chosen(row[item], pairs[item], part.astype(np.uint8))
+
+
+def _drawn_pairs(had: Bits, most: int, random: np.random.Generator) -> Bits:
+    """(n, W) what rows of one language have -> what of it is drawn, each target at most so often."""
+    pairs = np.zeros_like(had)
+    words = [np.ascontiguousarray(had[:, word]) for word in range(WORDS)]
+    for number in NUMBERS.values():
+        word, bit = number // 64, np.uint64(1) << np.uint64(number % 64)
+        able = np.flatnonzero(words[word] & bit)
+        if len(able) > most:
+            able = random.choice(able, most, replace=False, shuffle=False)
+        pairs[able, word] |= bit
+    return pairs

@@ -1,0 +1,188 @@
+"""The index says of every row what reading the whole manifest says, and notices every change."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dragoman.data import index as index_module
+from dragoman.data import indexing
+from dragoman.data.arrays import read_arrays, write_arrays
+from dragoman.data.index import ManifestIndex, named, open_index
+from dragoman.data.indexing import NUMBERS, bit_set
+from dragoman.errors import DataError, ManifestError
+from dragoman.records import Utterance, read_manifest, write_rows
+
+CODES = ["eng", "deu", "fra", "cmn", "yue"]  # the last has the bit of another word
+TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+ROW = st.fixed_dictionaries(
+    {"language": st.sampled_from(CODES), "text": TEXT},
+    optional={
+        "sentence": st.sampled_from(["1", "2", "3", "ä"]),
+        "translations": st.dictionaries(st.sampled_from(CODES), TEXT, max_size=3),
+        "duration_s": st.floats(0.01, 99, allow_nan=False),
+        "start_s": st.floats(0, 9),
+    },
+)
+
+
+def write(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    named_rows = [Utterance(id=f"{n}", audio=f"{n}.flac", **row) for n, row in enumerate(rows)]
+    write_rows(folder / "train.jsonl", named_rows)
+    return folder / "train.jsonl"
+
+
+def joined(utterances: list[Utterance]) -> list[Utterance]:
+    """What the index must find, the plain way: own translations first, else the first text of the same sentence."""
+    texts: dict[str, dict[str, str]] = {}
+    for utterance in utterances:
+        if utterance.sentence is not None and utterance.text:
+            texts.setdefault(utterance.sentence, {}).setdefault(utterance.language, utterance.text)
+    found = []
+    for utterance in utterances:
+        own = {code: text for code, text in utterance.translations.items() if text}
+        every = {**texts.get(utterance.sentence or "", {}), **own}
+        every.pop(utterance.language, None)
+        found.append(utterance.model_copy(update={"translations": every}))
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ROW, max_size=12))
+def test_it_says_what_the_whole_manifest_says(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
+    manifest = write(tmp_path_factory.mktemp("data"), rows)
+    index, expected = open_index(manifest), joined(read_manifest(manifest))
+    assert len(index) == len(expected)
+    for number, utterance in enumerate(expected):
+        assert index.utterance(number, CODES) == utterance
+        assert index.target_codes(number) == sorted(utterance.translations)
+        assert index.language[number] == NUMBERS[utterance.language] and index.letters[number] == len(utterance.text)
+        assert index.duration_s[number] == utterance.duration_s or utterance.duration_s is None
+    again = pickle.loads(pickle.dumps(index))
+    assert all(again.utterance(n, CODES) == utterance for n, utterance in enumerate(expected))
+
+
+def test_blank_lines_and_a_byte_order_mark_are_allowed(tmp_path: Path) -> None:
+    rows = [json.dumps({"id": name, "audio": "x", "language": "deu"}) for name in "abc"]
+    manifest = tmp_path / "train.jsonl"
+    manifest.write_bytes(b"\xef\xbb\xbf" + f"{rows[0]}\r\n\r\n  \n{rows[1]}\n\n{rows[2]}".encode())
+    index = open_index(manifest)
+    assert [index.utterance(number, ["eng"]) for number in range(3)] == read_manifest(manifest)
+
+
+GOOD = {"audio": "x", "language": "deu"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"id": "a", **GOOD, "speaker": 1},
+        {"id": "a", **GOOD, "duration_s": 0.0},
+        {"id": "a", **GOOD, "duration_s": "3"},
+        {"id": "a", "audio": "x", "language": "german"},
+        {"id": "a", **GOOD, "translations": {"en": "x"}},
+        {"id": "0", **GOOD},
+        [1],
+        "{",
+        b"\xff",
+    ],
+)
+@pytest.mark.parametrize("block", [1, 1 << 18])  # a block for each line, and one for all
+def test_a_wrong_row_is_named_as_read_manifest_names_it(
+    tmp_path: Path, wrong: Any, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing, "_BLOCK", block)
+    lines = [json.dumps({"id": str(n), **GOOD}).encode() for n in range(5)]
+    line = wrong if isinstance(wrong, bytes) else (wrong if wrong == "{" else json.dumps(wrong)).encode()
+    manifest = tmp_path / "train.jsonl"
+    manifest.write_bytes(b"\n".join([*lines[:3], b"", line, *lines[3:], line]))
+    with pytest.raises(ManifestError) as expected:
+        read_manifest(manifest)
+    with pytest.raises(ManifestError) as found:
+        open_index(manifest)
+    assert str(found.value) == str(expected.value) and (wrong == b"\xff" or ":5: " in str(found.value))
+    assert [path.name for path in tmp_path.iterdir()] == ["train.jsonl"]
+
+
+def test_equal_hashes_are_no_equal_ids_and_no_equal_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"language": code, "text": code, "sentence": s} for code in ("eng", "deu") for s in ("1", "2")]
+    monkeypatch.setattr(indexing, "hash", lambda text: 7, raising=False)
+    index = open_index(write(tmp_path, rows))
+    with pytest.raises(DataError, match="the sentences '2' and '1' have the same hash"):
+        index.utterance(1, ["deu"])
+
+
+def test_it_is_made_once_and_again_when_the_content_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+    real = index_module.index_rows
+    monkeypatch.setattr(index_module, "index_rows", lambda path: (made.append(path), real(path))[1])
+    manifest = write(tmp_path, [{"language": "eng", "text": "one"}, {"language": "eng", "text": "two"}])
+    first = open_index(manifest)
+    open_index(manifest)
+    os.utime(manifest, ns=(5, 5))  # copied: other times, the same content
+    assert open_index(manifest).digest == first.digest and open_index(manifest).stamp.endswith(" 5")
+    assert len(made) == 1
+
+    manifest.write_text(manifest.read_text().replace("two", "new"))
+    second = open_index(manifest)
+    assert len(made) == 2 and second.digest != first.digest and second.utterance(1, []).text == "new"
+    place = tmp_path / "train.jsonl.index"
+    place.write_bytes(place.read_bytes()[:300])  # cut
+    assert open_index(manifest).utterance(0, []).text == "one" and len(made) == 3
+
+
+def test_a_change_while_it_is_in_use_is_an_error(tmp_path: Path) -> None:
+    manifest = write(tmp_path, [{"language": "eng", "text": "one"}] * 2)
+    index = open_index(manifest)
+    packed = pickle.dumps(index)
+    with open(manifest, "a") as file:
+        file.write("\n")
+    for reader in (index, pickle.loads(packed)):
+        with pytest.raises(ManifestError, match=r"train\.jsonl: was changed while a run uses it"):
+            reader.utterance(0, [])
+    open_index(manifest)
+    with pytest.raises(ManifestError, match="was changed"):
+        pickle.loads(packed)
+
+
+def test_a_folder_that_cannot_be_written_has_its_index_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("data"))
+    (tmp_path / "data").mkdir()
+    manifest = write(tmp_path / "data", [{"language": "eng", "text": "one"}])
+    assert open_index(manifest).place.parent == tmp_path / "cache" / "dragoman"
+    assert isinstance(open_index(manifest), ManifestIndex) and len(list((tmp_path / "data").iterdir())) == 1
+
+
+def test_sets_of_languages() -> None:
+    assert named(bit_set(["yue", "afr"])) == ["afr", "yue"] and named(bit_set([])) == []
+    assert bit_set(["yue"]).tolist() == [0, 1 << (69 - 64)]
+
+
+def test_arrays_are_those_that_were_written_and_safetensors_reads_them(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    arrays = {
+        "a": np.arange(5, dtype=np.uint8),
+        "b": np.zeros((0, 2), np.uint64),
+        "c": np.linspace(0, 1, 6).reshape(2, 3),
+        "d": np.array([3, -1], np.int32),
+    }
+    write_arrays(tmp_path / "x", arrays, {"about": "ä"})
+    read, about = read_arrays(tmp_path / "x")
+    assert about == {"about": "ä"} and read.keys() == arrays.keys()
+    for name, array in load_file(tmp_path / "x").items():
+        np.testing.assert_array_equal(read[name], arrays[name])
+        np.testing.assert_array_equal(array, arrays[name])
+        assert read[name].dtype == arrays[name].dtype
+    assert not read["a"].flags.writeable

@@ -35,15 +35,21 @@ _END = 10_240
 
 def open_audio(path: str | Path) -> BinaryIO:
     """A file, or a member of a tar. Raises OSError for a file, AudioError for a tar, as `load_audio` does."""
-    tar, mark, member = os.fspath(path).partition(MARK)
+    _, mark, member = os.fspath(path).partition(MARK)
     if not mark:
         return open(path, "rb")
-    shard = tar + MARK[:-1]
+    shard = file_of(path)
     try:
         stat = os.stat(shard)
     except OSError as error:
         raise AudioError(f"{shard}: cannot be opened ({error.strerror}); check path and permissions.") from error
     return _shard(shard, f"{stat.st_size} {stat.st_mtime_ns}").member(member)
+
+
+def file_of(path: str | Path) -> str:
+    """The file that holds the audio: of a member, its tar."""
+    before, mark, _ = os.fspath(path).partition(MARK)
+    return before + mark[:-1]
 
 
 class Shard:

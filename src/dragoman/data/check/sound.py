@@ -14,6 +14,7 @@ from typing import Any
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, stream_audio
 from dragoman.data.check.kinds import Finding
+from dragoman.data.shards import file_of
 from dragoman.errors import AudioError
 from dragoman.records import Utterance
 
@@ -95,7 +96,7 @@ def hear(path: Path, utterances: Sequence[Utterance]) -> list[Stretch]:
 
 
 def _decode(path: Path, stretches: Sequence[Stretch]) -> list[Finding]:
-    if not os.path.exists(path):  # Path.exists raises for a name that is too long
+    if not os.path.exists(file_of(path)):  # Path.exists raises for a name that is too long
         return [Finding("audio-missing", str(path))]
     needed = max(stretch.stop for stretch in stretches)
     position = 0

@@ -97,7 +97,6 @@ class ManifestIndex:
         found = self._read(int(same[0]))
         if found.sentence != own.sentence:  # the index knows sentences by 64 bits
             both = f"{own.sentence!r} and {found.sentence!r}"
-            both = f"{own.sentence!r} and {found.sentence!r}"
             raise DataError(f"{self.manifest}: the sentences {both} have the same hash; rename one.")
         return found.text
 

@@ -88,14 +88,15 @@ class Selection:
         if weights[0] is not None:
             source = groups // len(NUMBERS)
             share = share / np.bincount(source, share, len(weights))[source] * np.array(weights)[source]
-        return Shares.of((np.cumsum(sizes > 0, dtype=np.int32) - 1)[group], share)
+        number = np.cumsum(sizes > 0) - 1
+        return Shares.of(number.astype(np.uint16)[group], share)
 
     def _lengths(self, index: ManifestIndex, rows: Rows) -> Rows:
         if self.recipe.audio.padding == "window":
-            return index.letters[rows].astype(np.int32)
+            return index.letters[rows]
         seconds = index.duration_s[rows]
         seconds[np.isnan(seconds)] = self.recipe.audio.window_s
-        frames: Rows = np.rint(MEL_FRAMES_PER_S * seconds).astype(np.int32)
+        frames: Rows = np.rint(MEL_FRAMES_PER_S * seconds).clip(0, 2**16 - 1).astype(np.uint16)  # ten minutes and more
         return frames
 
     def _shards(self) -> Rows:

@@ -76,7 +76,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
 
 
 def test_help_imports_nothing_heavy() -> None:
-    for verb in ("", "translate", "evaluate", "score", "compare", "bases", "train", "prepare", "check"):
+    for verb in ("", "translate", "evaluate", "score", "compare", "bases", "train", "prepare", "check", "convert"):
         code = (
             f"import sys; sys.argv = ['dragoman', *{verb.split()}, '--help']\n"
             "from dragoman.cli import main\n"
@@ -119,6 +119,7 @@ def test_version_and_usage() -> None:
         (["train", "nowhere", "--data", ".", "--out", "out"], "There is no recipe 'nowhere'"),
         (["train", "wrong.toml", "--data", ".", "--out", "out"], "wrong.toml: colour: unknown key"),
         (["bases", "broken.toml", "--data", ".", "--out", "out"], "broken.toml: is not valid TOML"),
+        (["convert", "nowhere.pt", "--as", "llm-srt-3b", "--out", "out"], "nowhere.pt: cannot be read (No such file"),
         (["prepare", "tatoeba", "--root", "r", "--noise", "n", "--out", "out", "--recipe", "no"], "no recipe 'no'"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from dragoman.cli import check, compare, evaluate, prepare, report, train, translate
+from dragoman.cli import check, compare, convert, evaluate, prepare, report, train, translate
 from dragoman.cli.console import listen, say
 from dragoman.errors import DragomanError
 
@@ -33,6 +33,7 @@ app.add_typer(prepare.app, name="prepare")
 app.command("check")(check.check)
 app.command("bases")(train.bases)
 app.command("train")(train.train)
+app.command("convert")(convert.convert)
 
 
 def _version(wanted: bool) -> None:

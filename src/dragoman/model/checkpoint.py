@@ -13,7 +13,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase, WhisperModel
+from transformers import AutoConfig, PreTrainedTokenizerBase, WhisperConfig, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from dragoman.errors import ModelError, RecipeError
@@ -21,10 +21,11 @@ from dragoman.files import whole_folder
 from dragoman.model.adapters import make_adapter
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.hub import locate
-from dragoman.model.llm import first_line, load_llm, load_pretrained, width, with_lora
+from dragoman.model.llm import empty_llm, first_line, load_llm, load_pretrained, width, with_lora
+from dragoman.model.memory import check_memory
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import part_of
-from dragoman.recipe import Recipe, dump_recipe, read_stored_recipe
+from dragoman.recipe import Encoder, Llm, Recipe, dump_recipe, read_stored_recipe
 
 _BLANK = "<|blank|>"
 _BASES = ("encoder", "llm", "tokenizer")
@@ -78,13 +79,20 @@ def first_model(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> Loade
     return replace(start, recipe=recipe)
 
 
+def skeleton(recipe: Recipe, bases: Path | None = None) -> SpeechLLM:
+    """The model without its weights (on the meta device): names, shapes and sizes, from the configs of the bases alone.
+    Raises ModelError when one of them cannot be read."""
+    whisper = _config(WhisperConfig, "encoder", recipe.encoder, bases)
+    config = _config(AutoConfig, "llm", recipe.llm, bases)
+    with torch.device("meta"):
+        encoder = SpeechEncoder(WhisperEncoder(whisper), recipe.audio.padding)
+        adapter, llm = _fresh_parts(recipe, encoder, empty_llm(config))
+        return SpeechLLM(encoder, adapter, llm, scale_audio=recipe.llm.scale_audio)
+
+
 def assemble(recipe: Recipe, encoder: SpeechEncoder, llm: Any, tokenizer: PreTrainedTokenizerBase) -> SpeechLLM:
     """Encoder and LLM at hand -> the whole model, with fresh adapter and LoRA."""
-    adapter = make_adapter(recipe.adapter, encoder.width, width(llm))
-    if recipe.llm.lora is not None:
-        llm = with_lora(llm, recipe.llm.lora)
-    if recipe.encoder.lora is not None:
-        encoder.whisper = with_lora(encoder.whisper, recipe.encoder.lora)  # type: ignore[assignment]
+    adapter, llm = _fresh_parts(recipe, encoder, llm)
     blank = tokenizer.convert_tokens_to_ids(_BLANK) if _BLANK in tokenizer.get_vocab() else tokenizer.pad_token_id
     model = SpeechLLM(encoder, adapter, llm, scale_audio=recipe.llm.scale_audio, blank_id=int(blank))
     norm = getattr(adapter, "norm", None)
@@ -100,18 +108,25 @@ def save_model(loaded: LoadedModel, folder: Path, tensors: dict[str, Tensor] | N
     `tensors` are the model's by their names in it, where the model itself lacks them (it is spread over processes).
     """
     tensors = own_tensors(loaded.model) if tensors is None else tensors
+    write_folder(folder, loaded.recipe, loaded.model, tensors, loaded.bases)
+
+
+def write_folder(
+    folder: Path, recipe: Recipe, model: SpeechLLM, tensors: dict[str, Tensor], bases: Path | None = None
+) -> None:
+    """`save_model` for tensors at hand; `model`, from which nothing but its shape is taken, may be a skeleton."""
     with whole_folder(folder) as new:
         save_file(_below(tensors, "adapter."), new / "adapter.safetensors")
-        for part, prefix, module in _lora_parts(loaded.model):
-            base = loaded.recipe.llm.name if part == "llm_lora" else loaded.recipe.encoder.name
+        for part, prefix, module in _lora_parts(model):
+            base = recipe.llm.name if part == "llm_lora" else recipe.encoder.name
             module.peft_config["default"].base_model_name_or_path = base  # PEFT would write a path of this machine
             module.save_pretrained(new / part, state_dict=_below(tensors, prefix), save_embedding_layers=False)
             (new / part / "README.md").unlink(missing_ok=True)
-        if loaded.bases is not None:
+        if bases is not None:
             for name in _BASES:
-                if (loaded.bases / name).is_dir():
-                    shutil.copytree(loaded.bases / name, new / name)
-        (new / "recipe.json").write_text(dump_recipe(loaded.recipe), encoding="utf-8")
+                if (bases / name).is_dir():
+                    shutil.copytree(bases / name, new / name)
+        (new / "recipe.json").write_text(dump_recipe(recipe), encoding="utf-8")
 
 
 def merge_lora(model: SpeechLLM) -> None:
@@ -131,9 +146,7 @@ def own_tensors(model: SpeechLLM) -> dict[str, Tensor]:
 
 def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
     """Read a model folder; a tensor that is missing or left over is an error that names it."""
-    if not (folder / "recipe.json").is_file():
-        raise ModelError(f"{folder} is not a model folder: it has no recipe.json.")
-    loaded = new_model(read_stored_recipe(folder / "recipe.json"), folder, dtype)
+    loaded = new_model(_stored_recipe(folder), folder, dtype)
     load_strictly(loaded.model.adapter, read_tensors(folder / "adapter.safetensors"), folder / "adapter.safetensors")
     for part, _, module in _lora_parts(loaded.model):
         _load_lora(module, folder / part / "adapter_model.safetensors")
@@ -142,10 +155,14 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
 
 
 def load_on(name: str | Path, device: str | None = None, dtype: torch.dtype | None = None) -> LoadedModel:
-    """A model by folder or name, to be used and not trained: on CUDA where there is one, in bf16 except on a CPU."""
+    """A model by folder or name, to be used and not trained: on CUDA where there is one, in bf16 except on a CPU.
+    Raises ModelError, before weights are read, when there is too little memory for them."""
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    default = torch.float32 if chosen.type == "cpu" else torch.bfloat16
-    loaded = load_model(locate(name), dtype or default)
+    dtype = dtype or (torch.float32 if chosen.type == "cpu" else torch.bfloat16)
+    folder = locate(name)
+    recipe = _stored_recipe(folder)
+    check_memory(recipe.name, skeleton(recipe, folder), dtype, chosen)
+    loaded = load_model(folder, dtype)
     loaded.model.to(chosen)
     return loaded
 
@@ -164,9 +181,35 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path}: cannot be read ({first_line(error)}); the model folder is incomplete.") from error
 
 
+def _stored_recipe(folder: Path) -> Recipe:
+    if not (folder / "recipe.json").is_file():
+        raise ModelError(f"{folder} is not a model folder: it has no recipe.json.")
+    return read_stored_recipe(folder / "recipe.json")
+
+
+def _config(kind: Any, part: str, settings: Encoder | Llm, bases: Path | None) -> Any:
+    """A base's config: from the model folder when the base is ours, else by name and revision."""
+    own = settings.name == "base"
+    if own and (bases is None or not (bases / part).is_dir()):
+        raise ModelError(f"{bases}/{part} is missing; make it with `dragoman bases`.")
+    try:
+        return kind.from_pretrained(bases / part if own else settings.name, revision=settings.revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"The config of {settings.name!r} cannot be loaded: {first_line(error)}") from error
+
+
+def _fresh_parts(recipe: Recipe, encoder: SpeechEncoder, llm: Any) -> tuple[nn.Module, Any]:
+    """A fresh adapter, and the LLM with fresh LoRA; the encoder gets its LoRA in place."""
+    adapter = make_adapter(recipe.adapter, encoder.width, width(llm))
+    if recipe.encoder.lora is not None:
+        encoder.whisper = with_lora(encoder.whisper, recipe.encoder.lora)  # type: ignore[assignment]
+    return adapter, llm if recipe.llm.lora is None else with_lora(llm, recipe.llm.lora)
+
+
 def _load_lora(module: PeftModel, path: Path) -> None:
     tensors = read_tensors(path)
-    _check_same(get_peft_model_state_dict(module), tensors, path)
+    expected = get_peft_model_state_dict(module, save_embedding_layers=False)  # or else it asks the hub for the base
+    _check_same(expected, tensors, path)
     own = {
         name.replace(".lora_A.", ".lora_A.default.").replace(".lora_B.", ".lora_B.default."): tensor
         for name, tensor in tensors.items()

@@ -79,6 +79,13 @@ def with_lora(module: nn.Module, lora: Lora) -> nn.Module:
         raise ModelError(f"lora.targets: {lora.targets} names no layer of {type(module).__name__}.") from error
 
 
+def empty_llm(config: Any) -> PreTrainedModel:
+    """The LM that `load_llm` loads with this config, but with random weights, or none on the meta device; of several
+    towers, the text's."""
+    llm: PreTrainedModel = AutoModelForCausalLM.from_config(config.get_text_config())
+    return llm
+
+
 def embed(llm: PreTrainedModel, input_ids: Tensor) -> Tensor:
     """Token embeddings as the LM's first layer sees them (Gemma scales inside, transformers >= 5.4)."""
     embeddings: Tensor = llm.get_input_embeddings()(input_ids)

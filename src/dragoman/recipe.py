@@ -2,7 +2,8 @@
 
 A recipe is a TOML file. Unknown keys, wrong types and unknown names are errors that name file and key. Nothing of
 the machine (devices, paths, micro-batch) is in it. `extends = "name"` takes another recipe beside it, one level
-deep, and overrides its tables key by key (lists are replaced whole).
+deep, and overrides its tables key by key (lists are replaced whole). If it names stages, it has these, in its order;
+what one leaves unsaid is as in the other recipe's stage of the same name.
 """
 
 from __future__ import annotations
@@ -66,6 +67,11 @@ class Llm(Strict):
     scale_audio: bool = False
     lora: Lora | None = None
 
+    @field_validator("lora", mode="before")
+    @classmethod
+    def _toml_has_no_null(cls, value: Any) -> Any:
+        return None if value == "none" else value
+
 
 class QFormerAdapter(Strict):
     """Q-Former -> (mean over `pool` neighbours) -> MLP -> LayerNorm: LLM-SRT (pool 1) and MCAT (pool 5)."""
@@ -101,16 +107,28 @@ Adapter = Annotated[QFormerAdapter | MlpAdapter | StackedAdapter, Field(discrimi
 
 
 class Prompt(Strict):
-    """`tags` renames the tag of a language for checkpoints that were trained with another one (LLM-SRT: cmn -> zho)."""
+    """`tags` renames the tag of a language for checkpoints that were trained with another one (LLM-SRT: cmn -> zho).
+
+    `worded` says a task's prompt in words in the place of tags, with {source}, {target} (languages by name) and
+    {transcript}; `before_audio` is text in front of the audio, such as the beginning of a chat template (LLaST).
+    """
 
     tags: dict[str, str] = Field(default_factory=dict)
+    before_audio: str = ""
+    worded: dict[TaskName, str] = Field(default_factory=dict)
+
+    @field_validator("worded")
+    @classmethod
+    def _only_these_places(cls, value: dict[TaskName, str]) -> dict[TaskName, str]:
+        for task, text in value.items():
+            try:
+                text.format(source="", target="", transcript="")
+            except (KeyError, IndexError, ValueError) as error:
+                raise ValueError(f"{task}: only {{source}}, {{target}} and {{transcript}} are filled in") from error
+        return value
 
 
-class Schedule(Strict):
-    """AdamW with linear warm-up, then linear decay to 0. `batch` counts utterances over all processes;
-    `clip_norm = "none"` leaves gradients as they are."""
-
-    steps: int = Field(gt=0)
+class _Optimisation(Strict):
     batch: int = Field(gt=0)
     learning_rate: float = Field(gt=0.0)
     warmup_steps: int = Field(default=0, ge=0)
@@ -129,6 +147,31 @@ class Schedule(Strict):
     @classmethod
     def _toml_has_no_null(cls, value: Any) -> Any:
         return None if value == "none" else value
+
+
+class Schedule(_Optimisation):
+    """AdamW with linear warm-up, then linear decay to 0. `batch` counts utterances over all processes;
+    `clip_norm = "none"` leaves gradients as they are."""
+
+    steps: int = Field(gt=0)
+
+
+class StageSchedule(_Optimisation):
+    """A schedule as long as `steps`, or `epochs` of the data, which are counted when they are at hand."""
+
+    steps: int | None = Field(default=None, gt=0)
+    epochs: int | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> StageSchedule:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        return self
+
+    def over(self, items: int) -> Schedule:
+        """For a stage of so many items; a step never holds items of two epochs."""
+        steps = self.steps or (self.epochs or 0) * math.ceil(items / self.batch)
+        return Schedule(steps=steps, **self.model_dump(exclude={"steps", "epochs"}))
 
 
 class Augment(Strict):
@@ -179,7 +222,7 @@ class Stage(Strict):
     tasks: dict[TaskName, float] = Field(min_length=1)
     trains: list[Part] = Field(min_length=1)
     data: list[Source] = Field(min_length=1)
-    schedule: Schedule
+    schedule: StageSchedule
     targets: int = Field(default=1, gt=0)
     temperature: float = Field(default=1.0, ge=1.0, allow_inf_nan=False)
     shards_at_once: int | None = Field(default=None, gt=0)
@@ -293,6 +336,10 @@ class Recipe(Strict):
         if self.bases and (missing := set(self.languages) - set(self.bases.corpus.languages)):
             raise ValueError(f"bases.corpus.languages: {min(missing)!r} is a source or target, but not in the corpus")
         for stage in self.stages:
+            if stage.ctc_weight and self.prompt.before_audio:
+                raise ValueError(
+                    f"stages.{stage.name}.ctc_weight: prompt.before_audio is not in the speech; leave one out"
+                )
             for part, lora in (("llm_lora", self.llm.lora), ("encoder_lora", self.encoder.lora)):
                 if part in stage.trains and lora is None:
                     raise ValueError(f"stages.{stage.name}.trains: {part} is trained, but the recipe has no such LoRA")
@@ -315,6 +362,16 @@ class Recipe(Strict):
     def transcribes(self) -> bool:
         """Whether the finished model still answers the transcription prompt by itself (its last stage held ASR)."""
         return not self.stages or "asr" in self.stages[-1].tasks
+
+    @property
+    def translates_directly(self) -> bool:
+        """Whether the finished model translates without a transcript of its own (its last stage held ST and no SRT)."""
+        return bool(self.stages) and "st" in self.stages[-1].tasks and "srt" not in self.stages[-1].tasks
+
+    @property
+    def writes_speech(self) -> bool:
+        """Whether the finished model writes what is said, by itself or before a translation."""
+        return self.transcribes or not self.translates_directly
 
     @property
     def aligned_by_ctc(self) -> bool:
@@ -436,6 +493,15 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _merge(merged[key], value)
+        elif key == "stages" and _are_tables(value) and _are_tables(base.get(key)):
+            stages = {stage.get("name"): stage for stage in base[key]}
+            merged[key] = [_merge(stages.get(stage.get("name"), {}), stage) for stage in value]
+        else:
+            merged[key] = value
     return merged
+
+
+def _are_tables(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)

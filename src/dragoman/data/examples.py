@@ -24,13 +24,15 @@ from dragoman.records import Utterance
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """Text -> ids. Prompt and answer are tokenised apart: joined, byte pairs can merge across the border."""
+    """Text -> ids. Prompt and answer are tokenised apart: joined, byte pairs can merge across the border.
+    `goes_on`: there is text in front of the audio, and <bos> in front of that."""
 
     tokenizer: PreTrainedTokenizerBase
+    goes_on: bool = False
 
     def prompt(self, text: str) -> tuple[int, ...]:
         """Begins with the tokenizer's <bos> where it has one (the papers' Gemma rows: audio, then <bos>)."""
-        return tuple(self.tokenizer(text).input_ids)
+        return self.plain(text) if self.goes_on else tuple(self.tokenizer(text).input_ids)
 
     def answer(self, text: str) -> tuple[int, ...]:
         """Ends with the end token."""
@@ -58,8 +60,8 @@ class Examples:
     ) -> None:
         self.indexes, self.stage, self.recipe = indexes, stage, recipe
         self.wanted = [sorted(wanted(source, recipe)) for source in stage.data]
-        self.tags = Tags(recipe.prompt.tags)
-        self.text = TextEncoder(tokenizer)
+        self.tags = Tags.of(recipe.prompt)
+        self.text = TextEncoder(tokenizer, goes_on=bool(recipe.prompt.before_audio))
         self.pad_id = int(tokenizer.pad_token_id)
         features = LogMel(recipe.audio.mel_bins, recipe.audio.window_s, padded=recipe.audio.padding == "window")
         self.features = AugmentedMel(features, stage.augment)

@@ -2,7 +2,8 @@
 write both, translate directly. The same module serves training, decoding and serving.
 
 The formats are the papers' (LLM-SRT section 3, MCAT section III): tags are plain text, `<|deu|>`. A text that holds
-something like a tag itself is escaped (`<|` -> `<\\|`), so that whatever was built can be parsed.
+something like a tag itself is escaped (`<|` -> `<\\|`), so that whatever was built can be parsed. A recipe may ask
+in words instead (LLaST); what is answered is the same.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from dragoman.languages import LANGUAGES
+from dragoman.recipe import Prompt
+
 _TAG_LIKE = re.compile(r"<(\\*)\|")
 _TAG = re.compile(r"<\|[^|<>]*\|>")
 _ESCAPED = re.compile(r"<\\(\\*)\|")
@@ -19,12 +23,25 @@ _ESCAPED = re.compile(r"<\\(\\*)\|")
 
 @dataclass(frozen=True)
 class Tags:
-    """The tag of each language; `renamed` holds those a checkpoint was trained with under another code."""
+    """The tag of each language; `renamed` holds those a checkpoint was trained with under another code, `worded` the
+    prompts of tasks that are asked in words."""
 
     renamed: Mapping[str, str] = field(default_factory=dict)
+    worded: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, prompt: Prompt) -> Tags:
+        return cls(prompt.tags, {str(task): text for task, text in prompt.worded.items()})
 
     def __call__(self, *codes: str) -> str:
         return "".join(f"<|{self.renamed.get(code, code)}|>" for code in codes)
+
+    def in_words(self, task: str, item: Item) -> str | None:
+        """The prompt of a task in words, if there is one."""
+        if task not in self.worded:
+            return None
+        source, target = LANGUAGES[item.source].name, LANGUAGES[item.target].name
+        return self.worded[task].format(source=source, target=target, transcript=escape(item.transcript))
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,7 @@ class Asr:
     """`<|eng|>` -> transcript."""
 
     def prompt(self, item: Item, tags: Tags) -> str:
-        return tags(item.source)
+        return tags.in_words("asr", item) or tags(item.source)
 
     def answer(self, item: Item, tags: Tags) -> str:
         return escape(item.transcript)
@@ -72,7 +89,7 @@ class Smt:
     """`transcript<|eng|><|deu|>` -> translation, with the speech still at hand."""
 
     def prompt(self, item: Item, tags: Tags) -> str:
-        return escape(item.transcript) + tags(item.source, item.target)
+        return tags.in_words("smt", item) or escape(item.transcript) + tags(item.source, item.target)
 
     def answer(self, item: Item, tags: Tags) -> str:
         return escape(item.translation)
@@ -85,7 +102,7 @@ class Srt:
     """`<|eng|><|deu|>` -> `transcript<|eng|><|deu|>translation`."""
 
     def prompt(self, item: Item, tags: Tags) -> str:
-        return tags(item.source, item.target)
+        return tags.in_words("srt", item) or tags(item.source, item.target)
 
     def answer(self, item: Item, tags: Tags) -> str:
         return escape(item.transcript) + tags(item.source, item.target) + escape(item.translation)
@@ -101,7 +118,7 @@ class St:
     """`<|eng|><|deu|>` -> translation: the papers' baselines, without a transcript."""
 
     def prompt(self, item: Item, tags: Tags) -> str:
-        return tags(item.source, item.target)
+        return tags.in_words("st", item) or tags(item.source, item.target)
 
     def answer(self, item: Item, tags: Tags) -> str:
         return escape(item.translation)

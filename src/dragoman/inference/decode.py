@@ -33,7 +33,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Translation:
-    """`raw` is the model's whole output in the SRT format; `truncated`: it was stopped by max_new_tokens."""
+    """`raw` is the model's whole output, in the SRT format unless it translates directly; `truncated`: it was stopped by
+    max_new_tokens."""
 
     text: str
     raw: str
@@ -76,8 +77,8 @@ class Decoder:
         self.recipe, self.model, self.tokenizer = loaded.recipe, loaded.model.eval(), loaded.tokenizer
         self.max_rows = max(1, max_rows)
         self.beams = beams
-        self.tags = Tags(loaded.recipe.prompt.tags)
-        self.text = TextEncoder(loaded.tokenizer)
+        self.tags = Tags.of(loaded.recipe.prompt)
+        self.text = TextEncoder(loaded.tokenizer, goes_on=bool(loaded.recipe.prompt.before_audio))
         self.device = next(loaded.model.parameters()).device
         # The checkpoint's own generation settings (sampling, penalties) are not ours: everything is said here.
         self.generation = GenerationConfig(
@@ -97,8 +98,10 @@ class Decoder:
         ctc_scores = self._ctc_scores(heard, transcripts)
         wanted = [(number, code) for number, request in enumerate(requests) for code in request.targets]
         # an empty transcript is silence: there is nothing to translate
-        spoken = [(number, code) for number, code in wanted if transcripts[number].text]
-        rows = [self._forced(requests[number].source, code, transcripts[number].text) for number, code in spoken]
+        spoken = [
+            (number, code) for number, code in wanted if transcripts[number].text or not self.recipe.writes_speech
+        ]
+        rows = [self._asked(requests[number].source, code, transcripts[number].text) for number, code in spoken]
         outputs = dict(zip(spoken, self._generate(heard, [n for n, _ in spoken], rows), strict=True))
         return [
             Decoded(
@@ -134,7 +137,10 @@ class Decoder:
         return _Heard(audio, num_audio, cache, [numbers[id(request.mel)] for request in requests])
 
     def _transcribe(self, requests: Sequence[Request], heard: _Heard) -> list[_Output]:
-        """By the ASR prompt; by the SRT prompt of the first target where the model's last stage had forgotten ASR."""
+        """By the ASR prompt; by the SRT prompt of the first target where the model's last stage had forgotten ASR; not
+        at all where it knew neither."""
+        if not self.recipe.writes_speech:
+            return [_Output("", False)] * len(requests)
         items = [self._item(request) for request in requests]
         task = self._transcriber
         rows = [Row(self.text.prompt(task.prompt(item, self.tags))) for item in items]
@@ -159,7 +165,10 @@ class Decoder:
         return text.strip()
 
     def _scores(self, requests: Sequence[Request], heard: _Heard, transcripts: Sequence[_Output]) -> list[float]:
-        """Mean log-probability of each transcript's tokens and of what ends it, after the prompt it was written for."""
+        """Mean log-probability of each transcript's tokens and of what ends it, after the prompt it was written for; 0
+        where none is written."""
+        if not self.recipe.writes_speech:
+            return [0.0] * len(requests)
         rows = []
         for request, transcript in zip(requests, transcripts, strict=True):
             item = self._item(request, transcript.text)
@@ -195,15 +204,18 @@ class Decoder:
         )
         return (-losses / (lengths.to(self.device) + 1)).tolist()
 
-    def _forced(self, source: str, target: str, transcript: str) -> Row:
-        """The SRT prompt with the transcript already written: what is left to write is the translation."""
+    def _asked(self, source: str, target: str, transcript: str) -> Row:
+        """What the translation is written after: the SRT prompt with the transcript already there, or the ST prompt."""
+        if self.recipe.translates_directly:
+            return Row(self.text.prompt(TASKS["st"].prompt(Item(source, target), self.tags)))
         prompt = self.text.prompt(TASKS["srt"].prompt(Item(source, target), self.tags))
         return Row((*prompt, *self.text.plain(escape(transcript) + self.tags(source, target))))
 
     def _translation(self, source: str, target: str, transcript: _Output, output: _Output | None) -> Translation:
         if output is None:
             return Translation("", "", transcript.truncated)
-        raw = escape(transcript.text) + self.tags(source, target) + output.text.strip()
+        written = "" if self.recipe.translates_directly else escape(transcript.text) + self.tags(source, target)
+        raw = written + output.text.strip()
         parsed = TASKS["smt"].parse(output.text, Item(source, target), self.tags)
         return Translation((parsed.translation or "").strip(), raw, output.truncated)
 

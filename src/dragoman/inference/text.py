@@ -22,7 +22,7 @@ class TextTranslator:
 
     def __init__(self, loaded: LoadedModel, batch_size: int = 32) -> None:
         self.llm, self.tokenizer, self.batch_size = loaded.model.llm.eval(), loaded.tokenizer, batch_size
-        self.tags = Tags(loaded.recipe.prompt.tags)
+        self.tags = Tags.of(loaded.recipe.prompt)
         self.text = TextEncoder(loaded.tokenizer)
         self.generation = GenerationConfig(
             do_sample=False,

@@ -172,6 +172,8 @@ class Translator:
         if multilingual and language is not None:
             raise LanguageError("A multilingual recording has no one language; give `language` or `multilingual`.")
         source = None if language is None else self.recipe.known_source(language)
+        if source is None and not self.recipe.writes_speech:
+            raise LanguageError(f"{self.recipe.name} cannot tell what is spoken, for it writes no transcript; name it.")
         return _Wanted(self.recipe.known_targets(to, source), source, multilingual)
 
     def _speech(self, audio: str | Path | bytes) -> Iterator[Speech]:
@@ -210,7 +212,7 @@ class Translator:
                 for mel, language in zip(mels, spoken, strict=True)
             ]
             for part, request, decoded in zip(batch, requests, self._decode(requests), strict=True):
-                if decoded.transcript:
+                if decoded.transcript or any(found.text for found in decoded.translations.values()):
                     yield _segment(part, request.source, decoded)
 
     def _told(self, mels: Sequence[Mel]) -> list[str]:

@@ -94,7 +94,14 @@ def assemble(recipe: Recipe, encoder: SpeechEncoder, llm: Any, tokenizer: PreTra
     """Encoder and LLM at hand -> the whole model, with fresh adapter and LoRA."""
     adapter, llm = _fresh_parts(recipe, encoder, llm)
     blank = tokenizer.convert_tokens_to_ids(_BLANK) if _BLANK in tokenizer.get_vocab() else tokenizer.pad_token_id
-    model = SpeechLLM(encoder, adapter, llm, scale_audio=recipe.llm.scale_audio, blank_id=int(blank))
+    model = SpeechLLM(
+        encoder,
+        adapter,
+        llm,
+        scale_audio=recipe.llm.scale_audio,
+        blank_id=int(blank),
+        lead_ids=tokenizer(recipe.prompt.before_audio).input_ids if recipe.prompt.before_audio else (),
+    )
     norm = getattr(adapter, "norm", None)
     if norm is not None:
         # The adapter starts out as loud as what the LLM is used to read.

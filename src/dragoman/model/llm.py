@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -50,11 +52,22 @@ def load_llm(settings: Llm, bases: Path | None, dtype: torch.dtype) -> tuple[Pre
         tokenizer = load_tokenizer(bases / "tokenizer")
     else:
         options = {"revision": settings.revision, "dtype": dtype}
-        llm = load_pretrained(AutoModelForCausalLM, settings.name, what="The LLM", **options)
+        llm = text_tower(load_pretrained(AutoModelForCausalLM, settings.name, what="The LLM", **options))
         tokenizer = load_tokenizer(settings.name, settings.revision)
     # What a checkpoint asks of generation (sampling, penalties) is not ours: the decoder says everything itself.
     llm.generation_config = GenerationConfig()
     return llm, tokenizer
+
+
+def text_tower(llm: PreTrainedModel) -> PreTrainedModel:
+    """Gemma3 from 4B up comes with eyes: LoRA's names would be found there too, and it does not go on from embeddings
+    alone. What is left is its language model, the same weights under the names of Gemma3ForCausalLM."""
+    if not isinstance(llm, Gemma3ForConditionalGeneration):
+        return llm
+    with torch.device("meta"):
+        tower = Gemma3ForCausalLM(llm.config.get_text_config())
+    tower.model, tower.lm_head = llm.model.language_model, llm.lm_head
+    return tower.eval()
 
 
 def load_tokenizer(name: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:

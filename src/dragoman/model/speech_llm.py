@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,10 +16,19 @@ from dragoman.model.splice import splice
 
 class SpeechLLM(nn.Module):
     """`scale_audio`: see recipe.Llm. `blank_id`: the piece that stands for "nothing" in the auxiliary CTC loss, whose
-    weight `ctc_weight` a stage sets."""
+    weight `ctc_weight` a stage sets. `lead_ids`: text in front of the audio, such as the beginning of a chat."""
+
+    lead_ids: Tensor
 
     def __init__(
-        self, encoder: SpeechEncoder, adapter: nn.Module, llm: Any, *, scale_audio: bool = False, blank_id: int = 0
+        self,
+        encoder: SpeechEncoder,
+        adapter: nn.Module,
+        llm: Any,
+        *,
+        scale_audio: bool = False,
+        blank_id: int = 0,
+        lead_ids: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -27,6 +37,7 @@ class SpeechLLM(nn.Module):
         self._no_split_modules = sorted({*_units(encoder.whisper), *_units(llm)})  # what FSDP shards as a whole
         self.audio_scale = math.sqrt(width(llm)) if scale_audio else 1.0
         self.blank_id = blank_id
+        self.register_buffer("lead_ids", torch.tensor(lead_ids, dtype=torch.long), persistent=False)
         self.ctc_weight = 0.0
         # Gemma's embeddings are louder in its first layer than in its table: measured as that layer gets them.
         pieces = llm.get_input_embeddings().num_embeddings
@@ -34,10 +45,15 @@ class SpeechLLM(nn.Module):
         self.embedding_std = float(embed(llm, some).detach().float().std()) if llm.device.type != "meta" else 1.0
 
     def hear(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
-        """mel (U, M, F), num_frames (U,) -> audio (U, A, D), num_audio (U,): encoder and adapter, once an utterance."""
+        """mel (U, M, F), num_frames (U,) -> audio (U, A, D), num_audio (U,): encoder and adapter, once an utterance; A
+        counts the lead too."""
         frames, num = self.encoder(mel.to(next(self.encoder.parameters()).dtype), num_frames)
         audio, num_audio = self.adapter(frames.to(next(self.adapter.parameters()).dtype), num)
-        return audio * self.audio_scale, num_audio
+        audio = audio * self.audio_scale
+        if not len(self.lead_ids):
+            return audio, num_audio
+        lead = embed(self.llm, self.lead_ids).to(audio.dtype).expand(len(audio), -1, -1)
+        return torch.cat([lead, audio], 1), num_audio + len(self.lead_ids)
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         """A data.batching.Batch -> {"loss": summed cross-entropy of the labels (+ CTC), and its parts}."""

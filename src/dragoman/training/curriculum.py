@@ -142,11 +142,12 @@ class StageRun:
         loaded.model.ctc_weight = self.stage.ctc_weight
         loaded = replace(loaded, recipe=self._so_far())
         examples = Examples(indexes, self.stage, self.recipe, loaded.tokenizer, self.micro_batch, self.micro_tokens)
+        selection = self._selection(indexes)
         job = Job(
             label=f"stage {self.stage.name}",
             module=loaded.model,
             stream=self._stream(selection, examples, accelerator),
-            schedule=self.stage.schedule,
+            schedule=self.stage.schedule.over(len(selection)),
             folder=self.folder,
             validate=partial(self._validate, loaded, accelerator),
             compiled=self.compiled,

@@ -1,0 +1,71 @@
+"""Quirks of backbones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from toy import tokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3Config,
+    Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
+    GenerationConfig,
+    SiglipVisionConfig,
+)
+
+from dragoman.model.llm import load_llm, with_lora
+from dragoman.recipe import Llm, Lora
+
+LORA = Lora(rank=2, alpha=4, targets=["q_proj", "v_proj"])
+
+
+@pytest.fixture
+def gemma3(tmp_path: Path) -> Path:
+    """A Gemma3 with eyes, as its authors' checkpoints are."""
+    pieces = tokenizer()
+    text = Gemma3TextConfig(
+        vocab_size=len(pieces), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=16, sliding_window=8, pad_token_id=0, eos_token_id=1, bos_token_id=None,
+    )  # fmt: skip
+    vision = SiglipVisionConfig(
+        hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14
+    )
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    torch.manual_seed(0)
+    Gemma3ForConditionalGeneration(config).eval().save_pretrained(tmp_path)
+    pieces.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_gemma3_is_loaded_without_its_eyes(gemma3: Path) -> None:
+    whole = AutoModelForCausalLM.from_pretrained(gemma3)
+    assert isinstance(whole, Gemma3ForConditionalGeneration)
+    llm, _ = load_llm(Llm(name=str(gemma3)), None, torch.float32)
+    assert isinstance(llm, Gemma3ForCausalLM)
+    assert not [name for name, tensor in llm.named_parameters() if "vision" in name or tensor.device.type == "meta"]
+    assert llm.lm_head.weight is llm.get_input_embeddings().weight
+    ids = torch.arange(2, 14)[None]
+    with torch.no_grad():
+        expected = whole(input_ids=ids).logits
+        torch.testing.assert_close(llm(input_ids=ids).logits, expected)
+        torch.testing.assert_close(llm(inputs_embeds=llm.get_input_embeddings()(ids)).logits, expected)
+
+
+def test_gemma3_goes_on_from_embeddings_and_learns_in_its_language_model_alone(gemma3: Path) -> None:
+    llm, _ = load_llm(Llm(name=str(gemma3)), None, torch.float32)
+    embeddings = llm.get_input_embeddings()(torch.arange(2, 14)[None])
+    settings = GenerationConfig(do_sample=False, max_new_tokens=5, min_new_tokens=5, pad_token_id=0, eos_token_id=1)
+    with torch.no_grad():
+        written = llm.generate(inputs_embeds=embeddings, generation_config=settings)
+        rows = embeddings
+        for at in range(5):  # one forward pass after the other, without a cache
+            logits = llm(inputs_embeds=rows).logits[:, -1]
+            logits[:, 1] = -torch.inf
+            assert int(logits.argmax()) == int(written[0, at])
+            rows = torch.cat([rows, llm.get_input_embeddings()(logits.argmax(-1))[:, None]], 1)
+    trained = [name for name, tensor in with_lora(llm, LORA).named_parameters() if tensor.requires_grad]
+    assert len(trained) == 2 * 2 * 2 and all(".self_attn." in name for name in trained)

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "languages": {"errors"},
     "records": {"errors", "files", "languages"},
     "recipe": {"errors", "languages"},
+    "catalogue": {"errors", "languages", "recipe"},
     "data": {"errors", "files", "languages", "records", "recipe"},
     "model": {"errors", "files", "languages", "records", "recipe"},
     "inference": {"errors", "files", "languages", "records", "recipe", "data", "model"},
@@ -93,6 +94,7 @@ def test_every_recipe_that_is_shipped_loads(name: str) -> None:
     [
         "dragoman",
         "dragoman.recipe",
+        "dragoman.catalogue",
         "dragoman.data.check",
         "dragoman.evaluation.readers",
         "dragoman.evaluation.score",

@@ -113,7 +113,7 @@ def parse_utterance(path: Path, number: int, line: str) -> Utterance:
 
     Raises ManifestError.
     """
-    row = parse_row(path, number, line, Utterance)
+    row = _parse(path, number, line, Utterance)
     _check_languages(path, number, row)
     return row
 

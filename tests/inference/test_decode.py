@@ -32,8 +32,9 @@ def loaded(request: pytest.FixtureRequest, tmp_path: Path) -> LoadedModel:
     return toy_model(tmp_path, STAGES[request.param])
 
 
-def toy_model(folder: Path, stages: list[Any], adapter: Any = STACKED) -> LoadedModel:
-    chosen = recipe(stages=stages, adapter=adapter, llm={"name": "base", "lora": LORA}, encoder={"name": "base"})
+def toy_model(folder: Path, stages: list[Any], adapter: Any = STACKED, **over: Any) -> LoadedModel:
+    llm = {"name": "base", "lora": LORA}
+    chosen = recipe(stages=stages, adapter=adapter, llm=llm, encoder={"name": "base"}, **over)
     assert chosen.transcribes == (not stages or "asr" in stages[-1]["tasks"])
     loaded = model(folder, chosen)
     with torch.no_grad():
@@ -200,3 +201,36 @@ def test_silence_has_no_translation(tmp_path: Path) -> None:
     assert {code: (t.text, t.truncated) for code, t in silent.translations.items()} == dict.fromkeys(
         TARGETS, ("", False)
     )
+
+
+DIRECT = {"asr": stage("st", tasks={"st": 0.5, "asr": 0.5}), "none": stage("st")}
+IN_WORDS = {
+    "before_audio": "the cat ",
+    "worded": {"asr": " home, {source}? ", "st": " go home: {source}, {target}? "},
+}
+
+
+@pytest.mark.parametrize("transcribes", DIRECT)
+@pytest.mark.parametrize("prompt", [{}, IN_WORDS])
+def test_direct_translation_is_what_the_st_prompt_gives(transcribes: str, prompt: Any, tmp_path: Path) -> None:
+    """Token by token without a cache: [text before the audio][audio][prompt] -> translation, no transcript in it."""
+    loaded = toy_model(tmp_path, [DIRECT[transcribes]], prompt=prompt)
+    decoded = Decoder(loaded, 1, 5)(REQUESTS[:2])
+    assert [bool(d.transcript) for d in decoded] == [transcribes == "asr"] * 2
+    speech_llm, pieces = loaded.model, loaded.tokenizer
+    embed = speech_llm.llm.get_input_embeddings()
+    lead = prompt.get("before_audio", "")
+    words = prompt["worded"]["st"].format(source="English", target="French") if prompt else "<|eng|><|fra|>"
+    request, found = REQUESTS[1], decoded[1].translations["fra"]
+    with torch.no_grad():
+        frames, num = speech_llm.encoder(torch.tensor(request.mel)[None], torch.tensor([request.mel.shape[1]]))
+        audio, _ = speech_llm.adapter(frames, num)
+        before, after = (pieces(text, return_tensors="pt").input_ids for text in (lead, words))
+        rows = torch.cat([embed(before.long()), audio, embed(after)], 1)
+        written: list[int] = []
+        while len(written) < 5 and pieces.eos_token_id not in written:
+            written.append(int(speech_llm.llm(inputs_embeds=rows).logits[0, -1].argmax()))
+            rows = torch.cat([rows, embed(torch.tensor([written[-1:]]))], 1)
+    text = pieces.decode([token for token in written if token != pieces.eos_token_id])
+    assert found.raw == text.strip() and found.text == said(text).strip()
+    assert found.truncated == (pieces.eos_token_id not in written)

@@ -121,6 +121,14 @@ def test_an_edited_manifest_is_noticed_when_a_run_goes_on(prepared: Callable[[Re
     assert len(json.loads((folder / "run" / "data.json").read_text())) == 2
 
 
+def test_epochs_are_counted_when_the_data_are_known(prepared: Callable[[Recipe], Path]) -> None:
+    """Twelve utterances, five a step: three steps an epoch."""
+    plan = stage("asr")
+    plan["schedule"] = {**{k: v for k, v in plan["schedule"].items() if k != "steps"}, "epochs": 2, "batch": 5}
+    chosen = recipe(stages=[plan])
+    assert len(losses(train(chosen, prepared(chosen)).parent)) == 6
+
+
 def test_a_missing_manifest_is_one_sentence(prepared: Callable[[Recipe], Path]) -> None:
     chosen = recipe(stages=[stage("asr", data=[{"name": "nowhere"}])])
     with pytest.raises(DataError, match=r"stage asr: .*nowhere\.jsonl is missing"):

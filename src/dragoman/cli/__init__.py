@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from dragoman.cli import check, compare, convert, evaluate, prepare, report, train, translate
+from dragoman.cli import check, compare, convert, evaluate, models, prepare, report, train, translate
 from dragoman.cli.console import listen, say
 from dragoman.errors import DragomanError
 
@@ -31,6 +31,7 @@ app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.add_typer(prepare.app, name="prepare")
 app.command("check")(check.check)
+app.command("models")(models.models)
 app.command("bases")(train.bases)
 app.command("train")(train.train)
 app.command("convert")(convert.convert)

@@ -33,8 +33,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Translation:
-    """`raw` is the model's whole output, in the SRT format unless it translates directly; `truncated`: it was stopped by
-    max_new_tokens."""
+    """`raw` is the model's whole output, in the SRT format unless it translates directly; `truncated`: it was stopped
+    by max_new_tokens."""
 
     text: str
     raw: str

@@ -142,7 +142,6 @@ class StageRun:
         loaded.model.ctc_weight = self.stage.ctc_weight
         loaded = replace(loaded, recipe=self._so_far())
         examples = Examples(indexes, self.stage, self.recipe, loaded.tokenizer, self.micro_batch, self.micro_tokens)
-        selection = self._selection(indexes)
         job = Job(
             label=f"stage {self.stage.name}",
             module=loaded.model,

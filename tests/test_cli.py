@@ -22,6 +22,7 @@ from dragoman.cli import app, finished
 from dragoman.cli.console import printable
 from dragoman.cli.files import recordings, stems
 from dragoman.errors import DataError, OutputError
+from dragoman.recipe import names
 
 ROOT = Path(__file__).parents[1]
 SPEECH = ROOT / "examples" / "german-mp3.mp3"
@@ -500,3 +501,15 @@ def test_a_folder_of_hostile_files(random_model: Path, tmp_path: Path) -> None:
     assert {str(HOSTILE / name) for name in ("zero_bytes.wav", "video_no_audio.mp4", "playlist_named.wav")} <= failed
     for name in ("silence_60s.flac", "tone_440_20s.flac", "white_noise_20s.flac"):
         assert json.loads((tmp_path / f"{Path(name).stem}.json").read_text(encoding="utf-8"))["segments"] == []
+
+
+def test_models_lists_every_recipe_with_its_memory(call: Call) -> None:
+    done = call("models", "--json")
+    found = {entry["name"]: entry for entry in json.loads(done.out)}
+    assert set(found) == set(names()) and done.code == 0
+    assert found["mcat-large-27b"]["memory_bytes"] == 2 * found["mcat-large-27b"]["parameters"] > 55e9
+    assert len(found["mcat-large-27b"]["sources"]) == 70 and found["tiny"]["parameters"] > 1e6
+    table = call("models").out
+    assert (
+        all(name in table for name in found) and "FLEURS 9x69: COMET 81.5" in table and "hub: yxdu/mcat-large" in table
+    )

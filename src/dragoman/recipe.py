@@ -60,11 +60,13 @@ class Encoder(Strict):
 
 class Llm(Strict):
     """`name` as in Encoder. `scale_audio` multiplies the adapter's output by sqrt(hidden), which Gemma2's checkpoints
-    of the papers expect (transformers <= 5.3 did it inside the model)."""
+    of the papers expect (transformers <= 5.3 did it inside the model). `quantisation` holds its frozen weights in 4
+    bits (NF4, as QLoRA and LLaST), in training and after: LoRA learns beside the weights as they are then."""
 
     name: str
     revision: str | None = None
     scale_audio: bool = False
+    quantisation: Literal["4bit"] | None = None
     lora: Lora | None = None
 
     @field_validator("lora", mode="before")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy import model, recipe, stage
 
 from dragoman import Translator
 from dragoman.data.audio import SAMPLE_RATE, load_audio
@@ -81,3 +82,9 @@ def test_a_long_utterance_is_divided_and_put_together(translator: Translator) ->
 def test_a_language_to_itself_is_refused(translator: Translator) -> None:
     with pytest.raises(LanguageError, match="Source and target are both 'eng'"):
         translator.translate(UTTERANCES[0].audio, to="English", language="en")
+
+
+def test_without_a_transcript_the_language_must_be_named(tmp_path: Path) -> None:
+    direct = Translator(model(tmp_path, recipe(stages=[stage("st")])))
+    with pytest.raises(LanguageError, match="toy cannot tell what is spoken"):
+        direct.translate(UTTERANCES[0].audio, to="deu")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
-from toy import tokenizer
+from toy import examples, recipe, stage, tokenizer, write_bases, write_corpus
 from transformers import (
     AutoModelForCausalLM,
     Gemma3Config,
@@ -17,8 +18,11 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from dragoman.data.batching import collate
+from dragoman.model.checkpoint import load_model, merge_lora
 from dragoman.model.llm import load_llm, with_lora
 from dragoman.recipe import Llm, Lora
+from dragoman.training.curriculum import train_curriculum
 
 LORA = Lora(rank=2, alpha=4, targets=["q_proj", "v_proj"])
 
@@ -69,3 +73,22 @@ def test_gemma3_goes_on_from_embeddings_and_learns_in_its_language_model_alone(g
             rows = torch.cat([rows, llm.get_input_embeddings()(logits.argmax(-1))[:, None]], 1)
     trained = [name for name, tensor in with_lora(llm, LORA).named_parameters() if tensor.requires_grad]
     assert len(trained) == 2 * 2 * 2 and all(".self_attn." in name for name in trained)
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_an_llm_in_4_bits_learns_beside_its_weights_and_loads_as_it_was(tmp_path: Path) -> None:
+    lora = {"rank": 2, "alpha": 4, "targets": "all-linear"}
+    chosen = recipe(
+        llm={"name": "base", "quantisation": "4bit", "lora": lora}, stages=[stage("asr", trains=["llm_lora"])]
+    )
+    write_bases(tmp_path / "bases", chosen)
+    write_corpus(tmp_path / "data")
+    folder = train_curriculum(chosen, tmp_path / "data", tmp_path / "run", bases=tmp_path / "bases", workers=0)
+    first, second = load_model(folder), load_model(folder)
+    projection = first.model.llm.base_model.model.model.layers[0].self_attn.q_proj
+    assert projection.base_layer.weight.dtype == torch.uint8
+    assert float(projection.lora_B.default.weight.detach().abs().max()) > 0
+    merge_lora(second.model)
+    batch = collate(examples(), 0)
+    with torch.no_grad():
+        assert float(first.model(batch)["loss"]) == float(second.model(batch)["loss"])

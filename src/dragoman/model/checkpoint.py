@@ -138,8 +138,10 @@ def write_folder(
 
 def merge_lora(model: SpeechLLM) -> None:
     """Add LoRA into the weights that it stands beside: the same outputs, faster. The model can then neither be trained
-    nor saved."""
+    nor saved. Not into weights of 4 bits: they would be rounded anew."""
     for part, _, module in _lora_parts(model):
+        if getattr(module.get_base_model(), "is_loaded_in_4bit", False):
+            continue
         if part == "llm_lora":
             model.llm = module.merge_and_unload()
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     Gemma3ForCausalLM,
     Gemma3ForConditionalGeneration,
     GenerationConfig,
@@ -45,18 +47,30 @@ def load_pretrained(kind: Any, name: str | Path, *, what: str, own: bool = False
 
 def load_llm(settings: Llm, bases: Path | None, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The frozen LM and its tokenizer: from `bases` when they are ours, else by name and revision."""
+    options: dict[str, Any] = {"dtype": dtype}
+    if settings.quantisation is not None:
+        options["quantization_config"] = _four_bits(dtype)
     if settings.name == "base":
         if bases is None or not (bases / "llm").is_dir():
             raise ModelError(f"{bases}/llm is missing; make it with `dragoman bases`.")
-        llm = load_pretrained(AutoModelForCausalLM, bases / "llm", what="The LLM", own=True, dtype=dtype)
+        llm = load_pretrained(AutoModelForCausalLM, bases / "llm", what="The LLM", own=True, **options)
         tokenizer = load_tokenizer(bases / "tokenizer")
     else:
-        options = {"revision": settings.revision, "dtype": dtype}
+        options["revision"] = settings.revision
         llm = text_tower(load_pretrained(AutoModelForCausalLM, settings.name, what="The LLM", **options))
         tokenizer = load_tokenizer(settings.name, settings.revision)
     # What a checkpoint asks of generation (sampling, penalties) is not ours: the decoder says everything itself.
     llm.generation_config = GenerationConfig()
     return llm, tokenizer
+
+
+def _four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """NF4 with its scales quantised too (Dettmers et al. 2023, as in LLaST's code)."""
+    if find_spec("bitsandbytes") is None:
+        raise ModelError("The recipe holds its LLM in 4 bits: pip install 'dragoman[quantised]'.")
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
 
 
 def text_tower(llm: PreTrainedModel) -> PreTrainedModel:

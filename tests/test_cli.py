@@ -507,7 +507,7 @@ def test_models_lists_every_recipe_with_its_memory(call: Call) -> None:
     done = call("models", "--json")
     found = {entry["name"]: entry for entry in json.loads(done.out)}
     assert set(found) == set(names()) and done.code == 0
-    assert found["mcat-large-27b"]["memory_bytes"] == 2 * found["mcat-large-27b"]["parameters"] > 55e9
+    assert 55e9 < found["mcat-large-27b"]["memory_bytes"] < 56e9
     assert len(found["mcat-large-27b"]["sources"]) == 70 and found["tiny"]["parameters"] > 1e6
     table = call("models").out
     assert (

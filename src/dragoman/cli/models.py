@@ -28,7 +28,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="All of it, as J
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else 240, highlight=False).print(_table(found))
-    say("Memory is that of the weights in bf16; on a CPU they are fp32 and take twice as much.")
+    say("GB are those of the weights in bf16 (adapter and LoRA in fp32); on a CPU all are fp32 and take twice as much.")
 
 
 def _table(found: list[Entry]) -> Table:

@@ -498,8 +498,8 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
             merged[key] = _merge(merged[key], value)
         elif key == "stages" and _are_tables(value) and _are_tables(base.get(key)):
-            stages = {stage.get("name"): stage for stage in base[key]}
-            merged[key] = [_merge(stages.get(stage.get("name"), {}), stage) for stage in value]
+            stages = {str(stage.get("name")): stage for stage in base[key]}
+            merged[key] = [_merge(stages.get(str(stage.get("name")), {}), stage) for stage in value]
         else:
             merged[key] = value
     return merged

@@ -24,6 +24,7 @@ from dragoman.model.llm import load_llm, with_lora
 from dragoman.recipe import Llm, Lora
 from dragoman.training.curriculum import train_curriculum
 
+needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 LORA = Lora(rank=2, alpha=4, targets=["q_proj", "v_proj"])
 
 
@@ -75,7 +76,14 @@ def test_gemma3_goes_on_from_embeddings_and_learns_in_its_language_model_alone(g
     assert len(trained) == 2 * 2 * 2 and all(".self_attn." in name for name in trained)
 
 
-@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+@needs_bitsandbytes
+def test_gemma3_in_4_bits_has_lora_for_them(gemma3: Path) -> None:
+    llm, _ = load_llm(Llm(name=str(gemma3), quantisation="4bit"), None, torch.float32)
+    projection = with_lora(llm, LORA).base_model.model.model.layers[0].self_attn.q_proj
+    assert projection.base_layer.weight.dtype == torch.uint8 and type(projection).__name__ == "Linear4bit"
+
+
+@needs_bitsandbytes
 def test_an_llm_in_4_bits_learns_beside_its_weights_and_loads_as_it_was(tmp_path: Path) -> None:
     lora = {"rank": 2, "alpha": 4, "targets": "all-linear"}
     chosen = recipe(

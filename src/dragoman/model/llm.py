@@ -81,6 +81,7 @@ def text_tower(llm: PreTrainedModel) -> PreTrainedModel:
     with torch.device("meta"):
         tower = Gemma3ForCausalLM(llm.config.get_text_config())
     tower.model, tower.lm_head = llm.model.language_model, llm.lm_head
+    tower.is_loaded_in_4bit = getattr(llm, "is_loaded_in_4bit", False)  # PEFT asks
     return tower.eval()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ CORPUS = {
     "languages": ["eng", "deu", "fra"], "max_words": 4, "vocabulary": 9, "clips_per_language": 1, "valid_sentences": 1,
     "seed": 1,
 }  # fmt: skip
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 MLP = {"kind": "mlp", "layers": 2}
 
 
@@ -132,3 +134,9 @@ def write_corpus(folder: Path, name: str = "train") -> list[Utterance]:
             )  # fmt: skip
     write_rows(folder / f"{name}.jsonl", rows)
     return rows
+
+
+def losses(run: Path) -> list[float]:
+    """Those of a run's steps."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [row["loss"] for row in rows if "loss" in row]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from toy import write_bases, write_corpus
 import dragoman
 from dragoman.recipe import Recipe, dump_recipe
 
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 SCRIPT = Path(__file__).parent / "train_toy.py"
 
 
@@ -61,8 +59,3 @@ def launch() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         if process.poll() is None:
             os.killpg(process.pid, 9)
             process.wait()
-
-
-def losses(run: Path) -> list[float]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [row["loss"] for row in rows if "loss" in row]

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import losses
 from safetensors.torch import load_file
-from toy import examples, model, recipe, stage, write_corpus
+from toy import examples, losses, model, recipe, stage, write_corpus
 
 from dragoman.data.batching import collate
 from dragoman.errors import DataError, RecipeError

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TORCHRUN, losses
 from safetensors.torch import load_file
-from toy import LORA, recipe, stage
+from toy import LORA, TORCHRUN, losses, recipe, stage
 
 from dragoman.model.checkpoint import load_model
 from dragoman.recipe import Recipe

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TORCHRUN
 from safetensors.torch import load_file
-from toy import LORA, Q_FORMER, recipe, stage
+from toy import LORA, Q_FORMER, TORCHRUN, recipe, stage
 
 from dragoman.recipe import Recipe
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from dragoman.cli import check, compare, convert, evaluate, models, prepare, report, train, translate
+from dragoman.cli import check, compare, convert, encode, evaluate, models, prepare, report, train, translate
 from dragoman.cli.console import listen, say
 from dragoman.errors import DragomanError
 
@@ -33,6 +33,7 @@ app.add_typer(prepare.app, name="prepare")
 app.command("check")(check.check)
 app.command("models")(models.models)
 app.command("bases")(train.bases)
+app.command("encode")(encode.encode)
 app.command("train")(train.train)
 app.command("convert")(convert.convert)
 
@@ -83,7 +84,7 @@ def _code(exit: SystemExit) -> int:
 
 
 def _interrupted() -> int:
-    resumes = sys.argv[1:2] in (["prepare"], ["bases"], ["train"], ["evaluate"])
+    resumes = sys.argv[1:2] in (["prepare"], ["bases"], ["encode"], ["train"], ["evaluate"])
     say(f"interrupted; {'the same command goes on from here' if resumes else 'what is written is complete'}.")
     return 130
 

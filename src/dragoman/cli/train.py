@@ -27,6 +27,7 @@ class Part(StrEnum):
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A .toml file, or a recipe that Dragoman ships.")]
 Data = Annotated[Path, typer.Option(help="The folder of manifests that the recipe's sources name.")]
+Bases = Annotated[Path | None, typer.Option(help="Our own base models, where the recipe has some.")]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the model first: slower to start, faster after.")]
 
 
@@ -54,12 +55,15 @@ def train(
     recipe: RecipeName,
     data: Data,
     out: Annotated[Path, typer.Option(help="Where the stages are written.")],
-    bases: Annotated[Path | None, typer.Option(help="Our own base models, where the recipe has some.")] = None,
+    bases: Bases = None,
     micro_batch: Annotated[int, typer.Option("--micro_batch", min=1, help="Utterances that fit at once.")] = 64,
     micro_tokens: Annotated[
         int | None, typer.Option("--micro_tokens", min=1, help="Tokens, audio and text, that the LLM takes at once.")
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
+    features: Annotated[
+        Path | None, typer.Option(help="What `dragoman encode` stored, to be read in the place of audio.")
+    ] = None,
     compiled: Compile = False,
     threads: Threads = None,
 ) -> None:
@@ -81,6 +85,7 @@ def train(
         micro_tokens=micro_tokens,
         workers=workers,
         compiled=compiled,
+        features=features,
         translation_scores=translation_scores,
     )
     say(f"{chosen.name} is trained.")

@@ -18,7 +18,10 @@ from dragoman.files import whole_file
 
 Array = NDArray[Any]
 
-_NAMES = {"uint8": "U8", "uint16": "U16", "int32": "I32", "int64": "I64", "uint64": "U64", "float64": "F64"}
+_NAMES = {
+    "uint8": "U8", "uint16": "U16", "int32": "I32", "uint32": "U32", "int64": "I64", "uint64": "U64",
+    "float32": "F32", "float64": "F64",
+}  # fmt: skip
 _TYPES = {short: np.dtype(long) for long, short in _NAMES.items()}
 _ALIGNED = 8
 

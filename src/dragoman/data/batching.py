@@ -1,7 +1,7 @@
 """Examples -> batches; every shape is written here.
 
-U unique utterances, B rows (several targets of one utterance are several rows), M mel bins, F mel frames, T text
-tokens.
+U unique utterances, B rows (several targets of one utterance are several rows), M mel bins, F mel frames, S encoder
+frames, E encoder width, T text tokens.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dragoman.data.frames import Frames
 from dragoman.errors import DragomanError
 
 IGNORED = -100
@@ -36,11 +37,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Example:
-    """One utterance, mel (M, F), and the rows that share it. `transcript` ids serve the auxiliary CTC loss."""
+    """One utterance, mel (M, F) or the frames (S, E) that the encoder made of it before, and the rows that share it.
+    `transcript` ids serve the auxiliary CTC loss."""
 
-    mel: Mel
+    mel: Mel | None
     rows: tuple[Row, ...]
     transcript: tuple[int, ...] = ()
+    frames: Frames | None = None
+
+    @property
+    def mel_frames(self) -> int:
+        """F, even where the frames are stored: two to each of them."""
+        return self.mel.shape[1] if self.frames is None else 2 * len(self.frames)
 
 
 @dataclass(frozen=True)
@@ -66,15 +74,16 @@ class TextRows:
 
 @dataclass(frozen=True)
 class Batch:
-    """mel (U, M, F), num_frames (U,), text (B, T), utterance_of (B,): which utterance each row hears; transcripts
-    (U, L) with their lengths (U,) for CTC."""
+    """mel (U, M, F) or, where the encoder has heard it before, frames (U, S, E); num_frames (U,) of either; text
+    (B, T); utterance_of (B,): which utterance each row hears; transcripts (U, L) with their lengths (U,) for CTC."""
 
-    mel: Tensor
+    mel: Tensor | None
     num_frames: Tensor
     text: TextRows
     utterance_of: Tensor
     transcripts: Tensor
     transcript_lengths: Tensor
+    frames: Tensor | None = None
 
     @property
     def num_targets(self) -> int:
@@ -86,22 +95,28 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         return Batch(
-            self.mel.to(device),
+            None if self.mel is None else self.mel.to(device),
             self.num_frames.to(device),
             self.text.to(device),
             self.utterance_of.to(device),
             self.transcripts.to(device),
             self.transcript_lengths.to(device),
+            None if self.frames is None else self.frames.to(device),
         )
 
 
 def collate(examples: Sequence[Example], pad_id: int, side: Literal["left", "right"] = "right") -> Batch:
-    """Stack examples; `side` is where text is padded: right in training, left in decoding."""
-    mel, num_frames = pad_mels([example.mel for example in examples])
+    """Stack examples, all with mels or all with frames; `side` is where text is padded: right in training, left in
+    decoding."""
+    mel = frames = None
+    if examples[0].frames is None:
+        mel, num_frames = pad_mels([example.mel for example in examples])
+    else:
+        frames, num_frames = pad_frames([example.frames for example in examples])
     rows = [row for example in examples for row in example.rows]
     utterance_of = torch.tensor([at for at, example in enumerate(examples) for _ in example.rows])
     transcripts, lengths = pad_ids([example.transcript for example in examples])
-    return Batch(mel, num_frames, pad_rows(rows, pad_id, side), utterance_of, transcripts, lengths)
+    return Batch(mel, num_frames, pad_rows(rows, pad_id, side), utterance_of, transcripts, lengths, frames)
 
 
 def pad_mels(mels: Sequence[Mel]) -> tuple[Tensor, Tensor]:
@@ -111,6 +126,16 @@ def pad_mels(mels: Sequence[Mel]) -> tuple[Tensor, Tensor]:
     for at, mel in enumerate(mels):
         padded[at, :, : mel.shape[1]] = torch.from_numpy(mel)
     return padded, lengths
+
+
+def pad_frames(frames: Sequence[Frames]) -> tuple[Tensor, Tensor]:
+    """(S_i, E) each -> (U, S, E) in bf16 or fp32, padded with zeros on the right, and the lengths (U,)."""
+    lengths = torch.tensor([len(own) for own in frames])
+    padded = np.zeros((len(frames), int(lengths.max()), frames[0].shape[1]), frames[0].dtype)
+    for at, own in enumerate(frames):
+        padded[at, : len(own)] = own
+    tensor = torch.from_numpy(padded)
+    return (tensor.view(torch.bfloat16) if padded.dtype == np.uint16 else tensor), lengths
 
 
 def pad_ids(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

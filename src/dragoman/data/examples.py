@@ -3,16 +3,17 @@ time it comes follows from seed, number and how often it came before."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from dragoman.data.audio import load_audio
+from dragoman.data.audio import Waveform, load_audio
 from dragoman.data.augment import AugmentedMel
 from dragoman.data.batching import Batch, Example, Mel, Row, collate
 from dragoman.data.features import LogMel
+from dragoman.data.frames import FrameStore
 from dragoman.data.index import ManifestIndex, named
 from dragoman.data.sampling import row_random
 from dragoman.data.selection import Draw, wanted
@@ -46,7 +47,8 @@ class Examples:
     """The items of a stage as examples and batches. Small, whatever the data: worker processes get a copy.
 
     `micro_batch` utterances and `micro_tokens` tokens (what the LLM reads: audio and text, padding included) are what
-    the machine takes at once; a single example is never cut, even if it has more.
+    the machine takes at once; a single example is never cut, even if it has more. With `frames`, a store for each
+    index, no audio is read.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Examples:
         tokenizer: PreTrainedTokenizerBase,
         micro_batch: int = 64,
         micro_tokens: int | None = None,
+        frames: Sequence[FrameStore] | None = None,
     ) -> None:
         self.indexes, self.stage, self.recipe = indexes, stage, recipe
         self.wanted = [sorted(wanted(source, recipe)) for source in stage.data]
@@ -66,6 +69,7 @@ class Examples:
         features = LogMel(recipe.audio.mel_bins, recipe.audio.window_s, padded=recipe.audio.padding == "window")
         self.features = AugmentedMel(features, stage.augment)
         self.micro_batch, self.micro_tokens = micro_batch, micro_tokens
+        self.frames = frames
 
     def micro_batches(self, draws: Sequence[Draw]) -> list[Batch]:
         """One step of one process."""
@@ -92,7 +96,7 @@ class Examples:
 
     def _widest(self, examples: Sequence[Example]) -> int:
         """Positions of a row of the batch that the LLM reads: [audio][text], each padded to the longest."""
-        audio = max(self.recipe.audio_tokens(example.mel.shape[1]) for example in examples)
+        audio = max(self.recipe.audio_tokens(example.mel_frames) for example in examples)
         return audio + max(len(row.prompt) + len(row.answer) for example in examples for row in example.rows)
 
     def utterance(self, draw: Draw) -> Utterance:
@@ -103,16 +107,11 @@ class Examples:
         random = self.random(draw)
         task, targets = self.asked(draw, random)
         utterance = self.indexes[draw.source].utterance(draw.row, targets)
-        mel = self._mel(utterance, random)
         transcript = self.text.plain(escape(utterance.text)) if self.stage.ctc_weight else ()
         rows = tuple(self._row(task, utterance, target) for target in targets or [utterance.language])
-        return Example(mel, rows, transcript)
-
-    def _mel(self, utterance: Utterance, random: np.random.Generator) -> Mel:
-        try:
-            return self.features(load_audio(utterance.audio, utterance.start_s, utterance.duration_s), random)
-        except AudioError as error:
-            raise AudioError(f"utterance {utterance.id} ({utterance.audio}): {error}") from error
+        if self.frames is not None:
+            return Example(None, rows, transcript, self.frames[draw.source][draw.row])
+        return Example(mel_of(utterance, lambda waveform: self.features(waveform, random)), rows, transcript)
 
     def _targets(self, draw: Draw) -> list[str]:
         """The targets an item may ask for, sorted."""
@@ -146,3 +145,11 @@ class Examples:
         translation = utterance.translations.get(target, "")
         prompt, answer = build(task, Item(utterance.language, target, utterance.text, translation), self.tags)
         return Row(self.text.prompt(prompt), self.text.answer(answer))
+
+
+def mel_of(utterance: Utterance, features: Callable[[Waveform], Mel]) -> Mel:
+    """(M, F) of an utterance; what is wrong with its audio names it. Raises AudioError."""
+    try:
+        return features(load_audio(utterance.audio, utterance.start_s, utterance.duration_s))
+    except AudioError as error:
+        raise AudioError(f"utterance {utterance.id} ({utterance.audio}): {error}") from error

@@ -45,21 +45,9 @@ def new_model(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> LoadedM
     """The frozen bases with a fresh adapter (and LoRA, which starts as nothing)."""
     own = "base" in (recipe.llm.name, recipe.encoder.name)
     if bases is None and own:
-        raise ModelError(
-            f"The recipe {recipe.name!r} has bases of its own: make them with `dragoman bases`, name them with --bases."
-        )
+        raise _no_bases(recipe)
     llm, tokenizer = load_llm(recipe.llm, bases, dtype)
-    encoder = SpeechEncoder(_load_whisper(recipe, bases, dtype), recipe.audio.padding)
-    if encoder.window_frames != recipe.window_frames:
-        raise ModelError(
-            f"audio.window_s: the encoder hears {encoder.window_frames / 100:g} s at a time, "
-            f"the recipe says {recipe.audio.window_s:g}."
-        )
-    if encoder.mel_bins != recipe.audio.mel_bins:
-        raise ModelError(
-            f"audio.mel_bins: the encoder hears {encoder.mel_bins}, the recipe says {recipe.audio.mel_bins}."
-        )
-    model = assemble(recipe, encoder, llm, tokenizer)
+    model = assemble(recipe, _load_encoder(recipe, bases, dtype), llm, tokenizer)
     return LoadedModel(recipe, model, tokenizer, bases if own else None)
 
 
@@ -77,6 +65,14 @@ def first_model(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> Loade
                 f"The recipe {recipe.name!r} goes on from {recipe.start!r} but differs in [{table}]; leave it as it is."
             )
     return replace(start, recipe=recipe)
+
+
+def first_encoder(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> SpeechEncoder:
+    """The frozen encoder of `first_model` by itself, without LoRA."""
+    folder = bases if recipe.start is None else locate(recipe.start)
+    if folder is None and recipe.encoder.name == "base":
+        raise _no_bases(recipe)
+    return _load_encoder(recipe, folder, dtype).eval()
 
 
 def skeleton(recipe: Recipe, bases: Path | None = None) -> SpeechLLM:
@@ -224,6 +220,26 @@ def _load_lora(module: PeftModel, path: Path) -> None:
         for name, tensor in tensors.items()
     }
     module.load_state_dict(own, strict=False)  # every name was checked; the frozen weights are not in the file
+
+
+def _no_bases(recipe: Recipe) -> ModelError:
+    return ModelError(
+        f"The recipe {recipe.name!r} has bases of its own: make them with `dragoman bases`, name them with --bases."
+    )
+
+
+def _load_encoder(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> SpeechEncoder:
+    encoder = SpeechEncoder(_load_whisper(recipe, bases, dtype), recipe.audio.padding)
+    if encoder.window_frames != recipe.window_frames:
+        raise ModelError(
+            f"audio.window_s: the encoder hears {encoder.window_frames / 100:g} s at a time, "
+            f"the recipe says {recipe.audio.window_s:g}."
+        )
+    if encoder.mel_bins != recipe.audio.mel_bins:
+        raise ModelError(
+            f"audio.mel_bins: the encoder hears {encoder.mel_bins}, the recipe says {recipe.audio.mel_bins}."
+        )
+    return encoder
 
 
 def _load_whisper(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> WhisperEncoder:

@@ -5,6 +5,7 @@ Shapes: U utterances, M mel bins, F mel frames (100 a second), S = F / 2 encoder
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Literal
 
 import torch
@@ -40,6 +41,14 @@ class SpeechEncoder(nn.Module):
     def window_frames(self) -> int:
         """Mel frames of the longest clip it can hear."""
         return 2 * int(self.whisper.config.max_source_positions)
+
+    def digest(self) -> str:
+        """SHA-256 of the weights as bf16 has them, so that it is the same in whatever precision they are loaded."""
+        digest = sha256()
+        for name, weight in sorted(self.whisper.state_dict().items()):
+            digest.update(f"{name} {tuple(weight.shape)} ".encode())
+            digest.update(weight.to(torch.bfloat16).cpu().contiguous().view(torch.int16).numpy())
+        return digest.hexdigest()
 
     def forward(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         if self.padding == "window":

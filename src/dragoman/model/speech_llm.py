@@ -47,8 +47,11 @@ class SpeechLLM(nn.Module):
     def hear(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         """mel (U, M, F), num_frames (U,) -> audio (U, A, D), num_audio (U,): encoder and adapter, once an utterance; A
         counts the lead too."""
-        frames, num = self.encoder(mel.to(next(self.encoder.parameters()).dtype), num_frames)
-        audio, num_audio = self.adapter(frames.to(next(self.adapter.parameters()).dtype), num)
+        return self.adapt(*self.encoder(mel.to(next(self.encoder.parameters()).dtype), num_frames))
+
+    def adapt(self, frames: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
+        """`hear` from where the encoder has done its part: frames (U, S, E), num_frames (U,)."""
+        audio, num_audio = self.adapter(frames.to(next(self.adapter.parameters()).dtype), num_frames)
         audio = audio * self.audio_scale
         if not len(self.lead_ids):
             return audio, num_audio
@@ -57,7 +60,10 @@ class SpeechLLM(nn.Module):
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         """A data.batching.Batch -> {"loss": summed cross-entropy of the labels (+ CTC), and its parts}."""
-        audio, num_audio = self.hear(batch.mel, batch.num_frames)
+        if batch.frames is None:
+            audio, num_audio = self.hear(batch.mel, batch.num_frames)
+        else:
+            audio, num_audio = self.adapt(batch.frames, batch.num_frames)
         text = batch.text
         rows, mask, position_ids = splice(
             audio, num_audio, embed(self.llm, text.input_ids), text.attention_mask, batch.utterance_of

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,16 @@ from accelerate import Accelerator
 
 from dragoman.data.batching import Batch, made_ahead
 from dragoman.data.examples import Examples
-from dragoman.data.index import ManifestIndex, open_index
-from dragoman.data.selection import Draw, Selection
+from dragoman.data.index import ManifestIndex
+from dragoman.data.selection import Selection
 from dragoman.errors import DataError, RecipeError
 from dragoman.files import whole_file
 from dragoman.model.checkpoint import LoadedModel, first_model, load_model, own_tensors, save_model
 from dragoman.model.trainable import train_only
-from dragoman.recipe import Recipe, Source, Stage, dump_recipe, read_stored_recipe
+from dragoman.recipe import Recipe, Stage, dump_recipe, read_stored_recipe
 from dragoman.records import Utterance
+from dragoman.training.encoding import StoredFrames, check_storable
+from dragoman.training.manifests import held_out, stage_indexes, valid_index
 from dragoman.training.state import trained_state
 from dragoman.training.trainer import Job, Stream, fit, make_accelerator
 
@@ -30,7 +31,6 @@ from dragoman.training.trainer import Job, Stream, fit, make_accelerator
 TranslationScores = Callable[[LoadedModel, Sequence[Utterance]], dict[str, float]]
 
 _log = logging.getLogger(__name__)
-_VALIDATED = 256
 _TRANSLATED = 48
 
 
@@ -45,14 +45,18 @@ def train_curriculum(
     workers: int = 1,
     compiled: bool = False,
     save_every: int = 200,
+    features: Path | None = None,
     translation_scores: TranslationScores | None = None,
 ) -> Path:
-    """Run the stages of a recipe; `data` holds one manifest a source (`<name>.jsonl`) and `valid.jsonl`.
+    """Run the stages of a recipe; `data` holds one manifest a source (`<name>.jsonl`) and `valid.jsonl`, `features`
+    what the encoder heard in them (see `encoding.encode`).
 
     Leaves `out/1-asr/model`, ... and returns the last one. A stage whose model is there is not run again.
     """
     if not recipe.stages:
         raise RecipeError(f"The recipe {recipe.name!r} has no stages: there is nothing to train.")
+    if features is not None:
+        check_storable(recipe)
     with make_accelerator(recipe.stages[0].schedule.precision).main_process_first():
         remember_recipe(recipe, out)
     model: Path | None = None
@@ -69,6 +73,7 @@ def train_curriculum(
                 workers=workers,
                 compiled=compiled,
                 save_every=save_every,
+                features=features,
                 translation_scores=translation_scores,
             )
             run(model, bases)
@@ -119,19 +124,20 @@ class StageRun:
         workers: int,
         compiled: bool,
         save_every: int,
+        features: Path | None,
         translation_scores: TranslationScores | None,
     ) -> None:
         self.recipe, self.stage, self.data, self.folder = recipe, stage, data, folder
         self.micro_batch, self.micro_tokens = micro_batch, micro_tokens
         self.workers, self.compiled = workers, compiled
-        self.save_every = save_every
+        self.save_every, self.features = save_every, features
         self.translation_scores = translation_scores
 
     def __call__(self, previous: Path | None, bases: Path | None) -> None:
         """Train from the model in `previous` (or from the bases) and write `folder/model`."""
         accelerator = make_accelerator(self.stage.schedule.precision)
         with accelerator.local_main_process_first():  # one of a machine makes the indexes
-            indexes = self._indexes()
+            indexes = stage_indexes(self.stage, self.data)
         with accelerator.main_process_first():
             self._remember(indexes)
         selection = self._selection(indexes)
@@ -141,14 +147,17 @@ class StageRun:
         train_only(loaded.model, self.stage.trains)
         loaded.model.ctc_weight = self.stage.ctc_weight
         loaded = replace(loaded, recipe=self._so_far())
-        examples = Examples(indexes, self.stage, self.recipe, loaded.tokenizer, self.micro_batch, self.micro_tokens)
+        stored = self.features and StoredFrames.of(self.features, self.recipe, loaded.model.encoder)
+        frames = stored and [stored.open(index, own.row) for index, own in zip(indexes, selection.chosen, strict=True)]
+        limits = self.micro_batch, self.micro_tokens
+        examples = Examples(indexes, self.stage, self.recipe, loaded.tokenizer, *limits, frames)
         job = Job(
             label=f"stage {self.stage.name}",
             module=loaded.model,
             stream=self._stream(selection, examples, accelerator),
             schedule=self.stage.schedule.over(len(selection)),
             folder=self.folder,
-            validate=partial(self._validate, loaded, accelerator),
+            validate=self._validation(loaded, accelerator, stored),
             compiled=self.compiled,
             save_every=self.save_every,
         )
@@ -159,16 +168,9 @@ class StageRun:
         accelerator.wait_for_everyone()
         accelerator.free_memory()  # else this stage's model may still be there when the next one's is loaded
 
-    def _indexes(self) -> list[ManifestIndex]:
-        """Those of the stage's sources, in order."""
-        paths = [self.data / f"{source.name}.jsonl" for source in self.stage.data]
-        if missing := [path for path in paths if not path.is_file()]:
-            raise DataError(f"stage {self.stage.name}: {missing[0]} is missing; put the manifest there or fix --data.")
-        return [open_index(path) for path in paths]
-
     def _remember(self, indexes: Sequence[ManifestIndex]) -> None:
-        valid = self.data / "valid.jsonl"
-        opened = [*indexes, *([open_index(valid)] if valid.is_file() else [])]
+        valid = valid_index(self.data)
+        opened = [*indexes, *([valid] if valid else [])]
         remember_data({index.manifest: index.digest for index in opened}, self.folder.parent)
 
     def _selection(self, indexes: Sequence[ManifestIndex]) -> Selection:
@@ -197,30 +199,27 @@ class StageRun:
 
         return stream
 
-    def _validate(self, loaded: LoadedModel, accelerator: Accelerator) -> dict[str, float]:
+    def _validation(
+        self, loaded: LoadedModel, accelerator: Accelerator, stored: StoredFrames | None
+    ) -> Callable[[], dict[str, float]] | None:
         """Loss over held-out utterances and, by the function that was handed in, scores of their translations."""
-        path = self.data / "valid.jsonl"
-        if not path.is_file():
-            return {}
-        stage = self.stage.model_copy(update={"data": [Source(name="valid")], "augment": None})
-        index = open_index(path)
-        draws = _mixed(Selection([index], stage, self.recipe), len(index))[:_VALIDATED]
+        index = valid_index(self.data)
+        if index is None:
+            return None
+        stage, draws = held_out(index, self.stage, self.recipe)
         if not draws:
-            return {}
-        examples = Examples([index], stage, self.recipe, loaded.tokenizer)
-        total, targets = 0.0, 0
-        for start in range(0, len(draws), 32):
-            (batch,) = examples.micro_batches(draws[start : start + 32])
-            total += float(loaded.model(batch.to(accelerator.device))["loss"])
-            targets += batch.num_targets
-        heard = [examples.utterance(draw) for draw in draws[:_TRANSLATED]]
-        scores = self.translation_scores(loaded, heard) if self.translation_scores else {}
-        return {"loss": total / max(targets, 1), **scores}
+            return None
+        frames = stored and [stored.open(index, np.array([draw.row for draw in draws]))]
+        examples = Examples([index], stage, self.recipe, loaded.tokenizer, frames=frames)
 
+        def validate() -> dict[str, float]:
+            total, targets = 0.0, 0
+            for start in range(0, len(draws), 32):
+                (batch,) = examples.micro_batches(draws[start : start + 32])
+                total += float(loaded.model(batch.to(accelerator.device))["loss"])
+                targets += batch.num_targets
+            heard = [examples.utterance(draw) for draw in draws[:_TRANSLATED]]
+            scores = self.translation_scores(loaded, heard) if self.translation_scores else {}
+            return {"loss": total / max(targets, 1), **scores}
 
-def _mixed(selection: Selection, rows: int) -> list[Draw]:
-    """The items in a fixed random order, numbered anew: manifests are sorted by language, and the first are used."""
-    place = np.empty(rows, np.int64)
-    place[np.random.default_rng(0).permutation(rows)] = np.arange(rows)
-    numbers = np.argsort(place[selection.chosen[0].row], kind="stable")
-    return [selection.draw(int(number))._replace(number=at) for at, number in enumerate(numbers)]
+        return validate

@@ -1,0 +1,181 @@
+"""The frozen encoder run once over all that a recipe trains on; training then reads its frames from files.
+
+Shapes: U utterances, S encoder frames, E encoder width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dragoman.data.batching import Mel, made_ahead, pad_mels
+from dragoman.data.examples import mel_of
+from dragoman.data.features import LogMel
+from dragoman.data.frames import Frames, FrameStore, new_frames, open_frames
+from dragoman.data.index import ManifestIndex
+from dragoman.errors import RecipeError
+from dragoman.model.checkpoint import first_encoder
+from dragoman.model.encoder import SpeechEncoder
+from dragoman.recipe import Recipe
+from dragoman.training.manifests import used_rows
+
+_SHARD_BYTES = 512 << 20
+"""Of a file, at most: a process holds its frames until it is written."""
+_MOST = 512
+"""Utterances of a file: what is lost at most when a process is killed."""
+
+
+@dataclass(frozen=True)
+class StoredFrames:
+    """A folder of stores, one a manifest, made by one encoder in one way."""
+
+    folder: Path
+    made_of: dict[str, str]
+
+    @classmethod
+    def of(cls, folder: Path, recipe: Recipe, encoder: SpeechEncoder) -> StoredFrames:
+        made_of = {
+            "encoder": encoder.digest(),
+            "audio settings": json.dumps(recipe.audio.model_dump()),
+            "precision": "fp32" if precision(recipe) is torch.float32 else "bf16",
+        }
+        return cls(folder, made_of)
+
+    def open(self, index: ManifestIndex, rows: NDArray[np.int32]) -> FrameStore:
+        """Raises DataError where the frames of these rows are not all there, or not those of this encoder."""
+        return open_frames(self._place(index), rows, self._made_of(index))
+
+    def new(self, index: ManifestIndex, rows: NDArray[np.int32], per_shard: int) -> FrameStore:
+        """Begun, or to be gone on with. Raises DataError for a folder that holds others."""
+        return new_frames(self._place(index), rows, per_shard, self._made_of(index))
+
+    def _place(self, index: ManifestIndex) -> Path:
+        return self.folder / index.manifest.stem
+
+    def _made_of(self, index: ManifestIndex) -> dict[str, str]:
+        return {"manifest": index.digest, **self.made_of}
+
+
+class Shard(NamedTuple):
+    """`rows` (n,) of a manifest whose frames make one file."""
+
+    source: int
+    number: int
+    rows: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Reads audio; a worker process gets a copy."""
+
+    indexes: Sequence[ManifestIndex]
+    features: LogMel
+
+    def batches(self, shard: Shard, size: int) -> Iterator[Shard]:
+        """The shard in parts of at most `size` rows, those of like length together."""
+        by_length = shard.rows[np.argsort(self.indexes[shard.source].duration_s[shard.rows], kind="stable")]
+        return (shard._replace(rows=by_length[at : at + size]) for at in range(0, len(by_length), size))
+
+    def mels(self, batch: Shard) -> list[Mel]:
+        index = self.indexes[batch.source]
+        return [mel_of(index.utterance(int(row), ()), self.features) for row in batch.rows]
+
+
+def check_storable(recipe: Recipe) -> None:
+    """Raise RecipeError when an utterance does not sound the same to the encoder each time it comes."""
+    if not recipe.stages:
+        raise RecipeError(f"The recipe {recipe.name!r} has no stages: there is nothing to encode.")
+    if recipe.encoder.lora is not None:
+        raise RecipeError(
+            f"The recipe {recipe.name!r} has a LoRA in its encoder, so that its frames change in training; train it "
+            "from audio, without --features."
+        )
+    if altered := [stage.name for stage in recipe.stages if stage.augment is not None]:
+        raise RecipeError(
+            f"stage {altered[0]}: augments speech, which is another each time; train from audio, without --features, "
+            "or remove `augment`."
+        )
+
+
+def precision(recipe: Recipe) -> torch.dtype:
+    """What frames are computed and stored in: bf16 where all stages run in it, and fp32 where any does not."""
+    all_bf16 = all(stage.schedule.precision == "bf16" for stage in recipe.stages)
+    return torch.bfloat16 if all_bf16 else torch.float32
+
+
+def encode(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    bases: Path | None = None,
+    batch_size: int = 16,
+    device: str | None = None,
+    workers: int = 1,
+    rank: int = 0,
+    processes: int = 1,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Store the frames of every utterance that a stage uses under `out/<manifest>/`; returns how many there are.
+
+    Goes on where it stopped. Of several processes each encodes its own files.
+    """
+    check_storable(recipe)
+    used = used_rows(recipe, data)
+    dtype = precision(recipe)
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    encoder = first_encoder(recipe, bases, dtype).to(chosen)
+    longest = recipe.window_frames // 2 * encoder.width * dtype.itemsize
+    per_shard = max(1, min(_MOST, _SHARD_BYTES // longest))
+    frames = StoredFrames.of(out, recipe, encoder)
+    stores = [frames.new(index, rows, per_shard) for index, rows in used]
+    if processes == 1:
+        _clear(stores)
+    shards = _shards(stores, rank, processes)
+    window = recipe.audio.padding == "window"
+    clips = Clips([index for index, _ in used], LogMel(recipe.audio.mel_bins, recipe.audio.window_s, padded=window))
+    parts = (batch for shard in shards for batch in clips.batches(shard, batch_size))
+    made = made_ahead(clips.mels, parts, workers)
+    done, total = 0, sum(len(shard.rows) for shard in shards)
+    for shard in shards:
+        heard: dict[int, Frames] = {}
+        for batch in clips.batches(shard, batch_size):
+            heard.update(zip(batch.rows.tolist(), frames_of(encoder, next(made)), strict=True))
+            done += len(batch.rows)
+            on_progress(done, total)
+        stores[shard.source].write(shard.number, [heard[row] for row in shard.rows.tolist()])
+    return sum(len(rows) for _, rows in used)
+
+
+def frames_of(encoder: SpeechEncoder, mels: Sequence[Mel]) -> list[Frames]:
+    """(S, E) of each clip, as a training step computes them in the precision of the encoder's weights."""
+    weights = next(encoder.parameters())
+    mel, num_frames = pad_mels(mels)
+    mixed = weights.dtype is torch.bfloat16
+    with torch.inference_mode(), torch.autocast(weights.device.type, torch.bfloat16, enabled=mixed):
+        frames, lengths = encoder(mel.to(weights.device, weights.dtype), num_frames.to(weights.device))
+    # mixed precision gives fp32, and the adapter's first layer rounds it: here already, nothing is lost
+    frames = frames.to(weights.dtype).cpu()
+    values = frames.view(torch.int16).numpy().view(np.uint16) if mixed else frames.numpy()
+    return [own[:length] for own, length in zip(values, lengths.tolist(), strict=True)]
+
+
+def _shards(stores: Sequence[FrameStore], rank: int, processes: int) -> list[Shard]:
+    """What one process has left to do; which shards are its own does not depend on what is done."""
+    missing = [set(store.missing()) for store in stores]
+    every = [Shard(source, *shard) for source, store in enumerate(stores) for shard in enumerate(store.shards())]
+    return [shard for shard in every[rank::processes] if shard.number in missing[shard.source]]
+
+
+def _clear(stores: Sequence[FrameStore]) -> None:
+    """Remove half-written files that a killed process left."""
+    for store in stores:
+        for path in store.folder.glob(".dragoman-*"):
+            path.unlink()

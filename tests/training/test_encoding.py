@@ -1,0 +1,143 @@
+"""Training on stored frames is training: the same losses, with an encoder that is never run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy import LORA, MLP, Q_FORMER, STACKED, recipe, stage, write_bases, write_corpus
+
+from dragoman.errors import DataError, RecipeError
+from dragoman.model.encoder import SpeechEncoder
+from dragoman.recipe import Recipe
+from dragoman.training import encoding
+from dragoman.training.curriculum import train_curriculum
+from dragoman.training.encoding import encode
+
+
+def plan(precision: str = "fp32", padding: str = "trimmed", adapter: dict[str, Any] = STACKED) -> Recipe:
+    stages = [
+        stage("asr", ctc_weight=0.2, schedule={"precision": precision}),
+        stage("srt", targets=2, data=[{"name": "train", "sources": ["deu", "fra"]}], schedule={"precision": precision}),
+    ]
+    return recipe(audio={"mel_bins": 80, "window_s": 2.0, "padding": padding}, adapter=adapter, stages=stages)
+
+
+@pytest.fixture(autouse=True)
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "_MOST", 5)
+
+
+def stored(chosen: Recipe, folder: Path, name: str = "frames", **options: Any) -> Path:
+    encode(chosen, folder / "data", folder / name, bases=folder / "bases", batch_size=3, workers=0, **options)
+    return folder / name
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def logged(out: Path) -> list[float]:
+    """The losses of every step and of validation."""
+    text = "".join((out / stage / "metrics.jsonl").read_text(encoding="utf-8") for stage in ("1-asr", "2-srt"))
+    rows = [json.loads(line) for line in text.splitlines()]
+    return [row.get("loss", row.get("valid/loss")) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("precision", "padding", "adapter", "tolerance"),
+    [
+        ("fp32", "trimmed", STACKED, 1e-6),
+        ("bf16", "trimmed", MLP, 1e-4),  # in bf16 a clip's frames depend a little on what it is padded to
+        ("bf16", "window", Q_FORMER, 1e-7),
+    ],
+)
+def test_losses_are_those_of_a_run_that_hears(
+    precision: str,
+    padding: str,
+    adapter: dict[str, Any],
+    tolerance: float,
+    prepared: Callable[[Recipe], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen = plan(precision, padding, adapter)
+    folder = prepared(chosen)
+    write_corpus(folder / "data", "valid")
+    run = {"data": folder / "data", "bases": folder / "bases", "workers": 0}
+    train_curriculum(chosen, out=folder / "heard", **run)
+    features = stored(chosen, folder)
+    for audio in (folder / "data").glob("*.flac"):
+        audio.unlink()
+    monkeypatch.setattr(SpeechEncoder, "forward", None)  # neither audio nor encoder is needed any more
+    train_curriculum(chosen, out=folder / "read", features=features, **run)
+    heard, read = logged(folder / "heard"), logged(folder / "read")
+    assert len(heard) == 10 and read == pytest.approx(heard, rel=tolerance)
+
+
+def test_frames_do_not_depend_on_processes(prepared: Callable[[Recipe], Path]) -> None:
+    chosen = plan()
+    folder = prepared(chosen)
+    one = files(stored(chosen, folder))
+    assert sorted(one) == ["train/000000.frames", "train/000001.frames", "train/000002.frames", "train/rows"]
+    for rank in (1, 0):
+        stored(chosen, folder, "two", rank=rank, processes=2)
+    assert files(folder / "two") == one
+
+
+def test_killed_at_any_moment_it_goes_on(prepared: Callable[[Recipe], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = plan()
+    folder = prepared(chosen)
+    monkeypatch.setattr(encoding, "_MOST", 1)
+    whole = files(stored(chosen, folder))
+    for number in (0, 3, 8):
+        child = os.fork()
+        if child == 0:
+            stored(chosen, folder, "killed")
+            os._exit(0)
+        while not (folder / "killed" / "train" / f"{number:06d}.frames").exists():
+            time.sleep(0.0005)
+        os.kill(child, signal.SIGKILL)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    there = {path: path.stat().st_mtime_ns for path in (folder / "killed").rglob("*.frames")}
+    (folder / "killed" / "train" / ".dragoman-half").touch()
+    assert 9 <= len(there) < 12
+    assert files(stored(chosen, folder, "killed")) == whole
+    assert all(path.stat().st_mtime_ns == time for path, time in there.items())
+
+
+def test_what_does_not_fit_is_told_before_a_step(prepared: Callable[[Recipe], Path]) -> None:
+    chosen = plan()
+    folder = prepared(chosen)
+    features = stored(chosen, folder)
+
+    def train(recipe: Recipe, bases: Path = folder / "bases") -> None:
+        train_curriculum(recipe, folder / "data", folder / "run", bases=bases, workers=0, features=features)
+
+    with pytest.raises(DataError, match="holds frames of another encoder"):
+        train(chosen, write_bases(folder / "others", chosen, seed=1))
+    write_corpus(folder / "data", "valid")
+    with pytest.raises(DataError, match="frames/valid: holds no frames; make them with `dragoman encode`"):
+        train(chosen)
+    manifest = folder / "data" / "train.jsonl"
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace("no", "nay"), encoding="utf-8")
+    (folder / "run" / "data.json").unlink()
+    with pytest.raises(DataError, match="holds frames of another manifest"):
+        train(chosen)
+    assert not list((folder / "run").rglob("metrics.jsonl"))
+
+
+def test_frames_that_change_are_not_stored(tmp_path: Path) -> None:
+    lora = recipe(encoder={"name": "base", "lora": LORA}, stages=[stage("asr", trains=["encoder_lora"])])
+    with pytest.raises(RecipeError, match=r"'toy' has a LoRA in its encoder.*without --features"):
+        encode(lora, tmp_path, tmp_path)
+    augmented = recipe(stages=[stage("asr", augment={"speed": 0.1})])
+    with pytest.raises(RecipeError, match=r"stage asr: augments speech.*without --features"):
+        train_curriculum(augmented, tmp_path, tmp_path, features=tmp_path)
+    with pytest.raises(RecipeError, match="no stages: there is nothing to encode"):
+        encode(recipe(), tmp_path, tmp_path)

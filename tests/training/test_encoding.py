@@ -35,7 +35,8 @@ def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stored(chosen: Recipe, folder: Path, name: str = "frames", **options: Any) -> Path:
-    encode(chosen, folder / "data", folder / name, bases=folder / "bases", batch_size=3, workers=0, **options)
+    options = {"batch_size": 3, "workers": 0, **options}
+    encode(chosen, folder / "data", folder / name, bases=folder / "bases", **options)
     return folder / name
 
 
@@ -80,13 +81,13 @@ def test_losses_are_those_of_a_run_that_hears(
     assert len(heard) == 10 and read == pytest.approx(heard, rel=tolerance)
 
 
-def test_frames_do_not_depend_on_processes(prepared: Callable[[Recipe], Path]) -> None:
+def test_files_do_not_depend_on_processes_and_workers(prepared: Callable[[Recipe], Path]) -> None:
     chosen = plan()
     folder = prepared(chosen)
     one = files(stored(chosen, folder))
     assert sorted(one) == ["train/000000.frames", "train/000001.frames", "train/000002.frames", "train/rows"]
     for rank in (1, 0):
-        stored(chosen, folder, "two", rank=rank, processes=2)
+        stored(chosen, folder, "two", rank=rank, processes=2, workers=1)
     assert files(folder / "two") == one
 
 

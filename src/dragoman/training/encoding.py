@@ -1,6 +1,6 @@
 """The frozen encoder run once over all that a recipe trains on; training then reads its frames from files.
 
-Shapes: U utterances, S encoder frames, E encoder width.
+Shapes: U utterances, M mel bins, F mel frames, S encoder frames, E encoder width, n rows of a file.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from dragoman.data.batching import Mel, made_ahead, pad_mels
+from dragoman.data.batching import made_ahead, pad_mels
 from dragoman.data.examples import mel_of
 from dragoman.data.features import LogMel
 from dragoman.data.frames import Frames, FrameStore, new_frames, open_frames
@@ -83,9 +84,10 @@ class Clips:
         by_length = shard.rows[np.argsort(self.indexes[shard.source].duration_s[shard.rows], kind="stable")]
         return (shard._replace(rows=by_length[at : at + size]) for at in range(0, len(by_length), size))
 
-    def mels(self, batch: Shard) -> list[Mel]:
+    def mels(self, batch: Shard) -> tuple[Tensor, Tensor]:
+        """mel (U, M, F) and the number of frames (U,)."""
         index = self.indexes[batch.source]
-        return [mel_of(index.utterance(int(row), ()), self.features) for row in batch.rows]
+        return pad_mels([mel_of(index.utterance(int(row), ()), self.features) for row in batch.rows])
 
 
 def check_storable(recipe: Recipe) -> None:
@@ -147,17 +149,17 @@ def encode(
     for shard in shards:
         heard: dict[int, Frames] = {}
         for batch in clips.batches(shard, batch_size):
-            heard.update(zip(batch.rows.tolist(), frames_of(encoder, next(made)), strict=True))
+            heard.update(zip(batch.rows.tolist(), frames_of(encoder, *next(made)), strict=True))
             done += len(batch.rows)
             on_progress(done, total)
         stores[shard.source].write(shard.number, [heard[row] for row in shard.rows.tolist()])
     return sum(len(rows) for _, rows in used)
 
 
-def frames_of(encoder: SpeechEncoder, mels: Sequence[Mel]) -> list[Frames]:
-    """(S, E) of each clip, as a training step computes them in the precision of the encoder's weights."""
+def frames_of(encoder: SpeechEncoder, mel: Tensor, num_frames: Tensor) -> list[Frames]:
+    """mel (U, M, F), num_frames (U,) -> (S, E) of each clip, as a training step computes them in the precision of the
+    encoder's weights."""
     weights = next(encoder.parameters())
-    mel, num_frames = pad_mels(mels)
     mixed = weights.dtype is torch.bfloat16
     with torch.inference_mode(), torch.autocast(weights.device.type, torch.bfloat16, enabled=mixed):
         frames, lengths = encoder(mel.to(weights.device, weights.dtype), num_frames.to(weights.device))

@@ -1,14 +1,20 @@
-"""A training step in which several targets share the encoder's pass over their utterance, against a row for each."""
+"""A training step in which several targets share the encoder's pass over their utterance, against a row for each; and
+one that reads from a file what the frozen encoder heard, against one that runs it."""
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from common import arguments, clips, compare, load
 
-from dragoman.data.batching import Batch, Example, Row, collate
+from dragoman.data.batching import Batch, Example, Row, collate, pad_mels
+from dragoman.data.frames import new_frames
+from dragoman.model.checkpoint import merge_lora
 from dragoman.model.trainable import train_only
+from dragoman.training.encoding import frames_of
 
 
 def main() -> None:
@@ -41,6 +47,18 @@ def main() -> None:
         {f"{options.targets} separate rows each": lambda: step(separate)},
         options.repeats,
     )
+
+    merge_lora(loaded.model)  # an encoder whose frames are stored has none
+    single = [replace(example, rows=example.rows[:1]) for example in shared]
+    with tempfile.TemporaryDirectory() as folder:
+        store = new_frames(Path(folder), np.arange(len(mels), dtype=np.int32), len(mels), {})
+        store.write(0, frames_of(loaded.model.encoder, *pad_mels(mels)))
+        compare(
+            f"a step of {options.batch} utterances, a target each, that reads stored frames",
+            lambda: step(collate([Example(None, own.rows, frames=store[at]) for at, own in enumerate(single)], pad)),
+            {"one that runs the encoder": lambda: step(collate(single, pad))},
+            options.repeats,
+        )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from dragoman.data.batching import pad_frames
 from dragoman.data.frames import Frames, FrameStore, new_frames, open_frames
 from dragoman.errors import DataError
 
-MADE_OF = {"manifest": "m", "encoder": "e"}
+MADE_WITH = {"manifest": "m", "encoder": "e"}
 
 
 def frames(row: int, kind: type = np.uint16) -> Frames:
@@ -23,7 +23,7 @@ def frames(row: int, kind: type = np.uint16) -> Frames:
 
 
 def filled(folder: Path, rows: list[int], per_shard: int, kind: type = np.uint16) -> FrameStore:
-    store = new_frames(folder, np.array(rows, np.int32), per_shard, MADE_OF)
+    store = new_frames(folder, np.array(rows, np.int32), per_shard, MADE_WITH)
     for number in store.missing():
         store.write(number, [frames(row, kind) for row in store.shards()[number].tolist()])
     return store
@@ -36,7 +36,7 @@ def test_every_row_is_read_as_it_was_stored(
 ) -> None:
     folder = tmp_path_factory.mktemp("store")
     filled(folder, sorted(rows), per_shard, kind)
-    store = open_frames(folder, np.array(sorted(rows)), MADE_OF)
+    store = open_frames(folder, np.array(sorted(rows)), MADE_WITH)
     for copy in (store, pickle.loads(pickle.dumps(store))):  # as a worker process gets it
         for row in rows:
             assert copy[row].dtype == kind and np.array_equal(copy[row], frames(row, kind))
@@ -63,20 +63,20 @@ def test_damage_anywhere_is_an_error_that_names_the_file(tmp_path: Path) -> None
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     rows = np.array([1, 2, 7], np.int32)
     with pytest.raises(DataError, match="holds no frames; make them with `dragoman encode`"):
-        open_frames(tmp_path, rows, MADE_OF)
+        open_frames(tmp_path, rows, MADE_WITH)
     filled(tmp_path, rows.tolist(), 2)
-    with pytest.raises(DataError, match="holds frames of another encoder; encode into another folder"):
-        open_frames(tmp_path, rows, {**MADE_OF, "encoder": "f"})
+    with pytest.raises(DataError, match="its frames were made with another encoder; encode into another folder"):
+        open_frames(tmp_path, rows, {**MADE_WITH, "encoder": "f"})
     with pytest.raises(DataError, match="lacks 1 of 2 utterances"):
-        open_frames(tmp_path, np.array([2, 3]), MADE_OF)
+        open_frames(tmp_path, np.array([2, 3]), MADE_WITH)
     with pytest.raises(DataError, match="was begun for other rows"):
-        new_frames(tmp_path, rows[:2], 2, MADE_OF)
+        new_frames(tmp_path, rows[:2], 2, MADE_WITH)
     (tmp_path / "000001.frames").unlink()
     with pytest.raises(DataError, match=r"not complete \(1 of 2 files are missing\); run `dragoman encode` again"):
-        open_frames(tmp_path, rows, MADE_OF)
+        open_frames(tmp_path, rows, MADE_WITH)
     (tmp_path / "rows").write_bytes(b"")
     with pytest.raises(DataError, match="rows: cannot be read; remove"):
-        open_frames(tmp_path, rows, MADE_OF)
+        open_frames(tmp_path, rows, MADE_WITH)
 
 
 def test_bf16_comes_back_to_the_bit_and_padding_is_zero() -> None:

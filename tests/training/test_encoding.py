@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_told_before_a_step(prepared: Callable[[Recipe], Pa
     def train(recipe: Recipe, bases: Path = folder / "bases") -> None:
         train_curriculum(recipe, folder / "data", folder / "run", bases=bases, workers=0, features=features)
 
-    with pytest.raises(DataError, match="holds frames of another encoder"):
+    with pytest.raises(DataError, match="its frames were made with another encoder"):
         train(chosen, write_bases(folder / "others", chosen, seed=1))
     write_corpus(folder / "data", "valid")
     with pytest.raises(DataError, match="frames/valid: holds no frames; make them with `dragoman encode`"):
@@ -128,7 +128,7 @@ def test_what_does_not_fit_is_told_before_a_step(prepared: Callable[[Recipe], Pa
     manifest = folder / "data" / "train.jsonl"
     manifest.write_text(manifest.read_text(encoding="utf-8").replace("no", "nay"), encoding="utf-8")
     (folder / "run" / "data.json").unlink()
-    with pytest.raises(DataError, match="holds frames of another manifest"):
+    with pytest.raises(DataError, match="its frames were made with another manifest"):
         train(chosen)
     assert not list((folder / "run").rglob("metrics.jsonl"))
 

@@ -34,14 +34,14 @@ _ROWS = "rows"
 
 
 class FrameStore:
-    """The frames of a manifest: `rows` (N,), sorted, `per_shard` of them in a file. `made_of` says by name what the
-    frames come from (manifest, encoder, ...): frames that were made of anything else are not these."""
+    """The frames of a manifest: `rows` (N,), sorted, `per_shard` of them in a file. `made_with` says by name what
+    the frames come from (manifest, encoder, ...): those of anything else are others."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
             arrays, about = read_arrays(folder / _ROWS)
-            self.made_of: dict[str, str] = json.loads(about["made of"])
+            self.made_with: dict[str, str] = json.loads(about["made with"])
             self.rows, self.per_shard = arrays["row"], int(about["per shard"])
         except FileNotFoundError as error:
             raise DataError(f"{folder}: holds no frames; make them with `dragoman encode`.") from error
@@ -59,7 +59,7 @@ class FrameStore:
             shard = self._shard(number)
             start, stop = shard["start"][place : place + 2]
             frames: Frames = shard["frames"][start:stop]
-            whole = zlib.crc32(frames) == shard["checksum"][place]
+            whole = zlib.crc32(frames.data) == shard["checksum"][place]
         except (OSError, LookupError, TypeError, ValueError):  # a damaged header can say anything
             whole = False
         if not whole:
@@ -81,31 +81,32 @@ class FrameStore:
         shard = {
             "frames": np.concatenate(frames),
             "start": np.cumsum([0, *map(len, frames)], dtype=np.int64),
-            "checksum": np.array([zlib.crc32(np.ascontiguousarray(own)) for own in frames], np.uint32),
+            "checksum": np.array([zlib.crc32(np.ascontiguousarray(own).data) for own in frames], np.uint32),
         }
         write_arrays(self.folder / _name(number), shard, {"format": _FORMAT})
 
-    def check(self, made_of: Mapping[str, str]) -> None:
-        """Raise DataError when the frames were made of something else."""
-        for what, now in made_of.items():
-            if self.made_of.get(what) != now:
+    def check(self, made_with: Mapping[str, str]) -> None:
+        """Raise DataError when the frames were made with something else."""
+        for what, now in made_with.items():
+            if self.made_with.get(what) != now:
                 raise DataError(
-                    f"{self.folder}: holds frames of another {what}; encode into another folder, or remove this one."
+                    f"{self.folder}: its frames were made with another {what}; encode into another folder, or remove "
+                    "this one."
                 )
 
     def _opened(self, number: int) -> dict[str, Array]:
         return read_arrays(self.folder / _name(number))[0]
 
 
-def new_frames(folder: Path, rows: NDArray[np.int32], per_shard: int, made_of: Mapping[str, str]) -> FrameStore:
+def new_frames(folder: Path, rows: NDArray[np.int32], per_shard: int, made_with: Mapping[str, str]) -> FrameStore:
     """The store of these rows (sorted), begun or to be gone on with. Raises DataError when the folder holds others."""
-    made_of = {"format": _FORMAT, **made_of}
+    made_with = {"format": _FORMAT, **made_with}
     if not (folder / _ROWS).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        about = {"made of": json.dumps(made_of), "per shard": str(per_shard)}
+        about = {"made with": json.dumps(made_with), "per shard": str(per_shard)}
         write_arrays(folder / _ROWS, {"row": rows.astype(np.int32)}, about)
     store = FrameStore(folder)
-    store.check(made_of)
+    store.check(made_with)
     if not np.array_equal(store.rows, rows):
         raise DataError(
             f"{folder}: was begun for other rows of the manifest (other languages, filters or caps); encode into "
@@ -114,10 +115,10 @@ def new_frames(folder: Path, rows: NDArray[np.int32], per_shard: int, made_of: M
     return store
 
 
-def open_frames(folder: Path, rows: NDArray[Any], made_of: Mapping[str, str]) -> FrameStore:
+def open_frames(folder: Path, rows: NDArray[Any], made_with: Mapping[str, str]) -> FrameStore:
     """The finished store of (at least) these rows, to be read. Raises DataError when it does not fit."""
     store = FrameStore(folder)
-    store.check({"format": _FORMAT, **made_of})
+    store.check({"format": _FORMAT, **made_with})
     if lacking := int((~np.isin(rows, store.rows)).sum()):
         raise DataError(
             f"{folder}: lacks {lacking} of {len(rows)} utterances (it was made for other filters or caps); encode this "

@@ -38,30 +38,30 @@ class StoredFrames:
     """A folder of stores, one a manifest, made by one encoder in one way."""
 
     folder: Path
-    made_of: dict[str, str]
+    made_with: dict[str, str]
 
     @classmethod
     def of(cls, folder: Path, recipe: Recipe, encoder: SpeechEncoder) -> StoredFrames:
-        made_of = {
+        made_with = {
             "encoder": encoder.digest(),
-            "audio settings": json.dumps(recipe.audio.model_dump()),
+            "audio setting": json.dumps(recipe.audio.model_dump()),
             "precision": "fp32" if precision(recipe) is torch.float32 else "bf16",
         }
-        return cls(folder, made_of)
+        return cls(folder, made_with)
 
     def open(self, index: ManifestIndex, rows: NDArray[np.int32]) -> FrameStore:
         """Raises DataError where the frames of these rows are not all there, or not those of this encoder."""
-        return open_frames(self._place(index), rows, self._made_of(index))
+        return open_frames(self._place(index), rows, self._made_with(index))
 
     def new(self, index: ManifestIndex, rows: NDArray[np.int32], per_shard: int) -> FrameStore:
         """Begun, or to be gone on with. Raises DataError for a folder that holds others."""
-        return new_frames(self._place(index), rows, per_shard, self._made_of(index))
+        return new_frames(self._place(index), rows, per_shard, self._made_with(index))
 
     def _place(self, index: ManifestIndex) -> Path:
         return self.folder / index.manifest.stem
 
-    def _made_of(self, index: ManifestIndex) -> dict[str, str]:
-        return {"manifest": index.digest, **self.made_of}
+    def _made_with(self, index: ManifestIndex) -> dict[str, str]:
+        return {"manifest": index.digest, **self.made_with}
 
 
 class Shard(NamedTuple):

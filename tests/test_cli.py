@@ -21,7 +21,9 @@ from safetensors.numpy import load_file, save_file
 from dragoman.cli import app, finished
 from dragoman.cli.console import printable
 from dragoman.cli.files import recordings, stems
+from dragoman.cli.output import remark
 from dragoman.errors import DataError, OutputError
+from dragoman.inference.result import Result, Segment
 from dragoman.recipe import names
 
 ROOT = Path(__file__).parents[1]
@@ -356,6 +358,43 @@ def test_a_full_disk(call: Call, random_model: Path, tmp_path: Path) -> None:
     assert left == ["fill"]
 
 
+def test_a_prompt_and_a_wrong_glossary_are_told_before_the_model_is_looked_for(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "terms.csv").write_text("cat,Kater\n")
+    for option, value, says in (
+        ("--initial_prompt", "A talk.", "take no other; name words that may be said with --hotwords"),
+        ("--glossary", tmp_path / "terms.csv", "terms.csv: the first line must name the columns: term,translation"),
+        ("--glossary", tmp_path / "none.csv", "none.csv: cannot be read as a glossary (No such file or directory)"),
+    ):
+        assert says in call("translate", "a.wav", "--to", "deu", "--model", "none", option, value).complaint
+
+
+@needs_examples
+def test_words_and_terms_decide_what_is_written(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "terms.csv").write_text("term,translation\nUhr,clock\n")
+    out = ("--language", "deu", "-o", tmp_path, "-f", "json")
+
+    def again(*options: object) -> str:
+        assert call("translate", SPEECH, "--to", "eng", *out, *options).code == 0
+        return json.loads((tmp_path / "german-mp3.json").read_text(encoding="utf-8"))["translations"]["eng"]
+
+    plain = again()
+    asked = again("--glossary", tmp_path / "terms.csv")  # what was there was made without
+    assert "clock" not in plain and "clock" in asked
+    again_asked = call("translate", SPEECH, "--to", "eng", *out, "--glossary", tmp_path / "terms.csv")
+    assert "1 of 1 were translated before" in again_asked.err
+    assert again("--hotwords", "Regenschirm, Tom Sawyer") == plain
+
+
+def test_a_stray_translation_is_said_once_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    def segment(start: float, *codes: str) -> Segment:
+        return Segment(start, start + 1, "eng", "Yes.", dict.fromkeys(("deu", "fra"), "x"), 0.0, off_target=codes)
+
+    found = [segment(0, "deu"), segment(1, "deu", "fra"), segment(2)]
+    remark(Path("talk.mp3"), Result("talk.mp3", ("deu", "fra"), found), ("deu", "fra"))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "talk.mp3: " in line and "German 2, French 1" in line
+
+
 @needs_examples
 def test_a_second_run_over_a_folder_does_what_is_left(call: Call, random_model: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
@@ -404,6 +443,8 @@ THEIRS = {
     "--vad_max_speech_duration_s": "--vad_max_speech_duration_s",
     "--vad_min_silence_duration_ms": "--vad_min_silence_duration_ms",
     "--vad_speech_pad_ms": "--vad_speech_pad_ms",
+    "--hotwords": "--hotwords",
+    "--initial_prompt": "--initial_prompt",  # it says why not, and what instead
     "--task": "none: --to says what is wanted, the transcript always comes",
     "--vad_filter": "none: speech is always found first",
     "--temperature": "none: decoding is greedy or by beams",

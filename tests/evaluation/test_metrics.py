@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sacrebleu.tokenizers import tokenizer_spm
 
+from dragoman.data.langid import language_of
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics import DEFAULT, METRICS, Metric, Pair, choose, overlap
-from dragoman.evaluation.metrics.behaviour import language_of
 from dragoman.languages import LANGUAGES
 
 needs_korean = pytest.mark.skipif(

@@ -73,6 +73,20 @@ def test_json_holds_everything_and_reads_back() -> None:
     assert read["segments"][0]["start_s"] == 0.5 and read["segments"][1]["truncated"] == ["transcript"]
 
 
+def test_json_says_what_to_doubt() -> None:
+    segment = Segment(
+        0, 1, "eng", "Yes.", {"deu": "Ja.", "fra": "Yes, I do."}, -0.1, looped=("deu",), off_target=("fra",),
+        missed={"deu": ("doch",)}, scores={"deu": -0.2, "fra": -3.0}, language_confidence=0.75,
+    )  # fmt: skip
+    other = Segment(1, 4, "eng", "No.", {}, 0.0, language_confidence=0.5)
+    read = json.loads(to_json(to_dict(Result("a", ("deu", "fra"), [segment, other]))))
+    row = read["segments"][0]
+    assert row["confidence"] == {"transcript": 0.9048, "deu": 0.8187, "fra": 0.0498}
+    assert row["low_confidence"] == {"transcript": False, "deu": False, "fra": True}
+    assert (row["looped"], row["off_target"], row["missed"]) == (["deu"], ["fra"], {"deu": ["doch"]})
+    assert (row["language_confidence"], read["language_confidence"]) == (0.75, 0.5625)
+
+
 def test_json_of_a_name_that_is_not_utf8_is_utf8_and_gives_the_name_back() -> None:
     name = os.fsdecode(b"bad\xff\x9b.wav")
     text = to_json({"audio": name, "text": "grün\x9b"})

@@ -7,17 +7,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from toy import model, recipe, stage
 
 from dragoman import Translator
 from dragoman.data.audio import SAMPLE_RATE, load_audio
 from dragoman.data.synthesis import write_flac
-from dragoman.errors import AudioError, LanguageError
+from dragoman.data.tasks import TASKS, Item, escape
+from dragoman.errors import AudioError, LanguageError, ModelError
 from dragoman.evaluation.metrics import METRICS, Pair
+from dragoman.inference.decode import Request
+from dragoman.inference.glossary import Glossary, Term
+from dragoman.inference.phrases import occurs
+from dragoman.inference.result import LOW_CONFIDENCE
 from dragoman.records import read_manifest
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 UTTERANCES = read_manifest(EXAMPLES / "manifest.jsonl")
+DATA = EXAMPLES.parent.parent / "shared" / "data"
+NO_SPEECH = [
+    *sorted((DATA / "noise").rglob("*.wav")),
+    *(DATA / "hostile/generated" / name for name in ("silence_60s.flac", "tone_440_20s.flac", "white_noise_20s.flac")),
+]
+needs_noise = pytest.mark.skipif(
+    not all(path.is_file() for path in NO_SPEECH), reason=f"{DATA} is absent: there is no noise to hear"
+)
+GLOSSARY = Glossary((Term("Uhr", "clock", "deu", "eng"), Term("not said", "anything")))
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +103,82 @@ def test_without_a_transcript_the_language_must_be_named(tmp_path: Path) -> None
     direct = Translator(model(tmp_path, recipe(stages=[stage("st")])))
     with pytest.raises(LanguageError, match="toy cannot tell what is spoken"):
         direct.translate(UTTERANCES[0].audio, to="deu")
+    with pytest.raises(ModelError, match="leave hotwords and glossary out"):
+        direct.translate(UTTERANCES[0].audio, to="deu", language="eng", glossary=GLOSSARY)
+
+
+@needs_noise
+def test_nothing_is_invented_where_nobody_speaks(translator: Translator) -> None:
+    assert len(NO_SPEECH) == 12
+    for outcome in translator.translate_each(NO_SPEECH, to="all"):
+        assert outcome.get().segments == [] and outcome.get().language_confidence is None
+
+
+@needs_noise
+def test_what_is_heard_in_noise_is_doubted(translator: Translator) -> None:
+    """As if noise were taken for speech."""
+    waveform = load_audio(NO_SPEECH[0])
+    clips = [translator.features(waveform[start : start + 4 * SAMPLE_RATE]) for start in range(0, 10**6, 10**5)]
+    found = translator.decoder([Request(clip, "eng", ()) for clip in clips])
+    assert max(np.exp(decoded.score) for decoded in found) < LOW_CONFIDENCE
+
+
+def test_the_words_wanted_are_written_and_nothing_else_changes(translator: Translator) -> None:
+    watch = next(utterance for utterance in UTTERANCES if utterance.id == "german-mp3")
+    plain = translator.translate(watch.audio, to="all", language="deu")
+    asked = translator.translate(watch.audio, to="all", language="deu", glossary=GLOSSARY)
+    assert "Uhr" in plain.transcript and asked.transcript == plain.transcript
+    assert not occurs("clock", plain.translations["eng"], "eng") and occurs("clock", asked.translations["eng"], "eng")
+    assert {code: asked.translations[code] == text for code, text in plain.translations.items()} == {
+        "eng": False,
+        "fra": True,
+        "nld": True,
+    }
+    assert [segment.missed for segment in asked.segments] == [{}]
+    other = next(utterance for utterance in UTTERANCES if utterance.id == "french-opus")
+    assert translator.translate(other.audio, "deu", "fra", glossary=GLOSSARY) == translator.translate(
+        other.audio, "deu", "fra"
+    )
+
+
+def test_terms_in_a_batch_are_as_one_by_one(translator: Translator) -> None:
+    requests = [
+        Request(mel, utterance.language, ("eng",), ("Regenschirm",), GLOSSARY)
+        for utterance in UTTERANCES
+        for mel in translator._mels(load_audio(utterance.audio))
+        if utterance.language != "eng"
+    ]
+    together = translator.decoder(requests)
+    alone = [translator.decoder([request])[0] for request in requests]
+    assert sum(occurs("clock", decoded.translations["eng"].text, "eng") for decoded in together) >= 1
+    assert [(d.transcript, d.translations["eng"].text) for d in together] == [
+        (d.transcript, d.translations["eng"].text) for d in alone
+    ]
+
+
+def test_confidence_is_the_probability_of_what_was_written(translator: Translator) -> None:
+    decoder, utterance = translator.decoder, UTTERANCES[0]
+    (mel,) = translator._mels(load_audio(utterance.audio))
+    for beams in (1, 3):
+        chosen = Translator.from_pretrained("tiny", device="cpu", beam_size=beams).decoder if beams > 1 else decoder
+        (decoded,) = chosen([Request(mel, utterance.language, ("deu", "nld"))])
+        for code, translation in decoded.translations.items():
+            row = decoder._asked(utterance.language, code, decoded.transcript)
+            answer = decoder.text.answer(TASKS["smt"].answer(Item("", "", "", translation.text), decoder.tags))
+            assert escape(translation.text) == translation.text
+            with torch.inference_mode():
+                audio, _ = decoder.model.hear(torch.from_numpy(mel)[None], torch.tensor([mel.shape[1]]))
+                text = decoder.model.llm.get_input_embeddings()(torch.tensor([[*row.prompt, *answer]]))
+                logits = decoder.model.llm(inputs_embeds=torch.cat([audio, text], 1)).logits[0, -len(answer) - 1 : -1]
+            expected = logits.log_softmax(-1)[range(len(answer)), list(answer)].mean()
+            assert translation.score == pytest.approx(float(expected), abs=1e-3)
+
+
+def test_how_likely_the_language_is(translator: Translator) -> None:
+    utterance = UTTERANCES[0]
+    told = translator.identify([load_audio(utterance.audio)])
+    assert set(told) == set(translator.sources) and sum(told.values()) == pytest.approx(1.0)
+    assert list(told.values()) == sorted(told.values(), reverse=True)
+    result = translator.translate(utterance.audio, to="deu")
+    assert result.language == next(iter(told)) and 0.25 < result.language_confidence <= 1
+    assert translator.translate(utterance.audio, "deu", "eng").language_confidence is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -99,6 +100,15 @@ def remark(path: Path, result: Result, targets: Sequence[str]) -> None:
         name = LANGUAGES[result.language].name
         say(f"{path}: is in {name}, so there is no translation into {name}.")
     for segment in result.segments:
+        where = f"{path}: from {segment.start_s:.1f} to {segment.end_s:.1f} s"
         if segment.truncated:
-            where = f"from {segment.start_s:.1f} to {segment.end_s:.1f} s"
-            say(f"{path}: {where} the model was stopped before its end: {', '.join(segment.truncated)}.")
+            say(f"{where} the model was stopped before its end: {', '.join(segment.truncated)}.")
+        if segment.looped:
+            say(f"{where} the model was held from saying the same over and over: {', '.join(segment.looped)}.")
+        for code, terms in segment.missed.items():
+            missed = ", ".join(map(repr, terms))
+            say(f"{where} the {LANGUAGES[code].name} translation would not take {missed} from the glossary.")
+    if strays := Counter(code for segment in result.segments for code in segment.off_target):
+        counts = ", ".join(f"{LANGUAGES[code].name} {times}" for code, times in strays.items())
+        count = len(result.segments)
+        say(f"{path}: not in the language asked for, it seems, of {count} translations: {counts} (off_target in JSON).")

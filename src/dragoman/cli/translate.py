@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,11 +11,12 @@ import typer
 from dragoman.cli.console import say
 from dragoman.cli.options import Batch, Beams, Device, Model, Threads, To, Wanted, checked
 from dragoman.cli.output import Format, Output, remark
-from dragoman.errors import OutputError
+from dragoman.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
     from dragoman.cli.finished import Finished
     from dragoman.inference.cues import SubtitleOptions
+    from dragoman.inference.glossary import Glossary
     from dragoman.inference.translator import Translator
 
 
@@ -48,6 +49,18 @@ LeastSilence = Annotated[
     int | None, typer.Option("--vad_min_silence_duration_ms", help="A pause of this length ends a segment.")
 ]
 Pad = Annotated[int | None, typer.Option("--vad_speech_pad_ms", help="What a segment keeps around its speech.")]
+Hotwords = Annotated[
+    str | None, typer.Option(help="Words and names that may be said, with commas: likelier in the transcript.")
+]
+Terms = Annotated[
+    Path | None,
+    typer.Option(
+        "--glossary", help="A CSV file of term,translation and if wanted source,target: what to write for it."
+    ),
+]
+Prompt = Annotated[
+    str | None, typer.Option("--initial_prompt", hidden=True, help="Not possible; see --hotwords and --glossary.")
+]
 
 
 def translate(
@@ -71,6 +84,9 @@ def translate(
     vad_max_speech_duration_s: MostSpeech = None,
     vad_min_silence_duration_ms: LeastSilence = None,
     vad_speech_pad_ms: Pad = None,
+    hotwords: Hotwords = None,
+    glossary: Terms = None,
+    initial_prompt: Prompt = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a recording.")] = False,
 ) -> None:
     """Translate recordings and videos of any length into one or several languages.
@@ -81,6 +97,7 @@ def translate(
     from dragoman.cli.files import recordings
 
     wanted = Wanted.read(to, language)
+    words = _Words.read(hotwords, glossary, initial_prompt)
     subtitles = _subtitles(max_line_width, max_line_count, max_chars_per_second, bilingual)
     output = Output.plan(recordings(inputs), output_dir, output_format, json, subtitles)
     folder = checked(model, wanted, device, threads)
@@ -92,9 +109,30 @@ def translate(
         "speech_pad_ms": vad_speech_pad_ms,
     }
     translator = _translator(folder, device, beam_size, batch_size, vad)
-    finished = output.finished(_settings(folder, translator, wanted, beam_size, multilingual))
-    if _translate_all(translator, wanted, multilingual, output, finished):
+    finished = output.finished(_settings(folder, translator, wanted, beam_size, multilingual, words))
+    if _translate_all(translator, wanted, multilingual, words, output, finished):
         raise typer.Exit(2)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What is known of the words before anything is heard."""
+
+    hotwords: tuple[str, ...]
+    glossary: Glossary | None
+
+    @classmethod
+    def read(cls, hotwords: str | None, glossary: Path | None, prompt: str | None) -> _Words:
+        """Raises DataError, and ModelError for a prompt."""
+        from dragoman.inference.glossary import Glossary
+
+        if prompt is not None:
+            raise ModelError(
+                "--initial_prompt: the models know one fixed prompt and take no other; name words that may be said with"
+                " --hotwords, and how to translate terms with --glossary."
+            )
+        words = tuple(word.strip() for word in (hotwords or "").split(",") if word.strip())
+        return cls(words, None if glossary is None else Glossary.read(glossary))
 
 
 def _translator(
@@ -109,7 +147,7 @@ def _translator(
 
 
 def _settings(
-    folder: Path, translator: Translator, wanted: Wanted, beam_size: int | None, multilingual: bool
+    folder: Path, translator: Translator, wanted: Wanted, beam_size: int | None, multilingual: bool, words: _Words
 ) -> dict[str, object]:
     """All that decides what is written of a recording."""
     from dragoman import __version__
@@ -122,6 +160,7 @@ def _settings(
         "beams": beam_size,
         "multilingual": multilingual,
         "vad": asdict(translator.vad),
+        "words": asdict(words),
     }
 
 
@@ -139,7 +178,12 @@ def _subtitles(
 
 
 def _translate_all(
-    translator: Translator, wanted: Wanted, multilingual: bool, output: Output, finished: Finished | None
+    translator: Translator,
+    wanted: Wanted,
+    multilingual: bool,
+    words: _Words,
+    output: Output,
+    finished: Finished | None,
 ) -> int:
     """Translate file after file; returns how many could not be read, each of which was told."""
     from dragoman.cli.progress import Summary, progress_over
@@ -149,7 +193,14 @@ def _translate_all(
         say(f"{before} of {len(output.stems)} were translated before and are left as they are.")
     summary = Summary()
     with progress_over(todo) as progress:
-        outcomes = translator.translate_each(todo, wanted.to, wanted.source, multilingual=multilingual)
+        outcomes = translator.translate_each(
+            todo,
+            wanted.to,
+            wanted.source,
+            multilingual=multilingual,
+            hotwords=words.hotwords,
+            glossary=words.glossary,
+        )
         for path in todo:
             progress.start(path)
             outcome = next(outcomes)

@@ -7,38 +7,54 @@ Shapes: U utterances, B rows (one a target), A audio tokens, T text tokens, D LL
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, GenerationConfig
+from transformers import DynamicCache, GenerationConfig, LogitsProcessorList
 
 from dragoman.data.batching import IGNORED, Mel, Row, pad_ids, pad_mels, pad_rows
 from dragoman.data.examples import TextEncoder
 from dragoman.data.tasks import TASKS, Item, Tags, Task, escape, said
+from dragoman.inference.glossary import Glossary
+from dragoman.inference.phrases import Phrases, occurs
+from dragoman.inference.steering import Steering, Told, Wish
 from dragoman.model.checkpoint import LoadedModel
 from dragoman.model.llm import embed
 from dragoman.model.splice import splice
 
+HOTWORD_BIAS = 2.0
+"""What is added to the LLM's scores of the tokens of a hotword, in nats; docs/translating.md has what it does."""
+_PLACES = 4
+"""So many places are tried for a term of the glossary."""
+
 
 @dataclass(frozen=True)
 class Request:
-    """One utterance, mel (M, F), its language, and the languages wanted."""
+    """One utterance, mel (M, F), its language, and the languages wanted; words that may be said, and terms with their
+    translations."""
 
     mel: Mel
     source: str
     targets: tuple[str, ...]
+    hotwords: tuple[str, ...] = ()
+    glossary: Glossary | None = None
 
 
 @dataclass(frozen=True)
 class Translation:
     """`raw` is the model's whole output, in the SRT format unless it translates directly; `truncated`: it was stopped
-    by max_new_tokens."""
+    by max_new_tokens; `looped`: it was held from a loop. `score` is the mean log-probability of its tokens, end
+    included. `missed`: translations of the glossary that are not in it."""
 
     text: str
     raw: str
     truncated: bool
+    score: float = field(default=0.0, compare=False)  # two are the same that say the same
+    looped: bool = False
+    missed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,12 +67,15 @@ class Decoded:
     truncated: bool
     score: float
     ctc_score: float
+    looped: bool = False
 
 
 @dataclass(frozen=True)
 class _Output:
     text: str
     truncated: bool
+    told: Told
+    missed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +121,8 @@ class Decoder:
             (number, code) for number, code in wanted if transcripts[number].text or not self.recipe.writes_speech
         ]
         rows = [self._asked(requests[number].source, code, transcripts[number].text) for number, code in spoken]
-        outputs = dict(zip(spoken, self._generate(heard, [n for n, _ in spoken], rows), strict=True))
+        terms = [self._terms(requests[number], code, transcripts[number].text) for number, code in spoken]
+        outputs = dict(zip(spoken, self._translate(heard, spoken, rows, terms), strict=True))
         return [
             Decoded(
                 transcript.text,
@@ -113,6 +133,7 @@ class Decoder:
                 transcript.truncated,
                 scores[number],
                 ctc_scores[number],
+                transcript.told.looped,
             )
             for number, (request, transcript) in enumerate(zip(requests, transcripts, strict=True))
         ]
@@ -140,13 +161,17 @@ class Decoder:
         """By the ASR prompt; by the SRT prompt of the first target where the model's last stage had forgotten ASR; not
         at all where it knew neither."""
         if not self.recipe.writes_speech:
-            return [_Output("", False)] * len(requests)
+            return [_Output("", False, Told(0.0, 1, False, ()))] * len(requests)
         items = [self._item(request) for request in requests]
         task = self._transcriber
         rows = [Row(self.text.prompt(task.prompt(item, self.tags))) for item in items]
-        outputs = self._generate(heard, range(len(requests)), rows)
+        wishes = [
+            [self._wish(request.hotwords, request.source, HOTWORD_BIAS)] if request.hotwords else []
+            for request in requests
+        ]
+        outputs = self._generate(heard, range(len(requests)), rows, wishes)
         return [
-            _Output(self._transcript(task, output.text, item), output.truncated)
+            replace(output, text=self._transcript(task, output.text, item))
             for output, item in zip(outputs, items, strict=True)
         ]
 
@@ -211,23 +236,75 @@ class Decoder:
         prompt = self.text.prompt(TASKS["srt"].prompt(Item(source, target), self.tags))
         return Row((*prompt, *self.text.plain(escape(transcript) + self.tags(source, target))))
 
+    def _terms(self, request: Request, target: str, transcript: str) -> tuple[str, ...]:
+        return () if request.glossary is None else request.glossary.wanted(request.source, target, transcript)
+
+    def _wish(self, phrases: tuple[str, ...], code: str, bias: float = 0.0) -> Wish:
+        return Wish(Phrases(map(escape, phrases), code, self.text.plain), bias)
+
+    def _translate(
+        self,
+        heard: _Heard,
+        spoken: Sequence[tuple[int, str]],
+        rows: Sequence[Row],
+        terms: Sequence[tuple[str, ...]],
+    ) -> list[_Output]:
+        """A term that a translation lacks is put in at one place after the other, those where its beginning loses least
+        against what stands there; what is likeliest as a whole is kept. A further term can only come behind."""
+        numbers, codes = [number for number, _ in spoken], [code for _, code in spoken]
+        wishes = [[self._wish((term,), code) for term in asked] for asked, code in zip(terms, codes, strict=True)]
+        found = self._generate(heard, numbers, rows, wishes)
+        for _ in range(max(map(len, terms), default=0)):
+            tries = [
+                (at, tried)
+                for at, output in enumerate(found)
+                for lacking in _missed(terms[at], output.text, codes[at])
+                for tried in _placed(wishes[at], terms[at].index(lacking), output)
+            ]
+            again = self._generate(
+                heard, [numbers[at] for at, _ in tries], [rows[at] for at, _ in tries], [tried for _, tried in tries]
+            )
+            best: dict[int, tuple[tuple[int, float], int]] = {}
+            for number, ((at, _), output) in enumerate(zip(tries, again, strict=True)):
+                rank = (-len(_missed(terms[at], output.text, codes[at])), output.told.log_prob)
+                if not output.truncated and not output.told.looped:
+                    best[at] = max(best.get(at, (rank, number)), (rank, number))
+            for at, (rank, number) in best.items():
+                if -rank[0] < len(_missed(terms[at], found[at].text, codes[at])):
+                    found[at], wishes[at] = again[number], tries[number][1]
+        return [
+            replace(output, missed=_missed(asked, output.text, code))
+            for output, asked, code in zip(found, terms, codes, strict=True)
+        ]
+
     def _translation(self, source: str, target: str, transcript: _Output, output: _Output | None) -> Translation:
         if output is None:
             return Translation("", "", transcript.truncated)
         written = "" if self.recipe.translates_directly else escape(transcript.text) + self.tags(source, target)
         raw = written + output.text.strip()
         parsed = TASKS["smt"].parse(output.text, Item(source, target), self.tags)
-        return Translation((parsed.translation or "").strip(), raw, output.truncated)
+        text = (parsed.translation or "").strip()
+        return Translation(text, raw, output.truncated, output.told.score, output.told.looped, output.missed)
 
-    def _generate(self, heard: _Heard, request_of: Sequence[int], rows: Sequence[Row]) -> list[_Output]:
+    def _generate(
+        self,
+        heard: _Heard,
+        request_of: Sequence[int],
+        rows: Sequence[Row],
+        wishes: Sequence[Sequence[Wish]],
+    ) -> list[_Output]:
         outputs: list[_Output] = []
         size = max(1, self.max_rows // self.beams)
         for start in range(0, len(rows), size):
             chunk = slice(start, start + size)
-            outputs += self._generate_chunk(heard, [heard.heard_by[n] for n in request_of[chunk]], rows[chunk])
+            steering = Steering(self.tokenizer, self.beams, wishes[chunk])
+            of = [heard.heard_by[n] for n in request_of[chunk]]
+            outputs += self._generate_chunk(heard, of, rows[chunk], steering)
         return outputs
 
-    def _generate_chunk(self, heard: _Heard, utterance_of: list[int], rows: Sequence[Row]) -> list[_Output]:
+    def _generate_chunk(
+        self, heard: _Heard, utterance_of: list[int], rows: Sequence[Row], steering: Steering
+    ) -> list[_Output]:
         of = torch.tensor(utterance_of, device=self.device)
         text = pad_rows(rows, self.tokenizer.pad_token_id, "left").to(self.device)
         embeddings, mask, _ = splice(
@@ -236,14 +313,32 @@ class Decoder:
         cache = _shared(heard.cache)
         cache.batch_select_indices(of.repeat_interleave(self.beams))
         found = self.model.llm.generate(
-            inputs_embeds=embeddings, attention_mask=mask, past_key_values=cache, generation_config=self.generation
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            past_key_values=cache,
+            generation_config=self.generation,
+            logits_processor=LogitsProcessorList([steering]),
         )
-        return [self._output(ids) for ids in found.tolist()]
+        return [self._output(ids, number, steering) for number, ids in enumerate(found.tolist())]
 
-    def _output(self, ids: list[int]) -> _Output:
+    def _output(self, ids: list[int], number: int, steering: Steering) -> _Output:
         end = self.tokenizer.eos_token_id
         written = ids[: ids.index(end)] if end in ids else ids
-        return _Output(self.tokenizer.decode(written), end not in ids)
+        told = steering.told(number, ids[: len(written) + 1])
+        return _Output(self.tokenizer.decode(written), end not in ids, told)
+
+
+def _placed(wishes: Sequence[Wish], number: int, output: _Output) -> Iterator[list[Wish]]:
+    """The wishes, one of them set to a place: each of the _PLACES best, which are behind those that have theirs."""
+    free = 1 + max((wish.at for wish in wishes if wish.at is not None), default=-1)
+    losses = output.told.losses[number][:-1]  # the end stays the end
+    places = sorted((loss, at) for at, loss in enumerate(losses) if at >= free and loss < math.inf)
+    for _, at in places[:_PLACES]:
+        yield [replace(wish, at=at) if one == number else wish for one, wish in enumerate(wishes)]
+
+
+def _missed(terms: tuple[str, ...], text: str, code: str) -> tuple[str, ...]:
+    return tuple(term for term in terms if not occurs(term, text, code))
 
 
 def _shared(cache: DynamicCache) -> DynamicCache:

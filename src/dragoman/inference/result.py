@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,13 +10,19 @@ from dataclasses import dataclass, field
 from dragoman.errors import AudioError
 from dragoman.languages import LANGUAGES
 
+LOW_CONFIDENCE = 0.7
+"""A transcript and a translation below this confidence are marked; docs/translating.md says how often that is right."""
+
 
 @dataclass(frozen=True)
 class Segment:
     """One stretch of speech, in seconds from the start of the recording; translations by ISO 639-3 code.
 
-    `language` is what is spoken, also a code. `score` is the mean log-probability of the transcript's tokens;
-    `truncated` names what was stopped before its end ("transcript" or a target's code).
+    `language` is what is spoken, also a code; `language_confidence` how likely it is that, where it was told from the
+    speech. `score` and `scores` are the mean log-probability of the tokens of the transcript and of each translation.
+    Named by "transcript" or a target's code are what was stopped before its end (`truncated`), what was held from
+    saying the same over and over (`looped`), and translations that are in another language (`off_target`). `missed`
+    holds for each target what the glossary asks for and could not be brought in.
     """
 
     start_s: float
@@ -25,6 +32,22 @@ class Segment:
     translations: dict[str, str]
     score: float
     truncated: tuple[str, ...] = ()
+    looped: tuple[str, ...] = ()
+    off_target: tuple[str, ...] = ()
+    missed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    scores: dict[str, float] = field(default_factory=dict)
+    language_confidence: float | None = None
+
+    @property
+    def confidence(self) -> dict[str, float]:
+        """The probability of a token, their geometric mean, of "transcript", if there is one, and of each target."""
+        scores = {"transcript": self.score} if self.transcript else {}
+        return {name: math.exp(score) for name, score in {**scores, **self.scores}.items()}
+
+    @property
+    def low_confidence(self) -> dict[str, bool]:
+        """What is rather wrong than right, see LOW_CONFIDENCE."""
+        return {name: value < LOW_CONFIDENCE for name, value in self.confidence.items()}
 
     def text(self, code: str) -> str:
         """What is said, in that language: the translation, or the transcript where it is spoken."""
@@ -51,6 +74,17 @@ class Result:
     def language(self) -> str | None:
         """What is spoken, or spoken longest."""
         return next(iter(self.languages), None)
+
+    @property
+    def language_confidence(self) -> float | None:
+        """How likely it is that `language` is spoken where it is said to be, over its duration; None where it was
+        given."""
+        told = [
+            (segment.end_s - segment.start_s, segment.language_confidence)
+            for segment in self.segments
+            if segment.language == self.language and segment.language_confidence is not None
+        ]
+        return sum(seconds * likely for seconds, likely in told) / sum(seconds for seconds, _ in told) if told else None
 
     @property
     def transcript(self) -> str:

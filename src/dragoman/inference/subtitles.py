@@ -54,6 +54,7 @@ def to_dict(result: Result) -> dict[str, Any]:
     return {
         "audio": result.audio,
         "language": result.language,
+        "language_confidence": _rounded(result.language_confidence),
         "targets": list(result.targets),
         "transcript": result.transcript,
         "translations": result.translations,
@@ -62,10 +63,16 @@ def to_dict(result: Result) -> dict[str, Any]:
                 "start_s": round(segment.start_s, 3),
                 "end_s": round(segment.end_s, 3),
                 "language": segment.language,
+                "language_confidence": _rounded(segment.language_confidence),
                 "transcript": segment.transcript,
                 "translations": segment.translations,
                 "score": round(segment.score, 4),
+                "confidence": {name: round(value, 4) for name, value in segment.confidence.items()},
+                "low_confidence": segment.low_confidence,
                 "truncated": list(segment.truncated),
+                "looped": list(segment.looped),
+                "off_target": list(segment.off_target),
+                "missed": {code: list(terms) for code, terms in segment.missed.items()},
             }
             for segment in result.segments
         ],
@@ -122,6 +129,10 @@ def _rows(result: Result, code: str) -> Iterator[tuple[int, int, str]]:
     for segment in result.segments:
         if line := " ".join(said(result, segment, code).split()):
             yield round(1000 * segment.start_s), round(1000 * segment.end_s), line
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _clock(ms: int, mark: str) -> str:

@@ -15,9 +15,11 @@ import torch
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio, stream_audio
 from dragoman.data.batching import Mel
 from dragoman.data.features import LogMel
-from dragoman.errors import AudioError, DragomanError, LanguageError
+from dragoman.data.langid import is_other
+from dragoman.errors import AudioError, DragomanError, LanguageError, ModelError
 from dragoman.inference.ahead import ahead
 from dragoman.inference.decode import Decoded, Decoder, Request
+from dragoman.inference.glossary import Glossary
 from dragoman.inference.result import Outcome, Result, Segment, joined
 from dragoman.inference.segment import Segment as Speech
 from dragoman.inference.segment import VadOptions, segments
@@ -27,15 +29,25 @@ from dragoman.records import Hypothesis, Utterance
 
 _IDENTIFIED_BY = 3
 """A recording's language is told from so many of its first segments."""
+_TEMPERATURE = 0.75
+"""Makes probabilities of the log-likelihoods a token of the languages; fitted on the built-in model's validation clips
+(docs/translating.md)."""
 
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Targets asked for, and what is spoken; None: to be told, once a recording or once a segment."""
+    """Targets asked for, and what is spoken; None: to be told, once a recording or once a segment. Words that may be
+    said, and terms with their translations."""
 
     targets: tuple[str, ...]
     source: str | None
     multilingual: bool
+    hotwords: tuple[str, ...]
+    glossary: Glossary | None
+
+    def request(self, mel: Mel, source: str) -> Request:
+        targets = tuple(code for code in self.targets if code != source)
+        return Request(mel, source, targets, self.hotwords, self.glossary)
 
 
 class Translator:
@@ -95,14 +107,20 @@ class Translator:
         language: str | None = None,
         *,
         multilingual: bool = False,
+        hotwords: Sequence[str] = (),
+        glossary: Glossary | None = None,
     ) -> Result:
         """Transcribe a recording and translate it into each language of `to`.
 
         Languages by code or name; "all" is every target of the model. `language` is what is spoken; told from the
-        speech when not given, once a recording or, if it is `multilingual`, once a segment. Raises AudioError,
-        LanguageError.
+        speech when not given, once a recording or, if it is `multilingual`, once a segment. `hotwords` are words that
+        may be said and are made likelier in the transcript; the `glossary` says how terms are to be translated. Raises
+        AudioError, LanguageError.
         """
-        return next(self.translate_each([audio], to, language, multilingual=multilingual)).get()
+        each = self.translate_each(
+            [audio], to, language, multilingual=multilingual, hotwords=hotwords, glossary=glossary
+        )
+        return next(each).get()
 
     def translate_each(
         self,
@@ -111,10 +129,12 @@ class Translator:
         language: str | None = None,
         *,
         multilingual: bool = False,
+        hotwords: Sequence[str] = (),
+        glossary: Glossary | None = None,
     ) -> Iterator[Outcome]:
         """`translate` of one recording after the other; while the model works on one, the next is decoded. One that
         cannot be read does not stop the others: its outcome raises the AudioError."""
-        wanted = self._wanted(to, language, multilingual)
+        wanted = self._wanted(to, language, multilingual, hotwords, glossary)
         for audio, speech in self._opened(audios):
             yield self._outcome(audio, speech, wanted)
 
@@ -125,23 +145,26 @@ class Translator:
         language: str | None = None,
         *,
         multilingual: bool = False,
+        hotwords: Sequence[str] = (),
+        glossary: Glossary | None = None,
     ) -> Iterator[Segment]:
         """`translate`, but each segment as soon as it is there; the next ones are decoded from the file meanwhile.
 
         >>> for segment in translator.stream("talk.mp4", to=["deu"]):
         ...     print(segment.start_s, segment.transcript, segment.translations["deu"])
         """
-        wanted = self._wanted(to, language, multilingual)
+        wanted = self._wanted(to, language, multilingual, hotwords, glossary)
         return self._segments(self._speech(audio), wanted)
 
-    def identify(self, waveforms: Sequence[Waveform]) -> str:
-        """The language spoken: the one whose transcripts are likeliest, to the LLM and (where the model was taught by
-        CTC) to the audio tokens alone, per token. waveforms: (N,) at 16 kHz each, within the model's window.
+    def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
+        """How likely each language is spoken in all of these, the likeliest first; together 1.
 
-        On the built-in model, 92 % of 160 held-out clips of 1 to 4 s; by the LLM's probability alone 72 %.
+        The likeliest is the one whose transcripts are, to the LLM and (where the model was taught by CTC) to the audio
+        tokens alone, per token. waveforms: (N,) at 16 kHz each, within the model's window.
+
+        On the built-in model, right for 92 % of 160 held-out clips of 1 to 4 s; by the LLM's probability alone 72 %.
         """
-        totals = np.sum(self._likelihoods([self.features(waveform) for waveform in waveforms]), axis=0)
-        return self.sources[int(totals.argmax())]
+        return self._spoken(np.sum(self._likelihoods([self.features(waveform) for waveform in waveforms]), axis=0))
 
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
         """The System contract: each utterance into each target that is not its own language, in order. One that is
@@ -168,13 +191,24 @@ class Translator:
             return [self.features(waveform)]
         return [self.features(part.samples) for part in segments([waveform], self.vad)]
 
-    def _wanted(self, to: str | Sequence[str], language: str | None, multilingual: bool) -> _Wanted:
+    def _wanted(
+        self,
+        to: str | Sequence[str],
+        language: str | None,
+        multilingual: bool,
+        hotwords: Sequence[str],
+        glossary: Glossary | None,
+    ) -> _Wanted:
         if multilingual and language is not None:
             raise LanguageError("A multilingual recording has no one language; give `language` or `multilingual`.")
         source = None if language is None else self.recipe.known_source(language)
         if source is None and not self.recipe.writes_speech:
             raise LanguageError(f"{self.recipe.name} cannot tell what is spoken, for it writes no transcript; name it.")
-        return _Wanted(self.recipe.known_targets(to, source), source, multilingual)
+        if (hotwords or glossary) and not self.recipe.writes_speech:
+            raise ModelError(
+                f"{self.recipe.name} writes no transcript to look for words in; leave hotwords and glossary out."
+            )
+        return _Wanted(self.recipe.known_targets(to, source), source, multilingual, tuple(hotwords), glossary)
 
     def _speech(self, audio: str | Path | bytes) -> Iterator[Speech]:
         return ahead(segments(stream_audio(audio), self.vad), 2 * self.batch_size)
@@ -199,24 +233,27 @@ class Translator:
         return Outcome(name, Result(name, targets, found))
 
     def _segments(self, speech: Iterator[Speech], wanted: _Wanted) -> Iterator[Segment]:
-        source = wanted.source
-        if source is None and not wanted.multilingual:
+        known = None if wanted.source is None else (wanted.source, None)
+        if known is None and not wanted.multilingual:
             first = list(itertools.islice(speech, _IDENTIFIED_BY))
-            source = self.identify([part.samples for part in first]) if first else None
+            known = next(iter(self.identify([part.samples for part in first]).items())) if first else None
             speech = itertools.chain(first, speech)
         while batch := list(itertools.islice(speech, self.batch_size)):
             mels = [self.features(part.samples) for part in batch]
-            spoken = [source] * len(mels) if source else self._told(mels)
-            requests = [
-                Request(mel, language, tuple(code for code in wanted.targets if code != language))
-                for mel, language in zip(mels, spoken, strict=True)
-            ]
-            for part, request, decoded in zip(batch, requests, self._decode(requests), strict=True):
+            spoken = [known] * len(mels) if known else self._told(mels)
+            requests = [wanted.request(mel, language) for mel, (language, _) in zip(mels, spoken, strict=True)]
+            for part, told, decoded in zip(batch, spoken, self._decode(requests), strict=True):
                 if decoded.transcript or any(found.text for found in decoded.translations.values()):
-                    yield _segment(part, request.source, decoded)
+                    yield _segment(part, told, decoded)
 
-    def _told(self, mels: Sequence[Mel]) -> list[str]:
-        return [self.sources[at] for at in self._likelihoods(mels).argmax(axis=1)]
+    def _told(self, mels: Sequence[Mel]) -> list[tuple[str, float | None]]:
+        return [next(iter(self._spoken(row).items())) for row in self._likelihoods(mels)]
+
+    def _spoken(self, likelihoods: npt.NDArray[np.float64]) -> dict[str, float]:
+        """Log-likelihoods a token (sources,) -> probabilities, the likeliest first."""
+        scaled = (likelihoods - likelihoods.max()) / _TEMPERATURE
+        shares = (np.exp(scaled) / np.exp(scaled).sum()).tolist()
+        return dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))
 
     def _likelihoods(self, mels: Sequence[Mel]) -> npt.NDArray[np.float64]:
         """Log-likelihood a token of each mel's transcript in each source language, (mels, sources)."""
@@ -250,11 +287,23 @@ def vad_options(recipe: Recipe, parameters: Mapping[str, float]) -> VadOptions:
     return options
 
 
-def _segment(part: Speech, language: str, decoded: Decoded) -> Segment:
-    cut = ["transcript"] if decoded.truncated else []
-    cut += [code for code, translation in decoded.translations.items() if translation.truncated]
-    texts = {code: translation.text for code, translation in decoded.translations.items()}
-    return Segment(part.start_s, part.end_s, language, decoded.transcript, texts, decoded.score, tuple(cut))
+def _segment(part: Speech, told: tuple[str, float | None], decoded: Decoded) -> Segment:
+    language, confidence = told
+    outputs = {"transcript": decoded, **decoded.translations}
+    return Segment(
+        part.start_s,
+        part.end_s,
+        language,
+        decoded.transcript,
+        {code: translation.text for code, translation in decoded.translations.items()},
+        decoded.score,
+        truncated=tuple(name for name, output in outputs.items() if output.truncated),
+        looped=tuple(name for name, output in outputs.items() if output.looped),
+        off_target=tuple(code for code, found in decoded.translations.items() if is_other(found.text, code)),
+        missed={code: found.missed for code, found in decoded.translations.items() if found.missed},
+        scores={code: translation.score for code, translation in decoded.translations.items()},
+        language_confidence=confidence,
+    )
 
 
 def _hypothesis(utterance: Utterance, code: str, parts: Sequence[Decoded]) -> Hypothesis:

@@ -5,15 +5,15 @@ These say how a system fails where BLEU only says that it does. They are shares 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import ClassVar
 
-from dragoman.data.langid import identify
+from dragoman.data.langid import language_of
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics.base import Pair, Side, require
 from dragoman.languages import LANGUAGES, Language
+from dragoman.loops import loops
 
 
 class OffTarget:
@@ -77,10 +77,6 @@ class Length:
         return 100.0 * sum(_characters(pair.hypothesis) for pair in pairs) / written
 
 
-# Five characters or more, four times back to back. A loop of a shorter unit (ha ha ha) is one of its multiples.
-_LOOP = re.compile(r"(.{5,200}?)\1{3}", re.DOTALL)
-
-
 class Repetition:
     """The share of outputs that hold a loop, in percent; lower is better.
 
@@ -104,17 +100,7 @@ class Repetition:
 
     def score(self, pairs: Sequence[Pair]) -> float:
         require(pairs)
-        return 100.0 * sum(_loops(pair.hypothesis) and not _loops(pair.reference) for pair in pairs) / len(pairs)
-
-
-def language_of(text: str) -> str:
-    """The ISO 639-3 code of the language that a text most likely is in, out of those of the table."""
-    return next(code for code in identify(text) if code in LANGUAGES)
-
-
-def _loops(text: str) -> bool:
-    # The space at the end makes the last word of a loop equal to the others.
-    return _LOOP.search(" ".join(text.casefold().split()) + " ") is not None
+        return 100.0 * sum(loops(pair.hypothesis) and not loops(pair.reference) for pair in pairs) / len(pairs)
 
 
 def _characters(text: str) -> int:

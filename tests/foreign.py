@@ -14,6 +14,9 @@ from transformers import (
     M2M100ForConditionalGeneration,
     NllbTokenizer,
     PreTrainedTokenizerFast,
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2AudioProcessor,
     Qwen2Config,
     Qwen2ForCausalLM,
     SeamlessM4TFeatureExtractor,
@@ -29,6 +32,10 @@ from transformers import (
 )
 
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
+LLM = {
+    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+    "intermediate_size": 16,
+}  # fmt: skip
 LETTERS = list("▁abcdefghijklmnopqrstuvwxyz,.")
 
 
@@ -123,9 +130,8 @@ def chat_tokenizer(extra: Sequence[str] = ()) -> PreTrainedTokenizerFast:
 def small_chat(folder: Path) -> Path:
     tokenizer = chat_tokenizer()
     config = Qwen2Config(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1,
-        intermediate_size=16, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        **LLM, vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
     model = spread(Qwen2ForCausalLM(config), 4)
     ends = [tokenizer.eos_token_id, tokenizer.pad_token_id]
     # Qwen2.5's own: without our say-so it would sample, and with it still be penalised
@@ -134,6 +140,27 @@ def small_chat(folder: Path) -> Path:
     )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def small_qwen2_audio(folder: Path) -> Path:
+    tokenizer = chat_tokenizer(["<|audio_bos|>", "<|AUDIO|>", "<|audio_eos|>"])
+    audio = {
+        "model_type": "qwen2_audio_encoder", "num_mel_bins": 8, "d_model": 16, "encoder_layers": 1,
+        "encoder_attention_heads": 2, "encoder_ffn_dim": 16,
+    }  # fmt: skip
+    config = Qwen2AudioConfig(
+        audio_config=audio,
+        text_config={"model_type": "qwen2", **LLM, "vocab_size": len(tokenizer)},
+        audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
+    )
+    model = spread(Qwen2AudioForConditionalGeneration(config), 5)
+    ends = [tokenizer.eos_token_id, tokenizer.pad_token_id]
+    model.generation_config = GenerationConfig(
+        do_sample=True, top_k=20, repetition_penalty=1.1, eos_token_id=ends, pad_token_id=ends[1]
+    )
+    model.save_pretrained(folder)
+    Qwen2AudioProcessor(WhisperFeatureExtractor(feature_size=8), tokenizer).save_pretrained(folder)
     return folder
 
 
@@ -147,4 +174,5 @@ SMALL: dict[str, Callable[[Path], Any]] = {
     "whisper+nllb": both(small_whisper, small_nllb),
     "whisper+chat": both(small_whisper, small_chat),
     "seamless-m4t-v2-large": small_seamless,
+    "qwen2-audio-7b": small_qwen2_audio,
 }

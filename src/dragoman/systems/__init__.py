@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dragoman.errors import ModelError
+from dragoman.systems.audio_llm import Qwen2Audio
 from dragoman.systems.base import System
 from dragoman.systems.cascade import WhisperChat, WhisperNllb
 from dragoman.systems.seamless import Seamless
@@ -13,6 +14,7 @@ SYSTEMS: dict[str, type[System]] = {
     "whisper+nllb": WhisperNllb,
     "whisper+chat": WhisperChat,
     "seamless-m4t-v2-large": Seamless,
+    "qwen2-audio-7b": Qwen2Audio,
 }
 
 

@@ -59,12 +59,16 @@ class Pretrained:
         settings = {"do_sample": False, "repetition_penalty": 1.0, "max_new_tokens": MAX_NEW_TOKENS, **options}
         return self.model.generate(**given, num_beams=self.beams, **settings)
 
-    def texts(self, rows: Sequence[Sequence[int]], tokenizer: Any) -> list[Translation]:
+    @property
+    def tokenizer(self) -> Any:
+        return getattr(self.processor, "tokenizer", self.processor)
+
+    def texts(self, rows: Sequence[Sequence[int]]) -> list[Translation]:
         """New tokens of each row -> text without special tokens; truncated where nothing ended it."""
         found = []
         for row in rows:
             end = next((at for at, token in enumerate(row) if token in self._ends), None)
-            raw = tokenizer.decode(row if end is None else row[:end], skip_special_tokens=True)
+            raw = self.tokenizer.decode(row if end is None else row[:end], skip_special_tokens=True)
             found.append(Translation(raw.strip(), raw, end is None))
         return found
 

@@ -79,7 +79,7 @@ class Seamless(System):
         self._lengths = torch.tensor([len(one["input_features"]) for one in features], device=self.part.model.device)
         inputs = {name: pad_sequence([one[name] for one in features], batch_first=True) for name in features[0]}
         found = self.part.generate(inputs, tgt_lang=self._codes[language])
-        return self.part.texts(found[:, 2:].tolist(), self.part.processor.tokenizer)  # after start and language
+        return self.part.texts(found[:, 2:].tolist())  # after start and language
 
     def _features(self, speech: Speech) -> dict[str, Tensor]:
         """Filter banks (S, 160), S frames of 20 ms, and which of them are whole, (S,)."""

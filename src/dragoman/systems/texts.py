@@ -76,7 +76,7 @@ class Nllb:
         inputs = tokenizer.pad(rows, padding_side="right", return_tensors="pt")
         first = tokenizer.convert_tokens_to_ids(self._codes[target])
         found = self.part.generate(inputs, forced_bos_token_id=first)
-        return self.part.texts(found[:, 2:].tolist(), tokenizer)  # after start and language
+        return self.part.texts(found[:, 2:].tolist())  # after start and language
 
 
 class ChatTranslator:
@@ -111,7 +111,7 @@ class ChatTranslator:
         prompts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
         inputs = tokenizer(prompts, padding=True, padding_side="left", add_special_tokens=False, return_tensors="pt")
         found = self.part.generate(inputs)
-        return self.part.texts(found[:, inputs.input_ids.shape[1] :].tolist(), tokenizer)
+        return self.part.texts(found[:, inputs.input_ids.shape[1] :].tolist())
 
 
 def _asked(text: str, source: str, target: str) -> str:

@@ -79,4 +79,4 @@ class Whisper(System):
             force_unique_generate_call=True,  # or the token that ends a text is taken away
             return_dict_in_generate=True,
         )
-        return self.part.texts(found.sequences[:, _PROMPT:].tolist(), self.part.processor.tokenizer)
+        return self.part.texts(found.sequences[:, _PROMPT:].tolist())

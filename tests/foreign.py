@@ -14,11 +14,15 @@ from transformers import (
     M2M100ForConditionalGeneration,
     NllbTokenizer,
     PreTrainedTokenizerFast,
+    Qwen2_5OmniConfig,
+    Qwen2_5OmniForConditionalGeneration,
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
     Qwen2AudioProcessor,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3OmniMoeConfig,
+    Qwen3OmniMoeForConditionalGeneration,
     SeamlessM4TFeatureExtractor,
     SeamlessM4TProcessor,
     SeamlessM4TTokenizer,
@@ -50,6 +54,12 @@ def spread(model: Any, seed: int) -> Any:
     return model
 
 
+def unprinted(tokenizer: Any) -> list[int]:
+    """All but letters and the end: what a random model is kept from writing, so that texts differ where tokens do."""
+    written = {*LETTERS[1:27], tokenizer.eos_token}
+    return [number for token, number in tokenizer.get_vocab().items() if token not in written]
+
+
 def small_whisper(folder: Path) -> Path:
     end = "<|endoftext|>"
     tokens = ["<|startoftranscript|>", "<|en|>", "<|de|>", "<|fr|>", "<|no|>", "<|translate|>", "<|transcribe|>"]
@@ -70,7 +80,7 @@ def small_whisper(folder: Path) -> Path:
         is_multilingual=True, lang_to_id={token: ids[token] for token in tokens[1:5]},
         task_to_id={name: ids[f"<|{name}|>"] for name in ("translate", "transcribe")},
         no_timestamps_token_id=ids["<|notimestamps|>"], begin_suppress_tokens=[ids[end]],
-        suppress_tokens=[ids[token] for token in tokens], max_length=16, max_initial_timestamp_index=50,
+        suppress_tokens=unprinted(tokenizer), max_length=16, max_initial_timestamp_index=50,
     )  # fmt: skip
     model.save_pretrained(folder)
     WhisperProcessor(WhisperFeatureExtractor(feature_size=8), tokenizer).save_pretrained(folder)
@@ -112,14 +122,16 @@ def small_nllb(folder: Path) -> Path:
     return folder
 
 
-def chat_tokenizer(extra: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+def chat_tokenizer(extra: Sequence[str] = (), **options: Any) -> PreTrainedTokenizerFast:
     """Bytes, and ChatML as Qwen writes it."""
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *extra]
     tokenizer = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(BYTES)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(special)
-    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", **options
+    )
     made.chat_template = (
         "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -136,8 +148,9 @@ def small_chat(folder: Path) -> Path:
     ends = [tokenizer.eos_token_id, tokenizer.pad_token_id]
     # Qwen2.5's own: without our say-so it would sample, and with it still be penalised
     model.generation_config = GenerationConfig(
-        do_sample=True, temperature=0.7, top_p=0.8, repetition_penalty=1.05, eos_token_id=ends, pad_token_id=ends[1]
-    )
+        do_sample=True, temperature=0.7, top_p=0.8, repetition_penalty=1.05, eos_token_id=ends, pad_token_id=ends[1],
+        suppress_tokens=unprinted(tokenizer),
+    )  # fmt: skip
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -157,11 +170,46 @@ def small_qwen2_audio(folder: Path) -> Path:
     model = spread(Qwen2AudioForConditionalGeneration(config), 5)
     ends = [tokenizer.eos_token_id, tokenizer.pad_token_id]
     model.generation_config = GenerationConfig(
-        do_sample=True, top_k=20, repetition_penalty=1.1, eos_token_id=ends, pad_token_id=ends[1]
-    )
+        do_sample=True, top_k=20, repetition_penalty=1.1, eos_token_id=ends, pad_token_id=ends[1],
+        suppress_tokens=unprinted(tokenizer),
+    )  # fmt: skip
     model.save_pretrained(folder)
     Qwen2AudioProcessor(WhisperFeatureExtractor(feature_size=8), tokenizer).save_pretrained(folder)
     return folder
+
+
+def small_omni(config: Any, kind: Any, audio: dict[str, Any], text: dict[str, Any]) -> Callable[[Path], Path]:
+    """Saved as the hub has them: the whole, from which the thinker is to be taken (here there is nothing else)."""
+
+    def save(folder: Path) -> Path:
+        tokens = {"audio_bos_token": "<|audio_bos|>", "audio_token": "<|AUDIO|>", "audio_eos_token": "<|audio_eos|>"}
+        pictures = ["<|vision_bos|>", "<|vision_eos|>", "<|IMAGE|>", "<|VIDEO|>"]
+        tokenizer = chat_tokenizer([*tokens.values(), *pictures], extra_special_tokens=tokens)
+        bos, place, eos, *seen = tokenizer.convert_tokens_to_ids([*tokens.values(), *pictures])
+        rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
+        thinker = {
+            "audio_config": {
+                "num_mel_bins": 8, "d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2,
+                "encoder_ffn_dim": 16, "output_dim": 16, **audio,
+            },
+            "vision_config": {
+                "depth": 1, "hidden_size": 16, "num_heads": 2, "intermediate_size": 16, "out_hidden_size": 16,
+            },
+            "text_config": {
+                **LLM, "vocab_size": len(tokenizer), "rope_parameters": rope, "tie_word_embeddings": False, **text,
+            },
+            "audio_token_index": place, "audio_token_id": place, "audio_start_token_id": bos, "audio_end_token_id": eos,
+            "vision_start_token_id": seen[0], "vision_end_token_id": seen[1], "image_token_index": seen[2],
+            "image_token_id": seen[2], "video_token_index": seen[3], "video_token_id": seen[3],
+        }  # fmt: skip
+        model = spread(kind(config(thinker_config=thinker, enable_audio_output=False)), 6)
+        model.generation_config = GenerationConfig(suppress_tokens=unprinted(tokenizer))
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        WhisperFeatureExtractor(feature_size=8, chunk_length=300).save_pretrained(folder)
+        return folder
+
+    return save
 
 
 def both(first: Callable[[Path], Path], second: Callable[[Path], Path]) -> Callable[[Path], str]:
@@ -175,4 +223,11 @@ SMALL: dict[str, Callable[[Path], Any]] = {
     "whisper+chat": both(small_whisper, small_chat),
     "seamless-m4t-v2-large": small_seamless,
     "qwen2-audio-7b": small_qwen2_audio,
+    "qwen2.5-omni-7b": small_omni(Qwen2_5OmniConfig, Qwen2_5OmniForConditionalGeneration, {}, {}),
+    "qwen3-omni-30b-a3b": small_omni(
+        Qwen3OmniMoeConfig,
+        Qwen3OmniMoeForConditionalGeneration,
+        {"downsample_hidden_size": 16},
+        {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16, "head_dim": 8},
+    ),
 }

@@ -19,6 +19,7 @@ from dragoman.inference.segment import VadOptions, segments
 from dragoman.languages import LANGUAGES
 from dragoman.records import Utterance, write_rows
 from dragoman.systems import SYSTEMS, find_system
+from dragoman.systems.audio_llm import AudioLlm
 from dragoman.systems.base import Speech, System
 from dragoman.systems.texts import _FLORES
 
@@ -139,3 +140,17 @@ def test_seamless_alone_is_what_transformers_makes_of_it(checkpoints: dict[str, 
         ids = model.generate(**inputs, tgt_lang="arb", num_beams=5, max_new_tokens=8)
         (found,) = system.decode([Speech(samples, "deu")], ["ara"])
         assert found.translations["ara"].text == processor.decode(ids[0], skip_special_tokens=True).strip() != ""
+
+
+def test_prompts_are_their_authors(checkpoints: dict[str, str]) -> None:
+    hear = "Listen to the provided German speech and produce a translation in Chinese text."
+    place = "<|audio_bos|><|AUDIO|><|audio_eos|>"
+    prompts = {
+        "qwen2-audio-7b": f"{place}Detect the language and translate the speech into Mandarin: <|de|>",
+        "qwen2.5-omni-7b": "<|im_start|>system\nYou are a speech translation model.<|im_end|>\n"
+        f"<|im_start|>user\n{hear}{place}<|im_end|>\n<|im_start|>assistant\n",
+        "qwen3-omni-30b-a3b": f"<|im_start|>user\n{place}{hear}<|im_end|>\n<|im_start|>assistant\n",
+    }
+    for name, prompt in prompts.items():
+        system = find_system(name).from_pretrained(checkpoints[name], device="cpu")
+        assert isinstance(system, AudioLlm) and system.asked("deu", "cmn") == prompt

@@ -6,6 +6,7 @@ from dragoman.errors import ModelError
 from dragoman.systems.audio_llm import Qwen2Audio
 from dragoman.systems.base import System
 from dragoman.systems.cascade import WhisperChat, WhisperNllb
+from dragoman.systems.omni import Qwen3Omni, Qwen25Omni
 from dragoman.systems.seamless import Seamless
 from dragoman.systems.whisper import Whisper
 
@@ -15,6 +16,8 @@ SYSTEMS: dict[str, type[System]] = {
     "whisper+chat": WhisperChat,
     "seamless-m4t-v2-large": Seamless,
     "qwen2-audio-7b": Qwen2Audio,
+    "qwen2.5-omni-7b": Qwen25Omni,
+    "qwen3-omni-30b-a3b": Qwen3Omni,
 }
 
 

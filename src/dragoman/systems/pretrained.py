@@ -32,20 +32,22 @@ class Pretrained:
 
     @classmethod
     def load(
-        cls, kind: Any, name: str, device: str | None, beams: int, *, processor: Any = AutoProcessor, config: Any = None
+        cls, kind: Any, name: str, device: str | None, beams: int, *, processor: Any = AutoProcessor, inner: str = ""
     ) -> Pretrained:
-        """`kind` and `processor` are transformers' classes; on CUDA where there is one, in bf16 except on a CPU.
-        Raises ModelError when something cannot be read, and, before weights are, when memory is short."""
+        """`kind` and `processor` are transformers' classes; `inner` names the kind's config in that of the checkpoint,
+        where it is a part of it. On CUDA where there is one, in bf16 except on a CPU. Raises ModelError when something
+        cannot be read, and, before the weights are, when memory is short."""
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = torch.float32 if chosen.type == "cpu" else torch.bfloat16
         try:
-            config = config or AutoConfig.from_pretrained(name)
+            whole = AutoConfig.from_pretrained(name)
             prepares = processor.from_pretrained(name)
         except (OSError, ValueError, ImportError) as error:
             raise ModelError(f"The checkpoint {name!r} cannot be loaded: {first_line(error)}") from error
+        config = getattr(whole, inner, whole)
         _check_memory(kind, config, name, dtype, chosen)
         model = load_pretrained(kind, name, what="The checkpoint", config=config, dtype=dtype).eval().to(chosen)
-        return cls(model, prepares, name, getattr(config, "_commit_hash", None) or _digest(Path(name)), beams)
+        return cls(model, prepares, name, getattr(whole, "_commit_hash", None) or _digest(Path(name)), beams)
 
     @property
     def num_parameters(self) -> int:

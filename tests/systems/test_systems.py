@@ -103,6 +103,24 @@ def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
         find_system("whisper+nllb").from_pretrained("openai/whisper-tiny", device="cpu")
 
 
+def test_another_kind_of_checkpoint_and_too_large_a_one_are_refused(
+    checkpoints: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whisper, chat = checkpoints["whisper+chat"].split("+")
+    for name, model in {
+        "seamless-m4t-v2-large": whisper,
+        "whisper": chat,
+        "whisper+nllb": checkpoints["whisper+chat"],
+    }.items():
+        with pytest.raises(ModelError, match=r"is a checkpoint of '(whisper|qwen2)', which this system cannot use"):
+            find_system(name).from_pretrained(model, device="cpu")
+    monkeypatch.setattr("dragoman.systems.pretrained.free_ram", lambda: 10_000)
+    with pytest.raises(
+        ModelError, match=r"its weights take 0\.0 GB, but 0\.0 GB of RAM is free; .* smaller checkpoint"
+    ):
+        find_system("whisper").from_pretrained(whisper, device="cpu")
+
+
 def test_nllb_knows_all_our_languages_by_its_own_names() -> None:
     from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES
 

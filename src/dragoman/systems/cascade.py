@@ -75,14 +75,14 @@ class Cascade(System):
 
 
 class WhisperNllb(Cascade):
-    """As in Table 4 of LLM-SRT and Table VI of MCAT, with NLLB-3.3B."""
+    """As in LLM-SRT's Table 5 and in MCAT, with NLLB-3.3B."""
 
     name = "whisper+nllb"
     asr, mt = Whisper, Nllb
 
 
 class WhisperChat(Cascade):
-    """As in Tables 3 and 4 of LLM-SRT, there with Qwen2.5 of 3B, 7B and 32B."""
+    """As in LLM-SRT's Tables 3 and 5, there with Qwen2.5 of 3B, 7B and 32B."""
 
     name = "whisper+chat"
     asr, mt = Whisper, ChatTranslator

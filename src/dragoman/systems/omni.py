@@ -89,7 +89,7 @@ class Qwen25Omni(AudioLlm):
 
 class Qwen3Omni(Qwen25Omni):
     """Qwen3-Omni (Xu et al. 2025, arXiv 2509.17765), by the prompt of the authors' README (QwenLM/Qwen3-Omni, "prompts
-    for evaluation"), which has no system's turn. The newest of the systems that MCAT compares with."""
+    for evaluation"), which has no system's turn."""
 
     name = "qwen3-omni-30b-a3b"
     checkpoint = "Qwen/Qwen3-Omni-30B-A3B-Instruct"

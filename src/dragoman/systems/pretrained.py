@@ -45,6 +45,7 @@ class Pretrained:
         except (OSError, ValueError, ImportError) as error:
             raise ModelError(f"The checkpoint {name!r} cannot be loaded: {first_line(error)}") from error
         config = getattr(whole, inner, whole)
+        _check_kind(kind, config, name)
         _check_memory(kind, config, name, dtype, chosen)
         model = load_pretrained(kind, name, what="The checkpoint", config=config, dtype=dtype).eval().to(chosen)
         return cls(model, prepares, name, getattr(whole, "_commit_hash", None) or _digest(Path(name)), beams)
@@ -83,6 +84,15 @@ class Pretrained:
     def _ends(self) -> set[int]:
         ends = self.model.generation_config.eos_token_id
         return set(ends) if isinstance(ends, list) else {ends}
+
+
+def _check_kind(kind: Any, config: Any, name: str) -> None:
+    """The model class, or a class that chooses among several by the config."""
+    fits = type(config) in kind._model_mapping if hasattr(kind, "_model_mapping") else type(config) is kind.config_class
+    if not fits:
+        raise ModelError(
+            f"{name} is a checkpoint of {config.model_type!r}, which this system cannot use; name another."
+        )
 
 
 def _check_memory(kind: Any, config: Any, name: str, dtype: torch.dtype, device: torch.device) -> None:

@@ -27,8 +27,8 @@ _LEAST = SAMPLE_RATE // 10
 
 
 class Seamless(System):
-    """Direct translation (S2TT); `transcribe` serves cascades. Beam 5, as its authors decode (their evaluation's
-    `beam_size`)."""
+    """Direct translation (S2TT); `transcribe` serves cascades. Beam 5, as in its authors' own
+    `Translator`."""
 
     name = "seamless-m4t-v2-large"
     checkpoint = "facebook/seamless-m4t-v2-large"

@@ -46,7 +46,7 @@ _FLORES = {
 
 
 class Nllb:
-    """NLLB-200, one text after its language's token, beam 4 (the paper's section 8.1.1)."""
+    """NLLB-200, told the source before the text and the target as its first token. Beam 4, as in its paper."""
 
     checkpoint = "facebook/nllb-200-3.3B"
 

@@ -21,7 +21,9 @@ from dragoman.records import Utterance, write_rows
 from dragoman.systems import SYSTEMS, find_system
 from dragoman.systems.audio_llm import AudioLlm
 from dragoman.systems.base import Speech, System
-from dragoman.systems.texts import _FLORES
+from dragoman.systems.cascade import Cascade
+from dragoman.systems.seamless import Seamless
+from dragoman.systems.texts import _FLORES, Nllb
 
 VIDEO = Path(__file__).parents[2] / "examples" / "english-video.mp4"
 TARGETS = {"whisper": ("eng",)}
@@ -172,3 +174,22 @@ def test_prompts_are_their_authors(checkpoints: dict[str, str]) -> None:
     for name, prompt in prompts.items():
         system = find_system(name).from_pretrained(checkpoints[name], device="cpu")
         assert isinstance(system, AudioLlm) and system.asked("deu", "cmn") == prompt
+
+
+def test_any_recogniser_and_any_translator_make_a_cascade(checkpoints: dict[str, str]) -> None:
+    seamless = Seamless.from_pretrained(checkpoints["seamless-m4t-v2-large"], device="cpu")
+    nllb = Nllb.from_pretrained(checkpoints["whisper+nllb"].split("+")[1], device="cpu")
+    samples = np.random.default_rng(5).normal(scale=0.1, size=(2, 12000)).astype(np.float32)
+    speech = [Speech(samples[0], "deu"), Speech(samples[1], "fra")]
+    found = Cascade(seamless, nllb).decode(speech, ["eng"])
+    for part, decoded in zip(speech, found, strict=True):
+        (said,) = seamless.transcribe([part])
+        inputs = nllb.part.processor(said.text, src_lang=f"{part.language}_Latn", return_tensors="pt")
+        ids = nllb.part.model.generate(
+            **inputs,
+            forced_bos_token_id=nllb.part.processor.convert_tokens_to_ids("eng_Latn"),
+            num_beams=4,
+            max_new_tokens=8,
+        )
+        written = nllb.part.processor.decode(ids[0], skip_special_tokens=True).strip()
+        assert decoded.transcript == said.text != "" and decoded.translations["eng"].text == written != ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dragoman.cli.options import Wanted, checked, prepared
 from dragoman.errors import DataError
+from dragoman.files import digest_of_weights
 
 if TYPE_CHECKING:
     from dragoman.evaluation.generate import Translate
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
+    """How to translate, whatever does."""
+
     wanted: Wanted
     beam_size: int | None
     batch_size: int
@@ -27,6 +30,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Candidate:
+    """What is evaluated, ready to be called."""
+
     name: str
     """Tells it from others: weights and options."""
     model: str
@@ -79,7 +84,7 @@ def _ours(folder: Path, text: bool, options: Options) -> Candidate:
         translate = Translator.from_pretrained(folder, device=device, beam_size=beams, batch_size=size)
         works = translate.decoder.model
     return Candidate(
-        f"{recipe.name} {_digest(folder)}, {how}",
+        f"{recipe.name} {digest_of_weights(folder)}, {how}",
         recipe.name,
         recipe.known_targets(options.wanted.to),
         translate,
@@ -107,14 +112,3 @@ def _other(name: str, model: str | None, utterances: Sequence[Utterance], option
         sum(part.num_parameters for part in system.parts),
         hardware(str(system.parts[0].model.device)),
     )
-
-
-def _digest(folder: Path) -> str:
-    """Tells models apart by all the weights in their folder."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(str(path.relative_to(folder)).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -41,7 +41,7 @@ class System(ABC):
 
     name: ClassVar[str]
     """Its key in SYSTEMS."""
-    window_s: ClassVar[float] = 30.0
+    window_s: float = 30.0
     """The most it is given at once."""
 
     def __init__(self, parts: Sequence[Pretrained], batch_size: int = 16) -> None:

@@ -32,11 +32,12 @@ class Transcriber(Protocol):
 class Cascade(System):
     """Its transcripts are the recogniser's. What is cut short stays marked: a translation of half a transcript too."""
 
+    name = "cascade"
     asr: ClassVar[type]
     mt: ClassVar[type]
 
     def __init__(self, hears: Transcriber, writes: TextTranslator, batch_size: int = 16) -> None:
-        self.hears, self.writes = hears, writes
+        self.hears, self.writes, self.window_s = hears, writes, hears.window_s
         super().__init__([*hears.parts, writes.part], batch_size)
 
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from transformers import AutoConfig, AutoProcessor, PreTrainedModel
 
 from dragoman.errors import ModelError
+from dragoman.files import digest_of_weights
 from dragoman.inference.decode import Translation
 from dragoman.model.llm import first_line, load_pretrained
 from dragoman.model.memory import free_ram
@@ -48,7 +48,7 @@ class Pretrained:
         _check_kind(kind, config, name)
         _check_memory(kind, config, name, dtype, chosen)
         model = load_pretrained(kind, name, what="The checkpoint", config=config, dtype=dtype).eval().to(chosen)
-        return cls(model, prepares, name, getattr(whole, "_commit_hash", None) or _digest(Path(name)), beams)
+        return cls(model, prepares, name, getattr(whole, "_commit_hash", None) or digest_of_weights(Path(name)), beams)
 
     @property
     def num_parameters(self) -> int:
@@ -108,12 +108,3 @@ def _check_memory(kind: Any, config: Any, name: str, dtype: torch.dtype, device:
                 f"{name}: its weights take {need / 1e9:.1f} GB, but {free / 1e9:.1f} GB of {place} is free; free some "
                 "memory, or name a smaller checkpoint."
             )
-
-
-def _digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(str(path.relative_to(folder)).encode())
-        with open(path, "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]

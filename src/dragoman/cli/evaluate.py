@@ -6,26 +6,38 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dragoman.cli.candidate import Options, chosen
 from dragoman.cli.console import hush, say
-from dragoman.cli.options import Batch, Beams, Device, Model, Threads, To, Wanted, checked
+from dragoman.cli.options import Batch, Beams, Device, Threads, To, Wanted
+from dragoman.errors import DataError
 from dragoman.files import whole_file
 
 if TYPE_CHECKING:
-    from dragoman.evaluation.generate import Translate
     from dragoman.evaluation.metrics import Metric, Score
-    from dragoman.evaluation.runs import Account
 
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes that score; all cores by default.")]
 Metrics = Annotated[
     list[str] | None, typer.Option("--metric", help="A metric by name, such as spBLEU; repeat it for more.")
 ]
 
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A model folder, a built-in model, or a name on the Hugging Face hub; tiny, or the system's own.",
+    ),
+]
+Other = Annotated[
+    str | None,
+    typer.Option(
+        "--system", help="Another system instead of ours, such as whisper or seamless-m4t-v2-large; --model says which."
+    ),
+]
 Comet = Annotated[
     str | None,
     typer.Option(help="Also COMET, by this checkpoint: Unbabel/wmt22-comet-da, another name on the hub, a folder."),
@@ -36,7 +48,8 @@ def evaluate(
     manifest: Annotated[Path, typer.Argument(help="Utterances with references, as JSON lines.")],
     to: To,
     out: Annotated[Path, typer.Option(help="Where hypotheses.jsonl and scores.json are written.")],
-    model: Model = "tiny",
+    model: Checkpoint = None,
+    system: Other = None,
     beam_size: Beams = None,
     batch_size: Batch = 16,
     device: Device = None,
@@ -54,7 +67,6 @@ def evaluate(
     from dragoman.records import read_hypotheses, read_manifest
 
     utterances = read_manifest(manifest)
-    folder = checked(model, wanted, device, threads)
     from dragoman.cli.machine import launched, own_device
     from dragoman.evaluation.generate import generate
     from dragoman.evaluation.runs import HYPOTHESES, write_account
@@ -63,17 +75,18 @@ def evaluate(
 
     metrics = _metrics(metric, comet)
     rank, processes = launched()
-    system = _system(folder, wanted, beam_size, batch_size, own_device(device), text)
+    options = Options(wanted, beam_size, batch_size, own_device(device), threads)
+    works = chosen(system, model, text, utterances, options)
     written = out / HYPOTHESES
     started = time.monotonic()
     with progress_bar("translating", shown=rank == 0) as progress:
         done = generate(
             utterances,
-            system.targets,
-            system.translate,
+            works.targets,
+            works.translate,
             written,
             batch_size=batch_size,
-            system=system.name,
+            system=works.name,
             on_progress=progress,
             rank=rank,
             processes=processes,
@@ -81,7 +94,7 @@ def evaluate(
     if not done.joined:  # the process that joined the parts goes on
         return
     if done.total > done.kept:
-        write_account(out, system.account(done.total - done.kept, time.monotonic() - started))
+        write_account(out, works.account(done.total - done.kept, time.monotonic() - started))
     if done.without_reference:
         say(f"{done.without_reference} translations are left out: the manifest has no reference for them.")
     with progress_bar("scoring") as progress:
@@ -109,8 +122,6 @@ def score(
     workers: Workers = None,
 ) -> None:
     """Score hypotheses against their references."""
-    from dragoman.errors import DataError
-
     if (hypotheses and hyp) or not (given := hypotheses or hyp):
         raise DataError("Name one file of hypotheses, by itself or with --hyp; - is standard input.")
     from dragoman.evaluation.readers import Given, read
@@ -146,68 +157,6 @@ def _say_unsuited(asked: Sequence[str], metrics: Iterable[str], scores: Sequence
     for name in metrics if asked else ():
         if name not in scored:
             say(f"{name} is left out: it suits none of these directions, or there is nothing on its side to score.")
-
-
-@dataclass(frozen=True)
-class _System:
-    name: str
-    """Tells it from others: weights and options."""
-    model: str
-    targets: tuple[str, ...]
-    translate: Translate
-    parameters: int
-    hardware: str
-
-    def account(self, hypotheses: int, seconds: float) -> Account:
-        from dragoman.evaluation.runs import Account
-
-        return Account(
-            model=self.model,
-            parameters=self.parameters,
-            hypotheses=hypotheses,
-            seconds=round(seconds, 3),
-            hardware=self.hardware,
-        )
-
-
-def _system(
-    folder: Path, wanted: Wanted, beam_size: int | None, batch_size: int, device: str | None, text: bool
-) -> _System:
-    """The model, or its LLM alone on the reference transcripts."""
-    from dragoman.cli.machine import hardware
-    from dragoman.inference.text import TextTranslator
-    from dragoman.inference.translator import Translator
-    from dragoman.recipe import read_stored_recipe
-
-    recipe = read_stored_recipe(folder / "recipe.json")
-    translate: Translate
-    if text:
-        how = "text"
-        translate = TextTranslator.from_pretrained(folder, device=device, batch_size=batch_size)
-        works = translate.llm
-    else:
-        how = f"beams {beam_size or recipe.decoding.beams}"
-        translate = Translator.from_pretrained(folder, device=device, beam_size=beam_size, batch_size=batch_size)
-        works = translate.decoder.model
-    return _System(
-        f"{recipe.name} {_digest(folder)}, {how}",
-        recipe.name,
-        recipe.known_targets(wanted.to),
-        translate,
-        sum(parameter.numel() for parameter in works.parameters()),
-        hardware(str(next(works.parameters()).device)),
-    )
-
-
-def _digest(folder: Path) -> str:
-    """Tells models apart by all the weights in their folder."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(str(path.relative_to(folder)).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 @contextmanager

@@ -53,7 +53,6 @@ class Wanted:
 
 def checked(model: str, wanted: Wanted, device: str | None, threads: int | None) -> Path:
     """The model's folder. The recipe comes first, so that a wrong language is told before the weights are read."""
-    from dragoman.cli.machine import check_device, set_threads
     from dragoman.model.hub import BUILT_IN, locate
     from dragoman.recipe import read_stored_recipe
 
@@ -63,6 +62,14 @@ def checked(model: str, wanted: Wanted, device: str | None, threads: int | None)
     wanted.check(recipe)
     if folder.parent == BUILT_IN:
         say(f"{recipe.name}: {recipe.about} Name a model of your own, or one on the Hugging Face hub, with --model.")
+    prepared(device, threads)
+    return folder
+
+
+def prepared(device: str | None, threads: int | None) -> None:
+    """Quiet libraries, a device that is there, so many threads. Raises DragomanError."""
+    from dragoman.cli.machine import check_device, set_threads
+
+    hush()
     set_threads(threads)
     check_device(device)
-    return folder

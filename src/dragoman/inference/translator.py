@@ -180,7 +180,7 @@ class Translator:
         decoded = iter(self._decode(parts))
         whole = [list(itertools.islice(decoded, count)) for count in counts]
         return [
-            _hypothesis(utterance, code, found)
+            hypothesis(utterance, code, found)
             for utterance, found in zip(utterances, whole, strict=True)
             for code in self.recipe.known_targets(targets)
             if code != utterance.language
@@ -306,7 +306,8 @@ def _segment(part: Speech, told: tuple[str, float | None], decoded: Decoded) -> 
     )
 
 
-def _hypothesis(utterance: Utterance, code: str, parts: Sequence[Decoded]) -> Hypothesis:
+def hypothesis(utterance: Utterance, code: str, parts: Sequence[Decoded]) -> Hypothesis:
+    """An utterance's parts, decoded, put together again."""
     translations = [part.translations[code] for part in parts]
     return Hypothesis(
         id=utterance.id,

@@ -1,0 +1,28 @@
+"""Other systems behind our door, to translate with and to compare with."""
+
+from __future__ import annotations
+
+from dragoman.errors import ModelError
+from dragoman.systems.audio_llm import Qwen2Audio
+from dragoman.systems.base import System
+from dragoman.systems.cascade import WhisperChat, WhisperNllb
+from dragoman.systems.omni import Qwen3Omni, Qwen25Omni
+from dragoman.systems.seamless import Seamless
+from dragoman.systems.whisper import Whisper
+
+SYSTEMS: dict[str, type[System]] = {
+    "whisper": Whisper,
+    "whisper+nllb": WhisperNllb,
+    "whisper+chat": WhisperChat,
+    "seamless-m4t-v2-large": Seamless,
+    "qwen2-audio-7b": Qwen2Audio,
+    "qwen2.5-omni-7b": Qwen25Omni,
+    "qwen3-omni-30b-a3b": Qwen3Omni,
+}
+
+
+def find_system(name: str) -> type[System]:
+    """By its name. Raises ModelError."""
+    if name not in SYSTEMS:
+        raise ModelError(f"There is no system {name!r}; choose among {', '.join(SYSTEMS)}.")
+    return SYSTEMS[name]

@@ -1,0 +1,82 @@
+"""LLMs that hear: they are asked in words for a translation, each in the words of its authors."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import Qwen2AudioForConditionalGeneration
+
+from dragoman.data.audio import SAMPLE_RATE
+from dragoman.inference.decode import Decoded, Translation
+from dragoman.languages import LANGUAGES
+from dragoman.systems.base import NOTHING, Speech, System, into_each
+from dragoman.systems.pretrained import Pretrained
+
+
+class AudioLlm(System):
+    """Greedy. All languages: what such a model really knows, it does not tell."""
+
+    def __init__(self, part: Pretrained, batch_size: int = 16) -> None:
+        super().__init__([part], batch_size)
+        self.part = part
+
+    @property
+    def sources(self) -> list[str]:
+        return list(LANGUAGES)
+
+    @property
+    def targets(self) -> list[str]:
+        return list(LANGUAGES)
+
+    @abstractmethod
+    def asked(self, source: str, target: str) -> str:
+        """The whole prompt, with a place for one recording."""
+
+    @abstractmethod
+    def inputs(self, prompts: list[str], samples: list[Any]) -> Any:
+        """What the model is given, padded on the left: `input_ids` (B, T) and the rest. samples: (N,) each."""
+
+    def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[Decoded]:
+        def translate(rows: list[int], target: str) -> list[Translation]:
+            return self._write([speech[number] for number in rows], target)
+
+        return into_each(speech, targets, [NOTHING] * len(speech), translate)
+
+    def _write(self, speech: Sequence[Speech], target: str) -> list[Translation]:
+        prompts = [self.asked(part.language, target) for part in speech]
+        inputs = self.inputs(prompts, [part.samples for part in speech])
+        found = self.part.generate(inputs)
+        return self.part.texts(found[:, inputs["input_ids"].shape[1] :].tolist())
+
+
+class Qwen2Audio(AudioLlm):
+    """Qwen2-Audio (Chu et al. 2024, arXiv 2407.10759), the base model, by the prompt of the authors' evaluation
+    (QwenLM/Qwen2-Audio, eval_audio/evaluate_st.py with its covost2_eval.jsonl); they say Mandarin for Chinese."""
+
+    name = "qwen2-audio-7b"
+    checkpoint = "Qwen/Qwen2-Audio-7B"
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | None = None, *, device: str | None = None, beam_size: int | None = None, batch_size: int = 16
+    ) -> Qwen2Audio:
+        part = Pretrained.load(Qwen2AudioForConditionalGeneration, name or cls.checkpoint, device, beam_size or 1)
+        return cls(part, batch_size)
+
+    def asked(self, source: str, target: str) -> str:
+        spoken = LANGUAGES[source].iso1 or source
+        wanted = "Mandarin" if target == "cmn" else LANGUAGES[target].name
+        ask = f"Detect the language and translate the speech into {wanted}: <|{spoken}|>"
+        return f"<|audio_bos|><|AUDIO|><|audio_eos|>{ask}"
+
+    def inputs(self, prompts: list[str], samples: list[Any]) -> Any:
+        return self.part.processor(
+            text=prompts,
+            audio=samples,
+            sampling_rate=SAMPLE_RATE,
+            padding=True,
+            text_kwargs={"padding_side": "left"},
+            return_tensors="pt",
+        )

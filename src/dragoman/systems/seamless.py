@@ -1,0 +1,94 @@
+"""SeamlessM4T-v2: speech in about a hundred languages -> text in 96 (Seamless Communication 2023, arXiv 2312.05187).
+
+It is told the target by the token that its text decoder begins with, and nothing of the source.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import SeamlessM4Tv2ForSpeechToText
+
+from dragoman.data.audio import SAMPLE_RATE
+from dragoman.inference.decode import Decoded, Translation
+from dragoman.languages import LANGUAGES
+from dragoman.systems.base import NOTHING, Speech, System, into_each
+from dragoman.systems.pretrained import Pretrained
+
+# Where Seamless' code is not ours: it names the member of a macrolanguage (the model card's table of languages).
+_OWN = {"ara": "arb", "fas": "pes", "lav": "lvs", "msa": "zlm", "uzb": "uzn"}
+_LEAST = SAMPLE_RATE // 10
+"""Samples; less than two frames of features cannot be normalised."""
+
+
+class Seamless(System):
+    """Direct translation (S2TT); `transcribe` serves cascades. Beam 5, as in its authors' own
+    `Translator`."""
+
+    name = "seamless-m4t-v2-large"
+    checkpoint = "facebook/seamless-m4t-v2-large"
+
+    def __init__(self, part: Pretrained, batch_size: int = 16) -> None:
+        super().__init__([part], batch_size)
+        self.part = part
+        known = part.model.generation_config.text_decoder_lang_to_code_id
+        codes = {code: _OWN.get(code, code) for code in LANGUAGES}
+        self._codes = {code: own for code, own in codes.items() if own in known}
+        for layer in part.model.speech_encoder.adapter.layers:
+            layer.residual_conv.register_forward_pre_hook(self._nothing_beyond)
+            layer.self_attn_conv.register_forward_pre_hook(self._nothing_beyond)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | None = None, *, device: str | None = None, beam_size: int | None = None, batch_size: int = 16
+    ) -> Seamless:
+        part = Pretrained.load(SeamlessM4Tv2ForSpeechToText, name or cls.checkpoint, device, beam_size or 5)
+        return cls(part, batch_size)
+
+    @property
+    def sources(self) -> list[str]:
+        return list(self._codes)
+
+    @property
+    def targets(self) -> list[str]:
+        return list(self._codes)
+
+    def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[Decoded]:
+        def translate(rows: list[int], target: str) -> list[Translation]:
+            return self._write([speech[number] for number in rows], target)
+
+        return into_each(speech, targets, [NOTHING] * len(speech), translate)
+
+    def transcribe(self, speech: Sequence[Speech]) -> list[Translation]:
+        """What is said: the target is the language it is said in."""
+        rows: dict[str, list[int]] = defaultdict(list)
+        for number, part in enumerate(speech):
+            rows[part.language].append(number)
+        found: dict[int, Translation] = {}
+        for code, numbers in rows.items():
+            found.update(zip(numbers, self._write([speech[number] for number in numbers], code), strict=True))
+        return [found[number] for number in range(len(speech))]
+
+    def _write(self, speech: Sequence[Speech], language: str) -> list[Translation]:
+        features = [self._features(part) for part in speech]
+        self._lengths = torch.tensor([len(one["input_features"]) for one in features], device=self.part.model.device)
+        inputs = {name: pad_sequence([one[name] for one in features], batch_first=True) for name in features[0]}
+        found = self.part.generate(inputs, tgt_lang=self._codes[language])
+        return self.part.texts(found[:, 2:].tolist())  # after start and language
+
+    def _features(self, speech: Speech) -> dict[str, Tensor]:
+        """Filter banks (S, 160), S frames of 20 ms, and which of them are whole, (S,)."""
+        samples = np.pad(speech.samples, (0, max(0, _LEAST - len(speech.samples))))
+        found = self.part.processor.feature_extractor(samples, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        return {name: value[0] for name, value in found.items()}
+
+    def _nothing_beyond(self, conv: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        """Transformers' adapter draws its frames together across a clip's end, where in a batch others' padding lies
+        that is not zero. Zeros, (B, E, S), are what it finds there when the clip is alone."""
+        beyond = torch.arange(inputs[0].shape[2], device=self._lengths.device) >= self._lengths[:, None]
+        return (inputs[0].masked_fill(beyond[:, None], 0.0),)

@@ -1,0 +1,119 @@
+"""Translators of text: the second half of a cascade."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from dragoman.errors import ModelError
+from dragoman.inference.decode import Translation
+from dragoman.languages import LANGUAGES
+from dragoman.systems.pretrained import Pretrained
+
+
+class TextTranslator(Protocol):
+    """(text, language) of each -> the texts in `target`."""
+
+    @property
+    def part(self) -> Pretrained: ...
+
+    @property
+    def languages(self) -> list[str]: ...
+
+    def translate(self, texts: Sequence[tuple[str, str]], target: str) -> list[Translation]: ...
+
+
+# FLORES-200's names (NLLB Team 2022, arXiv 2207.04672, table 1), in which NLLB is told source and target.
+_FLORES = {
+    code: f"{code}_{script}"
+    for script, codes in {
+        "Latn": "afr azj bos cat ces cym dan deu eng est fin fra glg hrv hun ind isl ita jav lit nld nob pol por ron "
+        "slk slv spa swe swh tgl tur vie",
+        "Cyrl": "bel bul kaz kir mkd rus srp ukr",
+        "Beng": "asm ben",
+        "Deva": "hin npi",
+        "Arab": "urd",
+    }.items()
+    for code in codes.split()
+} | {
+    "amh": "amh_Ethi", "ara": "arb_Arab", "cmn": "zho_Hans", "ell": "ell_Grek", "fas": "pes_Arab", "guj": "guj_Gujr",
+    "heb": "heb_Hebr", "hye": "hye_Armn", "jpn": "jpn_Jpan", "kan": "kan_Knda", "kat": "kat_Geor", "khm": "khm_Khmr",
+    "kor": "kor_Hang", "lao": "lao_Laoo", "lav": "lvs_Latn", "mal": "mal_Mlym", "msa": "zsm_Latn", "mya": "mya_Mymr",
+    "pan": "pan_Guru", "tam": "tam_Taml", "tel": "tel_Telu", "tha": "tha_Thai", "uzb": "uzn_Latn", "yue": "yue_Hant",
+}  # fmt: skip
+
+
+class Nllb:
+    """NLLB-200, told the source before the text and the target as its first token. Beam 4, as in its paper."""
+
+    checkpoint = "facebook/nllb-200-3.3B"
+
+    def __init__(self, part: Pretrained) -> None:
+        self.part = part
+        known = part.processor.get_vocab()
+        self._codes = {code: _FLORES[code] for code in LANGUAGES if _FLORES[code] in known}
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | None = None, *, device: str | None = None, beam_size: int | None = None
+    ) -> Nllb:
+        """By folder or name on the hub. Raises ModelError."""
+        name = name or cls.checkpoint
+        return cls(Pretrained.load(AutoModelForSeq2SeqLM, name, device, beam_size or 4, processor=AutoTokenizer))
+
+    @property
+    def languages(self) -> list[str]:
+        return list(self._codes)
+
+    def translate(self, texts: Sequence[tuple[str, str]], target: str) -> list[Translation]:
+        tokenizer = self.part.processor
+        rows = []
+        for text, source in texts:
+            tokenizer.src_lang = self._codes[source]
+            rows.append(tokenizer(text))
+        inputs = tokenizer.pad(rows, padding_side="right", return_tensors="pt")
+        first = tokenizer.convert_tokens_to_ids(self._codes[target])
+        found = self.part.generate(inputs, forced_bos_token_id=first)
+        return self.part.texts(found[:, 2:].tolist())  # after start and language
+
+
+class ChatTranslator:
+    """Any LLM with a chat template, asked in words. Greedy.
+
+    The words are TowerInstruct's (its card, Unbabel/TowerInstruct-7B-v0.2); LLM-SRT does not tell its own.
+    """
+
+    checkpoint = "Qwen/Qwen2.5-7B-Instruct"
+
+    def __init__(self, part: Pretrained) -> None:
+        self.part = part
+        if not part.processor.chat_template:
+            raise ModelError(f"{part.name}: its tokenizer has no chat template; name a model that was taught to chat.")
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | None = None, *, device: str | None = None, beam_size: int | None = None
+    ) -> ChatTranslator:
+        """By folder or name on the hub. Raises ModelError."""
+        name = name or cls.checkpoint
+        return cls(Pretrained.load(AutoModelForCausalLM, name, device, beam_size or 1, processor=AutoTokenizer))
+
+    @property
+    def languages(self) -> list[str]:
+        """All: what it really knows, it does not tell."""
+        return list(LANGUAGES)
+
+    def translate(self, texts: Sequence[tuple[str, str]], target: str) -> list[Translation]:
+        tokenizer = self.part.processor
+        chats = [[{"role": "user", "content": _asked(text, source, target)}] for text, source in texts]
+        prompts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
+        inputs = tokenizer(prompts, padding=True, padding_side="left", add_special_tokens=False, return_tensors="pt")
+        found = self.part.generate(inputs)
+        return self.part.texts(found[:, inputs.input_ids.shape[1] :].tolist())
+
+
+def _asked(text: str, source: str, target: str) -> str:
+    spoken, wanted = LANGUAGES[source].name, LANGUAGES[target].name
+    return f"Translate the following text from {spoken} into {wanted}.\n{spoken}: {text}\n{wanted}:"

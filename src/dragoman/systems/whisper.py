@@ -1,0 +1,82 @@
+"""Whisper: speech in about a hundred languages -> what is said, or English (Radford et al. 2022, arXiv 2212.04356).
+
+It is told the language and the task by tokens that its decoder begins with (section 2.3). `large-v3-turbo` and the
+`distil` checkpoints transcribe only: they were not trained to translate (the authors' and the distillers' cards).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import WhisperForConditionalGeneration
+
+from dragoman.data.audio import SAMPLE_RATE
+from dragoman.errors import ModelError
+from dragoman.inference.decode import Decoded, Translation
+from dragoman.languages import LANGUAGES
+from dragoman.systems.base import Speech, System, into_each
+from dragoman.systems.pretrained import Pretrained
+
+# Where Whisper's code is not that of ISO 639-1 (the authors' whisper/tokenizer.py).
+_OWN = {"jav": "jw", "nob": "no", "yue": "yue"}
+_PROMPT = 4
+"""Tokens before the text: start, language, task, no timestamps; they share the decoder's positions with it."""
+
+
+class Whisper(System):
+    """Whisper's own translation, which is into English; `transcribe` serves cascades. Greedy, without timestamps."""
+
+    name = "whisper"
+    checkpoint = "openai/whisper-large-v3"
+
+    def __init__(self, part: Pretrained, batch_size: int = 16) -> None:
+        super().__init__([part], batch_size)
+        self.part = part
+        known = getattr(part.model.generation_config, "lang_to_id", None)
+        if not known:
+            raise ModelError(f"{part.name}: this Whisper hears English only; name one that is multilingual.")
+        codes = {code: _OWN.get(code, language.iso1) for code, language in LANGUAGES.items()}
+        self._tokens = {code: f"<|{own}|>" for code, own in codes.items() if f"<|{own}|>" in known}
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | None = None, *, device: str | None = None, beam_size: int | None = None, batch_size: int = 16
+    ) -> Whisper:
+        part = Pretrained.load(WhisperForConditionalGeneration, name or cls.checkpoint, device, beam_size or 1)
+        return cls(part, batch_size)
+
+    @property
+    def sources(self) -> list[str]:
+        return list(self._tokens)
+
+    @property
+    def targets(self) -> list[str]:
+        return ["eng"]
+
+    def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[Decoded]:
+        def translate(rows: list[int], target: str) -> list[Translation]:
+            return self._write([speech[number] for number in rows], "translate")
+
+        return into_each(speech, targets, self.transcribe(speech), translate)
+
+    def transcribe(self, speech: Sequence[Speech]) -> list[Translation]:
+        """What is said, in the language it is said in."""
+        return self._write(speech, "transcribe")
+
+    def _write(self, speech: Sequence[Speech], task: str) -> list[Translation]:
+        mel = self.part.processor.feature_extractor(
+            [part.samples for part in speech],
+            sampling_rate=SAMPLE_RATE,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        found = self.part.generate(
+            mel,
+            task=task,
+            language=[self._tokens[part.language] for part in speech],
+            return_timestamps=False,
+            max_new_tokens=self.part.model.config.max_target_positions - _PROMPT,
+            force_unique_generate_call=True,  # or the token that ends a text is taken away
+            return_dict_in_generate=True,
+        )
+        return self.part.texts(found.sequences[:, _PROMPT:].tolist())

@@ -1,0 +1,195 @@
+"""Every system behind the door, as a small random model in the true format: what holds for one holds for all."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from foreign import SMALL
+from transformers import AutoProcessor, SeamlessM4Tv2ForSpeechToText
+
+from dragoman.cli.evaluate import evaluate
+from dragoman.data.audio import SAMPLE_RATE, load_audio
+from dragoman.data.synthesis import write_flac
+from dragoman.errors import DataError, LanguageError, ModelError
+from dragoman.inference.segment import VadOptions, segments
+from dragoman.languages import LANGUAGES
+from dragoman.records import Utterance, write_rows
+from dragoman.systems import SYSTEMS, find_system
+from dragoman.systems.audio_llm import AudioLlm
+from dragoman.systems.base import Speech, System
+from dragoman.systems.cascade import Cascade
+from dragoman.systems.seamless import Seamless
+from dragoman.systems.texts import _FLORES, Nllb
+
+VIDEO = Path(__file__).parents[2] / "examples" / "english-video.mp4"
+TARGETS = {"whisper": ("eng",)}
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random models seldom end by themselves."""
+    monkeypatch.setattr("dragoman.systems.pretrained.MAX_NEW_TOKENS", 8)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return {name: str(make(tmp_path_factory.mktemp("small"))) for name, make in SMALL.items()}
+
+
+@pytest.fixture(params=SYSTEMS)
+def system(request: pytest.FixtureRequest, checkpoints: dict[str, str]) -> System:
+    return SYSTEMS[request.param].from_pretrained(checkpoints[request.param], device="cpu", batch_size=8)
+
+
+@pytest.fixture(scope="session")
+def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
+    """Noise of different lengths and loudness in three languages."""
+    folder = tmp_path_factory.mktemp("audio")
+    random = np.random.default_rng(0)
+    rows = []
+    for number, (code, seconds) in enumerate([("deu", 1.2), ("fra", 0.4), ("eng", 2.0), ("deu", 0.7)]):
+        samples = random.normal(scale=0.05 * (number + 1), size=round(seconds * SAMPLE_RATE)).clip(-1, 1)
+        write_flac(folder / f"{number}.flac", samples.astype(np.float32))
+        rows.append(Utterance(id=str(number), audio=str(folder / f"{number}.flac"), language=code))
+    return rows
+
+
+def test_there_is_a_small_one_of_each_under_its_own_name() -> None:
+    assert set(SMALL) == set(SYSTEMS)
+    assert all(kind.name == name for name, kind in SYSTEMS.items())
+
+
+def test_a_batch_is_one_by_one(system: System, utterances: list[Utterance]) -> None:
+    targets = TARGETS.get(system.name, ("deu", "eng"))
+    together = system(utterances, targets)
+    expected = [(u.id, u.language, code) for u in utterances for code in targets if code != u.language]
+    assert [(row.id, row.source, row.target) for row in together] == expected
+    assert [row for utterance in utterances for row in system([utterance], targets)] == together
+    assert len({row.translation for row in together}) > 1, "what it writes does not depend on what it hears"
+    assert {bool(row.transcript) for row in together} == {system.name.startswith("whisper")}
+
+
+@pytest.mark.skipif(not VIDEO.is_file(), reason=f"{VIDEO} is absent: there is no speech to divide")
+def test_a_long_recording_is_divided_and_joined(checkpoints: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dragoman.systems.whisper.Whisper.window_s", 3.0)
+    whisper = find_system("whisper").from_pretrained(checkpoints["whisper"], device="cpu", batch_size=2)
+    (row,) = whisper([Utterance(id="a", audio=str(VIDEO), language="deu")], ["eng"])
+    options = VadOptions(max_speech_duration_s=3.0, min_silence_duration_ms=2000)
+    parts = [Speech(part.samples, "deu") for part in segments([load_audio(VIDEO)], options)]
+    one_by_one = [whisper.decode([part], ["eng"])[0] for part in parts]
+    assert len(parts) > 2
+    assert row.raw == "\n".join(part.translations["eng"].raw for part in one_by_one)
+    assert row.transcript == " ".join(part.transcript for part in one_by_one if part.transcript)
+
+
+def test_what_it_does_not_speak_is_one_sentence(system: System, utterances: list[Utterance]) -> None:
+    silent, deaf = set(LANGUAGES) - set(system.targets), set(LANGUAGES) - set(system.sources)
+    if silent:
+        with pytest.raises(LanguageError, match=re.escape(f"{system.name} does not write ")):
+            system(utterances, [min(silent)])
+    if deaf:
+        with pytest.raises(LanguageError, match=re.escape(f"{system.name} does not hear ")):
+            system([utterances[0].model_copy(update={"language": min(deaf)})], ["eng"])
+
+
+def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no system 'whisperer'; choose among whisper, "):
+        find_system("whisperer")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        find_system("whisper").from_pretrained(str(tmp_path), device="cpu")
+    with pytest.raises(ModelError, match=r"name them as in openai/whisper-large-v3\+facebook/nllb-200-3\.3B"):
+        find_system("whisper+nllb").from_pretrained("openai/whisper-tiny", device="cpu")
+
+
+def test_another_kind_of_checkpoint_and_too_large_a_one_are_refused(
+    checkpoints: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whisper, chat = checkpoints["whisper+chat"].split("+")
+    for name, model in {
+        "seamless-m4t-v2-large": whisper,
+        "whisper": chat,
+        "whisper+nllb": checkpoints["whisper+chat"],
+    }.items():
+        with pytest.raises(ModelError, match=r"is a checkpoint of '(whisper|qwen2)', which this system cannot use"):
+            find_system(name).from_pretrained(model, device="cpu")
+    monkeypatch.setattr("dragoman.systems.pretrained.free_ram", lambda: 10_000)
+    with pytest.raises(
+        ModelError, match=r"its weights take 0\.0 GB, but 0\.0 GB of RAM is free; .* smaller checkpoint"
+    ):
+        find_system("whisper").from_pretrained(whisper, device="cpu")
+
+
+def test_nllb_knows_all_our_languages_by_its_own_names() -> None:
+    from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES
+
+    assert set(_FLORES) == set(LANGUAGES) and set(_FLORES.values()) <= set(FAIRSEQ_LANGUAGE_CODES)
+
+
+def test_evaluate_takes_any_system(
+    checkpoints: dict[str, str], utterances: list[Utterance], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        row.model_copy(update={"text": "a b", "translations": {"eng": "the cat sleeps here"}}) for row in utterances
+    ]
+    write_rows(tmp_path / "manifest.jsonl", rows)
+    asked = {"to": ["eng"], "metric": ["BLEU"], "workers": 1, "device": "cpu", "out": tmp_path / "out"}
+    model = checkpoints["whisper+nllb"]
+    evaluate(tmp_path / "manifest.jsonl", system="whisper+nllb", model=model, **asked)
+    assert "deu-eng" in capsys.readouterr().out
+    account = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert account["model"] == f"whisper+nllb {model}" and account["hypotheses"] == 3
+    with pytest.raises(DataError, match="begun with another system"):
+        evaluate(tmp_path / "manifest.jsonl", system="whisper", model=checkpoints["whisper"], **asked)
+    with pytest.raises(DataError, match="--text is for our own models"):
+        evaluate(tmp_path / "manifest.jsonl", system="whisper", text=True, **asked)
+
+
+def test_seamless_alone_is_what_transformers_makes_of_it(checkpoints: dict[str, str]) -> None:
+    """We change what a batch does at a clip's end, and nothing else."""
+    folder = checkpoints["seamless-m4t-v2-large"]
+    model = SeamlessM4Tv2ForSpeechToText.from_pretrained(folder)
+    processor = AutoProcessor.from_pretrained(folder)
+    system = find_system("seamless-m4t-v2-large").from_pretrained(folder, device="cpu")
+    for size in (16000, 16160):  # an even and an odd number of filter banks
+        samples = np.random.default_rng(size).normal(scale=0.1, size=size).astype(np.float32)
+        inputs = processor(audio=samples, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        ids = model.generate(**inputs, tgt_lang="arb", num_beams=5, max_new_tokens=8)
+        (found,) = system.decode([Speech(samples, "deu")], ["ara"])
+        assert found.translations["ara"].text == processor.decode(ids[0], skip_special_tokens=True).strip() != ""
+
+
+def test_prompts_are_their_authors(checkpoints: dict[str, str]) -> None:
+    hear = "Listen to the provided German speech and produce a translation in Chinese text."
+    place = "<|audio_bos|><|AUDIO|><|audio_eos|>"
+    prompts = {
+        "qwen2-audio-7b": f"{place}Detect the language and translate the speech into Mandarin: <|de|>",
+        "qwen2.5-omni-7b": "<|im_start|>system\nYou are a speech translation model.<|im_end|>\n"
+        f"<|im_start|>user\n{hear}{place}<|im_end|>\n<|im_start|>assistant\n",
+        "qwen3-omni-30b-a3b": f"<|im_start|>user\n{place}{hear}<|im_end|>\n<|im_start|>assistant\n",
+    }
+    for name, prompt in prompts.items():
+        system = find_system(name).from_pretrained(checkpoints[name], device="cpu")
+        assert isinstance(system, AudioLlm) and system.asked("deu", "cmn") == prompt
+
+
+def test_any_recogniser_and_any_translator_make_a_cascade(checkpoints: dict[str, str]) -> None:
+    seamless = Seamless.from_pretrained(checkpoints["seamless-m4t-v2-large"], device="cpu")
+    nllb = Nllb.from_pretrained(checkpoints["whisper+nllb"].split("+")[1], device="cpu")
+    samples = np.random.default_rng(5).normal(scale=0.1, size=(2, 12000)).astype(np.float32)
+    speech = [Speech(samples[0], "deu"), Speech(samples[1], "fra")]
+    found = Cascade(seamless, nllb).decode(speech, ["eng"])
+    for part, decoded in zip(speech, found, strict=True):
+        (said,) = seamless.transcribe([part])
+        inputs = nllb.part.processor(said.text, src_lang=f"{part.language}_Latn", return_tensors="pt")
+        ids = nllb.part.model.generate(
+            **inputs,
+            forced_bos_token_id=nllb.part.processor.convert_tokens_to_ids("eng_Latn"),
+            num_beams=4,
+            max_new_tokens=8,
+        )
+        written = nllb.part.processor.decode(ids[0], skip_special_tokens=True).strip()
+        assert decoded.transcript == said.text != "" and decoded.translations["eng"].text == written != ""

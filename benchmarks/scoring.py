@@ -32,7 +32,7 @@ def main() -> None:
     chosen = {name: METRICS[name] for name in ("BLEU", "chrF")}
     compare(
         f"{directions} directions of {options.sentences} hypotheses",
-        lambda: score(rows, chosen, options.workers),
+        lambda: score(rows, chosen, workers=options.workers),
         {"a plain loop over sacreBLEU": lambda: plain(rows)},
         options.repeats,
     )

@@ -15,12 +15,13 @@ from dragoman.cli.evaluate import evaluate
 from dragoman.data.audio import SAMPLE_RATE, load_audio
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import DataError, LanguageError, ModelError
+from dragoman.inference.recordings import Speech
 from dragoman.inference.segment import VadOptions, segments
 from dragoman.languages import LANGUAGES
 from dragoman.records import Utterance, write_rows
 from dragoman.systems import SYSTEMS, find_system
 from dragoman.systems.audio_llm import AudioLlm
-from dragoman.systems.base import Speech, System
+from dragoman.systems.base import System
 from dragoman.systems.cascade import Cascade
 from dragoman.systems.seamless import Seamless
 from dragoman.systems.texts import _FLORES, Nllb

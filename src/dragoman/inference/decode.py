@@ -47,12 +47,12 @@ class Request:
 class Translation:
     """`raw` is the model's whole output, in the SRT format unless it translates directly; `truncated`: it was stopped
     by max_new_tokens; `looped`: it was held from a loop. `score` is the mean log-probability of its tokens, end
-    included. `missed`: translations of the glossary that are not in it."""
+    included, where it is told. `missed`: translations of the glossary that are not in it."""
 
     text: str
     raw: str
     truncated: bool
-    score: float = field(default=0.0, compare=False)  # two are the same that say the same
+    score: float | None = field(default=None, compare=False)  # two are the same that say the same
     looped: bool = False
     missed: tuple[str, ...] = ()
 
@@ -65,8 +65,8 @@ class Decoded:
     transcript: str
     translations: dict[str, Translation]
     truncated: bool
-    score: float
-    ctc_score: float
+    score: float | None = None
+    ctc_score: float = 0.0
     looped: bool = False
 
 

@@ -5,33 +5,29 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio, stream_audio
 from dragoman.data.batching import Mel
 from dragoman.data.features import LogMel
 from dragoman.data.langid import is_other
-from dragoman.errors import AudioError, DragomanError, LanguageError, ModelError
+from dragoman.errors import AudioError, LanguageError, ModelError
 from dragoman.inference.ahead import ahead
 from dragoman.inference.decode import Decoded, Decoder, Request
 from dragoman.inference.glossary import Glossary
+from dragoman.inference.identify import Identifier
 from dragoman.inference.result import Outcome, Result, Segment, joined
 from dragoman.inference.segment import Segment as Speech
-from dragoman.inference.segment import VadOptions, segments
+from dragoman.inference.segment import segments, vad_options
 from dragoman.model.checkpoint import LoadedModel, load_on, merge_lora
 from dragoman.recipe import Recipe
 from dragoman.records import Hypothesis, Utterance
 
 _IDENTIFIED_BY = 3
 """A recording's language is told from so many of its first segments."""
-_TEMPERATURE = 0.75
-"""Makes probabilities of the log-likelihoods a token of the languages; fitted on the built-in model's validation clips
-(docs/translating.md)."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +66,7 @@ class Translator:
         audio, decoding = self.recipe.audio, self.recipe.decoding
         self.features = LogMel(audio.mel_bins, audio.window_s, padded=audio.padding == "window")
         self.decoder = Decoder(loaded, beam_size or decoding.beams, decoding.max_new_tokens, max_rows=4 * batch_size)
+        self.identifier = Identifier(self.decoder, self.sources, batch_size)
         self.batch_size = batch_size
         self.vad = vad_options(self.recipe, vad_parameters or {})
 
@@ -159,13 +156,10 @@ class Translator:
     def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
         """How likely each language is spoken in all of these, the likeliest first; together 1.
 
-        The likeliest is the one whose transcripts are, to the LLM and (where the model was taught by CTC) to the audio
-        tokens alone, per token. waveforms: (N,) at 16 kHz each, within the model's window.
-
-        On the first built-in model, right for 92 % of 160 held-out clips of 1 to 4 s; by the LLM's probability alone
-        72 %.
+        The likeliest is the one whose greedy transcripts are, to the LLM and (where the model was taught by CTC) to the
+        audio tokens alone, per token. waveforms: (N,) at 16 kHz each, within the model's window.
         """
-        return self._spoken(np.sum(self._likelihoods([self.features(waveform) for waveform in waveforms]), axis=0))
+        return self.identifier.together([self.features(waveform) for waveform in waveforms])
 
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
         """The System contract: each utterance into each target that is not its own language, in order. One that is
@@ -241,26 +235,11 @@ class Translator:
             speech = itertools.chain(first, speech)
         while batch := list(itertools.islice(speech, self.batch_size)):
             mels = [self.features(part.samples) for part in batch]
-            spoken = [known] * len(mels) if known else self._told(mels)
+            spoken = [known] * len(mels) if known else self.identifier.each(mels)
             requests = [wanted.request(mel, language) for mel, (language, _) in zip(mels, spoken, strict=True)]
             for part, told, decoded in zip(batch, spoken, self._decode(requests), strict=True):
                 if decoded.transcript or any(found.text for found in decoded.translations.values()):
                     yield _segment(part, told, decoded)
-
-    def _told(self, mels: Sequence[Mel]) -> list[tuple[str, float | None]]:
-        return [next(iter(self._spoken(row).items())) for row in self._likelihoods(mels)]
-
-    def _spoken(self, likelihoods: npt.NDArray[np.float64]) -> dict[str, float]:
-        """Log-likelihoods a token (sources,) -> probabilities, the likeliest first."""
-        scaled = (likelihoods - likelihoods.max()) / _TEMPERATURE
-        shares = (np.exp(scaled) / np.exp(scaled).sum()).tolist()
-        return dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))
-
-    def _likelihoods(self, mels: Sequence[Mel]) -> npt.NDArray[np.float64]:
-        """Log-likelihood a token of each mel's transcript in each source language, (mels, sources)."""
-        requests = [Request(mel, code, ()) for mel in mels for code in self.sources]
-        scores = [decoded.score + decoded.ctc_score for decoded in self._decode(requests)]
-        return np.array(scores).reshape(len(mels), len(self.sources))
 
     def _decode(self, requests: Sequence[Request]) -> list[Decoded]:
         """Neighbours in length share a batch; the order of the result is that of the requests."""
@@ -270,22 +249,6 @@ class Translator:
             chosen = order[start : start + self.batch_size]
             found.update(zip(chosen, self.decoder([requests[number] for number in chosen]), strict=True))
         return [found[number] for number in range(len(requests))]
-
-
-def vad_options(recipe: Recipe, parameters: Mapping[str, float]) -> VadOptions:
-    """What suits a model, with these parameters of VadOptions in place of its own. Raises DragomanError."""
-    # A model of whole windows is served best by long stretches, one of trimmed clips by single sentences.
-    pause_ms = 2000 if recipe.audio.padding == "window" else 500
-    suited = VadOptions(max_speech_duration_s=recipe.audio.window_s, min_silence_duration_ms=pause_ms)
-    if "threshold" in parameters:  # Silero's own distance between the two
-        parameters = {"neg_threshold": max(0.01, parameters["threshold"] - 0.15), **parameters}
-    try:
-        options = replace(suited, **parameters)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise DragomanError(f"VAD: {error.args[0]}; the parameters are those of VadOptions.") from error
-    if options.max_speech_duration_s > recipe.audio.window_s:
-        raise DragomanError(f"VAD: {recipe.name} hears {recipe.audio.window_s:g} s at a time; give a shorter maximum.")
-    return options
 
 
 def _segment(part: Speech, told: tuple[str, float | None], decoded: Decoded) -> Segment:

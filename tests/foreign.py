@@ -231,11 +231,12 @@ def tekken() -> dict[str, Any]:
             "version": "v7",
         },
         "vocab": [
-            {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": token.decode("utf-8", "replace")}
+            {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": token.decode(errors="replace")}
             for rank, token in enumerate(tokens)
         ],
         "special_tokens": [
-            {"rank": rank, "token_str": special.get(rank, f"<SPECIAL_{rank}>"), "is_control": True} for rank in range(40)
+            {"rank": rank, "token_str": special.get(rank, f"<SPECIAL_{rank}>"), "is_control": True}
+            for rank in range(40)
         ],
         "audio": {
             "sampling_rate": 16000, "frame_rate": 12.5, "chunk_length_s": 30.0,

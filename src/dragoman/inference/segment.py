@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.errors import DragomanError, ModelError
+from dragoman.recipe import Recipe
 
 if TYPE_CHECKING:
     import onnxruntime  # type: ignore[import-untyped]
@@ -74,6 +75,12 @@ class VadOptions:
         if options.max_speech_duration_s > (most := self.max_speech_duration_s):
             raise DragomanError(f"VAD: {name} hears {most:g} s at a time; give a shorter maximum.")
         return options
+
+
+def suited_to(recipe: Recipe) -> VadOptions:
+    """A model of whole windows is served best by long stretches, one of trimmed clips by single sentences."""
+    pause_ms = 2000 if recipe.audio.padding == "window" else 500
+    return VadOptions(max_speech_duration_s=recipe.audio.window_s, min_silence_duration_ms=pause_ms)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from dragoman.data.audio import Waveform
-from dragoman.data.batching import Mel
 from dragoman.data.features import LogMel
 from dragoman.inference.decode import Decoded, Decoder, Request
+from dragoman.inference.identify import Identifier
 from dragoman.inference.recordings import Speech, SpeechTranslator, Told, Wanted
-from dragoman.inference.segment import VadOptions
+from dragoman.inference.segment import suited_to
 from dragoman.model.checkpoint import LoadedModel, load_on, merge_lora
 from dragoman.recipe import Recipe
-
-_TEMPERATURE = 0.75
-"""Makes probabilities of the log-likelihoods a token of the languages; fitted on the built-in model's validation clips
-(docs/translating.md)."""
 
 
 class Translator(SpeechTranslator):
@@ -43,9 +37,10 @@ class Translator(SpeechTranslator):
         audio, decoding = self.recipe.audio, self.recipe.decoding
         self.features = LogMel(audio.mel_bins, audio.window_s, padded=audio.padding == "window")
         self.decoder = Decoder(loaded, beam_size or decoding.beams, decoding.max_new_tokens, max_rows=4 * batch_size)
+        self.identifier = Identifier(self.decoder, self.sources, batch_size)
         self.name, self.batch_size, self.window_s = self.recipe.name, batch_size, audio.window_s
         self.writes_speech = self.identifies = self.takes_words = self.recipe.writes_speech
-        self.vad = vad_options(self.recipe, vad_parameters or {})
+        self.vad = suited_to(self.recipe).varied(vad_parameters or {}, self.name)
 
     @classmethod
     def from_pretrained(
@@ -77,39 +72,17 @@ class Translator(SpeechTranslator):
     def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
         """How likely each language is spoken in all of these, the likeliest first; together 1.
 
-        The likeliest is the one whose transcripts are, to the LLM and (where the model was taught by CTC) to the audio
-        tokens alone, per token. waveforms: (N,) at 16 kHz each, within the model's window.
-
-        On the first built-in model, right for 92 % of 160 held-out clips of 1 to 4 s; by the LLM's probability alone
-        72 %.
+        The likeliest is the one whose greedy transcripts are, to the LLM and (where the model was taught by CTC) to the
+        audio tokens alone, per token. waveforms: (N,) at 16 kHz each, within the model's window.
         """
-        return self._spoken(np.sum(self._likelihoods([self.features(waveform) for waveform in waveforms]), axis=0))
+        return self.identifier.together([self.features(waveform) for waveform in waveforms])
 
     def _told(self, waveforms: Sequence[Waveform]) -> list[Told]:
-        mels = [self.features(waveform) for waveform in waveforms]
-        return [next(iter(self._spoken(row).items())) for row in self._likelihoods(mels)]
+        return list(self.identifier.each([self.features(waveform) for waveform in waveforms]))
 
     def _decoded(self, speech: Sequence[Speech], wanted: Wanted) -> list[Decoded]:
-        return self._decode([self._request(part, wanted) for part in speech])
-
-    def _request(self, part: Speech, wanted: Wanted) -> Request:
-        targets = tuple(code for code in wanted.targets if code != part.language)
-        return Request(self.features(part.samples), part.language, targets, wanted.hotwords, wanted.glossary)
-
-    def _spoken(self, likelihoods: npt.NDArray[np.float64]) -> dict[str, float]:
-        """Log-likelihoods a token (sources,) -> probabilities, the likeliest first."""
-        scaled = (likelihoods - likelihoods.max()) / _TEMPERATURE
-        shares = (np.exp(scaled) / np.exp(scaled).sum()).tolist()
-        return dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))
-
-    def _likelihoods(self, mels: Sequence[Mel]) -> npt.NDArray[np.float64]:
-        """Log-likelihood a token of each mel's transcript in each source language, (mels, sources)."""
-        requests = [Request(mel, code, ()) for mel in mels for code in self.sources]
-        scores = [decoded.score + decoded.ctc_score for decoded in self._decode(requests)]
-        return np.array(scores).reshape(len(mels), len(self.sources))
-
-    def _decode(self, requests: Sequence[Request]) -> list[Decoded]:
-        """Neighbours in length share a batch; the order of the result is that of the requests."""
+        """Neighbours in length share a batch; the order of the result is that of the speech."""
+        requests = [self._request(part, wanted) for part in speech]
         order = sorted(range(len(requests)), key=lambda number: requests[number].mel.shape[1])
         found: dict[int, Decoded] = {}
         for start in range(0, len(order), self.batch_size):
@@ -117,10 +90,6 @@ class Translator(SpeechTranslator):
             found.update(zip(chosen, self.decoder([requests[number] for number in chosen]), strict=True))
         return [found[number] for number in range(len(requests))]
 
-
-def vad_options(recipe: Recipe, parameters: Mapping[str, float]) -> VadOptions:
-    """What suits a model, with these parameters of VadOptions in place of its own. Raises DragomanError."""
-    # A model of whole windows is served best by long stretches, one of trimmed clips by single sentences.
-    pause_ms = 2000 if recipe.audio.padding == "window" else 500
-    suited = VadOptions(max_speech_duration_s=recipe.audio.window_s, min_silence_duration_ms=pause_ms)
-    return suited.varied(parameters, recipe.name)
+    def _request(self, part: Speech, wanted: Wanted) -> Request:
+        targets = tuple(code for code in wanted.targets if code != part.language)
+        return Request(self.features(part.samples), part.language, targets, wanted.hotwords, wanted.glossary)

@@ -1,4 +1,4 @@
-"""FLEURS: 102 languages read aloud, sentence by sentence the same; the 70 that Dragoman knows.
+"""FLEURS: 102 languages read aloud, sentence by sentence the same.
 
 Two layouts, as on the hub (google/fleurs):
 

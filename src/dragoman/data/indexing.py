@@ -75,6 +75,17 @@ def index_rows(manifest: Path) -> tuple[dict[str, Array], dict[str, str]]:
     return columns.finished(), about
 
 
+def shared_recordings(manifest: Path) -> NDArray[np.bool_]:
+    """(N,) the rows that share their recording with another. Raises ManifestError."""
+    names = array("q")
+    for block in _blocks(manifest):
+        rows = _rows([line for line in block.removeprefix(_BOM).splitlines() if not line.isspace()])
+        names.extend([hash(row.audio) for row in rows])
+    hashes = np.frombuffer(names, np.int64)
+    _, number, count = np.unique(hashes, return_inverse=True, return_counts=True)
+    return np.asarray(count[number] > 1)
+
+
 def digest_of(manifest: Path) -> str:
     """SHA-256 of the content."""
     digest = sha256()

@@ -187,7 +187,7 @@ _MCAT_28 = _codes_in(
 )
 # MCAT grows from 28 over 44 to 70 languages, "from high-resource to low-resource", and does not name the 44. Ours: the
 # 28 and, of the other 42, the 16 of which Whisper heard most in training (Radford et al. 2022, appendix E: more than 60
-# hours each), for it is Whisper's encoder that listens.
+# hours each; the figure was not at hand to check it again), for it is Whisper's encoder that listens.
 _MCAT_44 = tuple(sorted([*_MCAT_28, *_codes_in("bul cat cym dan ell fin hrv hun lav lit nob ron slk swe tam ukr")]))
 
 # In FLEURS and not in MCAT.

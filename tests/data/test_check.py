@@ -174,7 +174,7 @@ DEFECTS: dict[str, tuple[Callable[[Corpus, Path], None], dict[str, int]]] = {
     "repeated id": (edit("train", 1, id="train0-eng"), {"repeated-id": 1}),
     "missing file": (edit(audio="audio/none.flac"), {"audio-missing": 1}),
     "folder for a file": (edit(audio="audio"), {"audio-broken": 1}),
-    "file of no bytes": (file(lambda data: b""), {"audio-empty": 1}),
+    "file of no bytes": (file(lambda data: b""), {"audio-broken": 1}),
     "file of text": (page, {"audio-broken": 1}),
     "file with a hole": (
         file(lambda data: data[:20_000] + bytes(9_000) + data[29_000:]),

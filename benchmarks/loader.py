@@ -34,11 +34,12 @@ from dragoman.data.index import open_index
 from dragoman.data.selection import Draw, Selection
 from dragoman.data.synthesis import write_flac
 from dragoman.data.tasks import Item, Tags, build
-from dragoman.languages import LANGUAGES
+from dragoman.languages import SETS
 from dragoman.recipe import Recipe, Source, load_recipe
 from dragoman.records import Utterance, read_manifest, write_rows
 
 MB = 1e6
+LANGUAGES = SETS["mcat-70"]
 
 
 def main() -> None:

@@ -209,6 +209,14 @@ def test_what_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
         load_audio(b"")
 
 
+@pytest.mark.parametrize("ending", ["flac", "wav", "mp3", "gsm", "ogg", "m4a"])
+def test_a_web_page_is_no_recording_whatever_it_is_called(tmp_path: Path, ending: str) -> None:
+    page = tmp_path / f"clip.{ending}"
+    page.write_bytes(b"<!DOCTYPE html><html><title>404 Not Found</title>" + b"<p>There is no such file.</p>" * 200)
+    with pytest.raises(AudioError, match=rf"clip\.{ending}: is not a media file that can be read; check it"):
+        load_audio(page)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_permission_denied(tmp_path: Path) -> None:
     (tmp_path / "a.wav").touch(mode=0o000)

@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from dragoman.data.arrays import read_arrays, write_arrays
 from dragoman.data.index import ManifestIndex, named, open_index
 from dragoman.data.indexing import NUMBERS, bit_set
 from dragoman.errors import DataError, ManifestError
-from dragoman.records import Utterance, read_manifest, write_rows
+from dragoman.records import Utterance, read_manifest, to_line, write_rows
 
 CODES = ["eng", "deu", "fra", "cmn", "yue"]  # the last has the bit of another word
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -164,9 +165,39 @@ def test_a_folder_that_cannot_be_written_has_its_index_in_the_cache(
     assert isinstance(open_index(manifest), ManifestIndex) and len(list((tmp_path / "data").iterdir())) == 1
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec="utf-8"), max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["deu", "x"]), inner, max_size=2),
+    max_leaves=3,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from([*Utterance.model_fields, "other"]), JSON), st.binary(max_size=2))
+def test_the_fast_reader_takes_nothing_that_an_utterance_is_not(values: dict[str, Any], spoilt: bytes) -> None:
+    good: dict[str, Any] = {"id": "a", "audio": "b", "language": "eng"}
+    for line in (
+        json.dumps(good | values).encode(),
+        json.dumps(good | values, ensure_ascii=False).encode()[:-1] + spoilt,
+    ):
+        try:
+            fast = indexing._decoded(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+        slow = Utterance.model_validate_json(line)
+        assert {name: getattr(fast, name) for name in Utterance.model_fields} == slow.model_dump()
+
+
+def test_the_fast_reader_takes_every_usual_row() -> None:
+    row = Utterance(
+        id="a", audio="b", language="eng", text="c", start_s=1, duration_s=2, sentence="d", translations={"deu": "e"}
+    )
+    assert msgspec.to_builtins(indexing._decoded(to_line(row).encode())) == row.model_dump()
+
+
 def test_sets_of_languages() -> None:
     assert named(bit_set(["yue", "afr"])) == ["afr", "yue"] and named(bit_set([])) == []
-    assert bit_set(["yue"]).tolist() == [0, 1 << (69 - 64)]
+    assert bit_set(["yue"]).tolist() == [0, 1 << (NUMBERS["yue"] - 64)]
 
 
 def test_arrays_are_those_that_were_written_and_safetensors_reads_them(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from dragoman.cli import check, compare, convert, encode, evaluate, models, prepare, report, train, translate
+from dragoman.cli import check, compare, convert, encode, evaluate, models, prepare, report, shard, train, translate
 from dragoman.cli.console import listen, say
 from dragoman.errors import DragomanError
 
@@ -31,6 +31,7 @@ app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.add_typer(prepare.app, name="prepare")
 app.command("check")(check.check)
+app.command("shard")(shard.shard)
 app.command("models")(models.models)
 app.command("bases")(train.bases)
 app.command("encode")(encode.encode)
@@ -84,7 +85,7 @@ def _code(exit: SystemExit) -> int:
 
 
 def _interrupted() -> int:
-    resumes = sys.argv[1:2] in (["prepare"], ["bases"], ["encode"], ["train"], ["evaluate"])
+    resumes = sys.argv[1:2] in (["prepare"], ["shard"], ["bases"], ["encode"], ["train"], ["evaluate"])
     say(f"interrupted; {'the same command goes on from here' if resumes else 'what is written is complete'}.")
     return 130
 

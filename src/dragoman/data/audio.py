@@ -145,6 +145,8 @@ class _Seekable:
             return -1
 
     def __getattr__(self, name: str) -> Any:
+        if name == "name":  # by a name such as x.flac, FFmpeg would take a web page for FLAC without samples
+            raise AttributeError(name)
         return getattr(self._file, name)
 
 

@@ -79,11 +79,15 @@ class ManifestIndex:
 
         Raises ManifestError when the manifest is no longer what was indexed.
         """
-        own = self._read(row)
-        audio = os.path.join(self.manifest.parent, own.audio)
+        own = self.row(row)
         texts = {code: own.translations.get(code) or self._shared(row, own, code) for code in targets}
         texts = {code: text for code, text in texts.items() if text and code != own.language}
-        return own.model_copy(update={"audio": audio, "translations": texts})
+        return own.model_copy(update={"translations": texts})
+
+    def row(self, row: int) -> Utterance:
+        """A row as it is written, its audio path joined. Raises ManifestError as `utterance` does."""
+        own = self._read(row)
+        return own.model_copy(update={"audio": os.path.join(self.manifest.parent, own.audio)})
 
     def _shared(self, row: int, own: Utterance, code: str) -> str:
         """The text of the first row that says the same sentence in a language."""

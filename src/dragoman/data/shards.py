@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -29,8 +28,6 @@ _FORMAT = "1"
 _OPEN = 64
 """Tar files that a process holds open at once."""
 _BLOCK = 512
-_END = 10_240
-"""The last record of a tar is filled up to so many bytes."""
 
 
 def open_audio(path: str | Path) -> BinaryIO:
@@ -135,34 +132,19 @@ def _cut(path: Path) -> AudioError:
     return AudioError(f"{path}: is not a whole tar file; copy or pack it again.")
 
 
-def write_shards(
-    folder: Path, clips: Iterable[tuple[str, bytes]], *, prefix: str = "", shard_bytes: int = 1 << 30
-) -> Iterator[str]:
-    """Pack (name, content) in order into `folder/<prefix>000000.tar`, ... of at most `shard_bytes` each (or one clip);
-    yields what stands for each clip in a manifest beside `folder`, once its shard is whole.
-
-    The same clips make the same bytes. Raises OutputError; ValueError for a name that is not plain or comes twice in a
-    shard.
+def write_shard(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
+    """Pack (name, content) in order into a tar file, which is there whole or not at all. The same members make the same
+    bytes. Raises OutputError; ValueError for a name that is not plain or comes twice.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    remaining = iter(clips)
-    held = next(remaining, None)
-    for number in count():
-        if held is None:
-            return
-        names: dict[str, None] = {}
-        path = folder / f"{prefix}{number:06d}.tar"
-        with _whole_tar(path) as tar:
-            while held is not None and (not names or tar.offset + _padded(len(held[1])) + _END <= shard_bytes):
-                name, content = held
-                if not is_plain(name) or name in names:
-                    raise ValueError(f"{name!r} cannot name another member of {path}")
-                names[name] = None
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-                held = next(remaining, None)
-        yield from (f"{folder.name}/{path.name}#{name}" for name in names)
+    names: set[str] = set()
+    with _whole_tar(path) as tar:
+        for name, content in members:
+            if not is_plain(name) or name in names:
+                raise ValueError(f"{name!r} cannot name another member of {path}")
+            names.add(name)
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
 
 
 @contextmanager
@@ -178,8 +160,3 @@ def _whole_tar(path: Path) -> Iterator[tarfile.TarFile]:
         ) from error
     finally:
         part.unlink(missing_ok=True)
-
-
-def _padded(size: int) -> int:
-    """Bytes of a member: a header of its own, its content in whole blocks."""
-    return _BLOCK + -(-size // _BLOCK) * _BLOCK

@@ -22,7 +22,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -331,12 +331,12 @@ def _record_line(line: Line, folder: Path, noise_root: Path, seed: int) -> Utter
     return line.utterance.model_copy(update={"duration_s": round(len(clip) / SAMPLE_RATE, 4)})
 
 
-def write_flac(path: Path, samples: Waveform) -> None:
+def write_flac(file: Path | BinaryIO, samples: Waveform) -> None:
     """Write (S,) samples within full scale as 16-bit FLAC."""
     pcm = np.round(samples * 32767).astype(np.int16)
     frame = av.AudioFrame.from_ndarray(pcm[None], format="s16", layout="mono")
     frame.sample_rate, frame.time_base, frame.pts = SAMPLE_RATE, Fraction(1, SAMPLE_RATE), 0
-    with av.open(str(path), "w", format="flac") as container:
+    with av.open(str(file) if isinstance(file, Path) else file, "w", format="flac") as container:
         stream: Any = container.add_stream("flac", rate=SAMPLE_RATE)
         stream.layout, stream.format = "mono", "s16"
         for source in (frame, None):

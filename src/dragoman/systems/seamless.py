@@ -22,7 +22,11 @@ from dragoman.systems.base import NOTHING, System, into_each
 from dragoman.systems.pretrained import Pretrained
 
 # Where Seamless' code is not ours: it names the member of a macrolanguage (the model card's table of languages).
-_OWN = {"ara": "arb", "fas": "pes", "lav": "lvs", "msa": "zlm", "uzb": "uzn"}
+# Standard Malay is `zsm` in that table and `zlm` in transformers' checkpoint.
+_OWN = {
+    "ara": "arb", "fas": "pes", "ful": "fuv", "lav": "lvs", "mon": "khk", "msa": "zlm", "orm": "gaz", "pus": "pbt",
+    "uzb": "uzn",
+}  # fmt: skip
 _LEAST = SAMPLE_RATE // 10
 """Samples; less than two frames of features cannot be normalised."""
 

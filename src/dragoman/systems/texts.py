@@ -29,19 +29,21 @@ class TextTranslator(Protocol):
 _FLORES = {
     code: f"{code}_{script}"
     for script, codes in {
-        "Latn": "afr azj bos cat ces cym dan deu eng est fin fra glg hrv hun ind isl ita jav lit nld nob pol por ron "
-        "slk slv spa swe swh tgl tur vie",
-        "Cyrl": "bel bul kaz kir mkd rus srp ukr",
+        "Latn": "afr ast azj bos cat ceb ces cym dan deu eng est fin fra gle glg hau hrv hun ibo ind isl ita jav kam "
+        "kea lin lit ltz lug luo mlt mri nld nob nso nya oci pol por ron slk slv sna som spa swe swh tgl tur umb vie "
+        "wol xho yor zul",
+        "Cyrl": "bel bul kaz kir mkd rus srp tgk ukr",
         "Beng": "asm ben",
-        "Deva": "hin npi",
-        "Arab": "urd",
+        "Deva": "hin mar npi",
+        "Arab": "ckb snd urd",
     }.items()
     for code in codes.split()
 } | {
-    "amh": "amh_Ethi", "ara": "arb_Arab", "cmn": "zho_Hans", "ell": "ell_Grek", "fas": "pes_Arab", "guj": "guj_Gujr",
-    "heb": "heb_Hebr", "hye": "hye_Armn", "jpn": "jpn_Jpan", "kan": "kan_Knda", "kat": "kat_Geor", "khm": "khm_Khmr",
-    "kor": "kor_Hang", "lao": "lao_Laoo", "lav": "lvs_Latn", "mal": "mal_Mlym", "msa": "zsm_Latn", "mya": "mya_Mymr",
-    "pan": "pan_Guru", "tam": "tam_Taml", "tel": "tel_Telu", "tha": "tha_Thai", "uzb": "uzn_Latn", "yue": "yue_Hant",
+    "amh": "amh_Ethi", "ara": "arb_Arab", "cmn": "zho_Hans", "ell": "ell_Grek", "fas": "pes_Arab", "ful": "fuv_Latn",
+    "guj": "guj_Gujr", "heb": "heb_Hebr", "hye": "hye_Armn", "jpn": "jpn_Jpan", "kan": "kan_Knda", "kat": "kat_Geor",
+    "khm": "khm_Khmr", "kor": "kor_Hang", "lao": "lao_Laoo", "lav": "lvs_Latn", "mal": "mal_Mlym", "mon": "khk_Cyrl",
+    "msa": "zsm_Latn", "mya": "mya_Mymr", "orm": "gaz_Latn", "ory": "ory_Orya", "pan": "pan_Guru", "pus": "pbt_Arab",
+    "tam": "tam_Taml", "tel": "tel_Telu", "tha": "tha_Thai", "uzb": "uzn_Latn", "yue": "yue_Hant",
 }  # fmt: skip
 
 

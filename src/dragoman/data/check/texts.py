@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 import regex  # type: ignore[import-untyped, unused-ignore]
 
 from dragoman.data.check.kinds import Finding
-from dragoman.data.langid import identify
+from dragoman.data.langid import UNKNOWN, identify
 from dragoman.languages import LANGUAGES
 
 MOST_SYLLABLES_PER_S = 10.0
@@ -30,12 +30,14 @@ _OTHERWISE = 3.5
 # The scripts in which a language is written today (Unicode CLDR, supplemental data); Latin where none is named.
 _SCRIPTS = {
     "amh": "Ethiopic", "ara": "Arabic", "asm": "Bengali", "azj": "Latin Cyrillic", "bel": "Cyrillic", "ben": "Bengali",
-    "bos": "Latin Cyrillic", "bul": "Cyrillic", "cmn": "Han", "ell": "Greek", "fas": "Arabic", "guj": "Gujarati",
-    "heb": "Hebrew", "hin": "Devanagari", "hye": "Armenian", "jpn": "Han Hiragana Katakana", "kan": "Kannada",
-    "kat": "Georgian", "kaz": "Cyrillic Latin", "khm": "Khmer", "kir": "Cyrillic", "kor": "Hangul Han", "lao": "Lao",
-    "mal": "Malayalam", "mkd": "Cyrillic", "msa": "Latin Arabic", "mya": "Myanmar", "npi": "Devanagari",
-    "pan": "Gurmukhi", "rus": "Cyrillic", "srp": "Cyrillic Latin", "tam": "Tamil", "tel": "Telugu", "tha": "Thai",
-    "ukr": "Cyrillic", "urd": "Arabic", "uzb": "Latin Cyrillic", "yue": "Han",
+    "bos": "Latin Cyrillic", "bul": "Cyrillic", "ckb": "Arabic", "cmn": "Han", "ell": "Greek", "fas": "Arabic",
+    "ful": "Latin Adlam", "guj": "Gujarati", "hau": "Latin Arabic", "heb": "Hebrew", "hin": "Devanagari",
+    "hye": "Armenian", "jpn": "Han Hiragana Katakana", "kan": "Kannada", "kat": "Georgian", "kaz": "Cyrillic Latin",
+    "khm": "Khmer", "kir": "Cyrillic", "kor": "Hangul Han", "lao": "Lao", "mal": "Malayalam", "mar": "Devanagari",
+    "mkd": "Cyrillic", "mon": "Cyrillic Mongolian", "msa": "Latin Arabic", "mya": "Myanmar", "npi": "Devanagari",
+    "ory": "Oriya", "pan": "Gurmukhi", "pus": "Arabic", "rus": "Cyrillic", "snd": "Arabic Devanagari",
+    "srp": "Cyrillic Latin", "tam": "Tamil", "tel": "Telugu", "tgk": "Cyrillic", "tha": "Thai", "ukr": "Cyrillic",
+    "urd": "Arabic", "uzb": "Latin Cyrillic", "wol": "Latin Arabic", "yue": "Han",
 }  # fmt: skip
 
 # Not those that some languages need inside words or between them: zero-width space and joiners, direction marks.
@@ -71,7 +73,7 @@ def _foreign(text: str, code: str) -> Finding | None:
     name = LANGUAGES[code].name
     if 2 * len(_foreign_letter(code).findall(text)) > letters:
         return Finding("script", f"{name} is written in {' or '.join(scripts(code))}")
-    if letters < _LETTERS_TO_IDENTIFY * (0.5 if is_dense(code) else 1):
+    if code in UNKNOWN or letters < _LETTERS_TO_IDENTIFY * (0.5 if is_dense(code) else 1):
         return None
     likely = identify(text)
     best, probability = next(iter(likely.items()))

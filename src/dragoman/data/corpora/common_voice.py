@@ -22,6 +22,7 @@ from dragoman.languages import LANGUAGES
 # Common Voice's names where they are not the ISO 639-1 code. Chinese of Taiwan (zh-TW) stays out: another script.
 _LOCALES: dict[str, tuple[str, ...]] = {
     "cmn": ("zh-CN",),
+    "gle": ("ga-IE",),
     "hye": ("hy-AM",),
     "nob": ("nb-NO",),
     "npi": ("ne-NP",),

@@ -5,7 +5,7 @@
 
 A recording is one utterance with all its translations, so English is there once, not fifteen times. As in the authors'
 `get_covost_splits.py`: rows are joined on `path` with validated.tsv, the text is that table's `sentence`, and the split
-`train_covost` is part of train. Mongolian, one of the 21 and of the 15, is none of Dragoman's languages.
+`train_covost` is part of train.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CORPUS = Corpus(
     homepage="https://github.com/facebookresearch/covost",
     languages=(
         *("ara", "cat", "cmn", "cym", "deu", "eng", "est", "fas", "fra", "ind", "ita"),
-        *("jpn", "lav", "nld", "por", "rus", "slv", "spa", "swe", "tam", "tur"),
+        *("jpn", "lav", "mon", "nld", "por", "rus", "slv", "spa", "swe", "tam", "tur"),
     ),
     how="dragoman prepare covost2 --root cv-corpus-4 --translations covost --out data",
 )

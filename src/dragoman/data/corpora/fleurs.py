@@ -1,4 +1,4 @@
-"""FLEURS: 102 languages read aloud, sentence by sentence the same; the 70 that Dragoman knows.
+"""FLEURS: 102 languages read aloud, sentence by sentence the same; configurations and columns as in its loading script.
 
 Two layouts, as on the hub (google/fleurs):
 

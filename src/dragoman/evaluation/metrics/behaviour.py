@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import ClassVar
 
-from dragoman.data.langid import language_of
+from dragoman.data.langid import UNKNOWN, language_of
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics.base import Pair, Side, require
-from dragoman.languages import LANGUAGES, Language
+from dragoman.languages import LANGUAGES, SETS, Language
 from dragoman.loops import loops
+
+_PUBLISHED = frozenset(SETS["mcat-70"])
+_KNOWN = frozenset(LANGUAGES) - UNKNOWN
 
 
 class OffTarget:
@@ -24,21 +27,23 @@ class OffTarget:
     short sentences and names, in which the identifier errs: it then errs on both. An output without letters (empty, a
     number) is in no language and not off target; `empty` counts it.
 
-    The identifier is py3langid; the likeliest of our 70 languages counts. docs/evaluation.md has its accuracy.
+    The identifier is py3langid; the likeliest of MCAT's 70 languages counts, or, where the target is none of them, of
+    all 91 of FLEURS that it knows. docs/evaluation.md has its accuracy.
     """
 
     side: ClassVar[Side] = "translation"
 
     def __init__(self, language: str) -> None:
         self._accepted = LANGUAGES[language].looks_like
+        self._among = _PUBLISHED if language in _PUBLISHED else _KNOWN
 
     @staticmethod
     def suits(language: Language) -> bool:
-        return True
+        return language.code in _KNOWN
 
     @property
     def signature(self) -> str:
-        return f"off-target|id:py3langid|languages:{len(LANGUAGES)}|version:{version('py3langid')}"
+        return f"off-target|id:py3langid|languages:{len(self._among)}|version:{version('py3langid')}"
 
     def score(self, pairs: Sequence[Pair]) -> float:
         require(pairs)
@@ -47,8 +52,8 @@ class OffTarget:
     def _is_off(self, pair: Pair) -> bool:
         if not any(map(str.isalpha, pair.hypothesis)):
             return False
-        found = language_of(pair.hypothesis)
-        return found not in self._accepted and found != language_of(pair.reference)
+        found = language_of(pair.hypothesis, self._among)
+        return found not in self._accepted and found != language_of(pair.reference, self._among)
 
 
 class Length:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio, stream_audio
 from dragoman.data.batching import Mel
@@ -23,7 +22,7 @@ from dragoman.inference.glossary import Glossary
 from dragoman.inference.result import Outcome, Result, Segment, joined
 from dragoman.inference.segment import Segment as Speech
 from dragoman.inference.segment import VadOptions, segments
-from dragoman.model.checkpoint import LoadedModel, load_on, merge_lora
+from dragoman.model.checkpoint import LoadedModel, load_on
 from dragoman.recipe import Recipe
 from dragoman.records import Hypothesis, Utterance
 
@@ -79,15 +78,15 @@ class Translator:
         name: str | Path,
         *,
         device: str | None = None,
-        dtype: torch.dtype | None = None,
+        compute_type: str = "auto",
         beam_size: int | None = None,
         batch_size: int = 16,
         vad_parameters: Mapping[str, float] | None = None,
     ) -> Translator:
-        """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. `vad_parameters` are
-        those of VadOptions that differ from what suits the model. Raises ModelError."""
-        loaded = load_on(name, device, dtype)
-        merge_lora(loaded.model)
+        """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. `device` "auto" spreads
+        the LLM over GPUs, RAM and disk; `compute_type` is how it is held: float32, bfloat16, float16, int8, 4bit or
+        auto. `vad_parameters` are those of VadOptions that differ from what suits the model. Raises ModelError."""
+        loaded = load_on(name, device, compute_type, merged=True)
         return cls(loaded, beam_size=beam_size, batch_size=batch_size, vad_parameters=vad_parameters)
 
     @property

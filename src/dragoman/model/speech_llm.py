@@ -110,6 +110,12 @@ class SpeechLLM(nn.Module):
             zero_infinity=reduction == "sum",  # in training, a clip too short for its text teaches nothing
         )
 
+    def move_beside_llm(self, device: torch.device) -> None:
+        """Put on `device` all but the LLM, which may be spread over several and is put where it belongs by loading."""
+        self.encoder.to(device)
+        self.adapter.to(device)
+        self.lead_ids = self.lead_ids.to(device)
+
     def train(self, mode: bool = True) -> SpeechLLM:
         """Only what is trained leaves evaluation mode: no dropout in frozen parts."""
         super().train(False)

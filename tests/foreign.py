@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,12 +30,15 @@ from transformers import (
     SeamlessM4TTokenizer,
     SeamlessM4Tv2Config,
     SeamlessM4Tv2ForSpeechToText,
+    VoxtralConfig,
+    VoxtralForConditionalGeneration,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
     WhisperProcessor,
     WhisperTokenizer,
 )
+from transformers.integrations.mistral import convert_tekken_tokenizer
 
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 LLM = {
@@ -212,6 +217,59 @@ def small_omni(config: Any, kind: Any, audio: dict[str, Any], text: dict[str, An
     return save
 
 
+def tekken() -> dict[str, Any]:
+    """Mistral's format of a tokenizer: bytes, some longer tokens, and Voxtral's special ones where they are in its."""
+    special = {1: "<s>", 2: "</s>", 3: "[INST]", 4: "[/INST]", 11: "<pad>", 24: "[AUDIO]", 25: "[BEGIN_AUDIO]"}
+    special |= {0: "<unk>", 17: "[SYSTEM_PROMPT]", 18: "[/SYSTEM_PROMPT]", 34: "[TRANSCRIBE]"}
+    special |= {5: "[AVAILABLE_TOOLS]", 6: "[/AVAILABLE_TOOLS]", 7: "[TOOL_RESULTS]", 8: "[/TOOL_RESULTS]"}
+    special |= {9: "[TOOL_CALLS]", 19: "[TOOL_CONTENT]"}
+    tokens = [bytes([number]) for number in range(256)] + [b"la", b"an", b"ng", b"lan", b"lang", b" t", b" th", b"de"]
+    return {
+        "config": {
+            "pattern": r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s+",
+            "num_vocab_tokens": len(tokens), "default_vocab_size": 40 + len(tokens), "default_num_special_tokens": 40,
+            "version": "v7",
+        },
+        "vocab": [
+            {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": token.decode(errors="replace")}
+            for rank, token in enumerate(tokens)
+        ],
+        "special_tokens": [
+            {"rank": rank, "token_str": special.get(rank, f"<SPECIAL_{rank}>"), "is_control": True}
+            for rank in range(40)
+        ],
+        "audio": {
+            "sampling_rate": 16000, "frame_rate": 12.5, "chunk_length_s": 30.0,
+            "audio_encoding_config": {"num_mel_bins": 128, "hop_length": 160, "window_size": 400},
+        },
+    }  # fmt: skip
+
+
+def small_voxtral(folder: Path) -> Path:
+    (folder / "tekken.json").write_text(json.dumps(tekken()))
+    tokenizer = convert_tekken_tokenizer(str(folder / "tekken.json"))
+    audio = {
+        "num_mel_bins": 8,
+        "hidden_size": 16,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    config = VoxtralConfig(
+        audio_config=audio, audio_token_id=24,
+        text_config={
+            "model_type": "llama", **LLM, "head_dim": 8, "vocab_size": len(tokenizer), "max_position_embeddings": 1024,
+        },
+    )  # fmt: skip
+    model = spread(VoxtralForConditionalGeneration(config), 7)
+    model.generation_config = GenerationConfig(
+        bos_token_id=1, eos_token_id=2, pad_token_id=11, suppress_tokens=unprinted(tokenizer)
+    )
+    model.save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=8).save_pretrained(folder)
+    return folder
+
+
 def both(first: Callable[[Path], Path], second: Callable[[Path], Path]) -> Callable[[Path], str]:
     """A cascade's name: the two folders with a plus."""
     return lambda folder: f"{first(folder / 'asr')}+{second(folder / 'mt')}"
@@ -230,4 +288,5 @@ SMALL: dict[str, Callable[[Path], Any]] = {
         {"downsample_hidden_size": 16},
         {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16, "head_dim": 8},
     ),
+    "voxtral-mini-3b": small_voxtral,
 }

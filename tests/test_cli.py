@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from foreign import SMALL
 from safetensors.numpy import load_file, save_file
 
 from dragoman.cli import app, finished
@@ -480,6 +481,27 @@ def test_an_interrupt_says_so_and_leaves_whole_files(random_model: Path, tmp_pat
     assert said.rstrip().endswith("dragoman: interrupted; what is written is complete.") and "Traceback" not in said
     for path in (tmp_path / "out").glob("*.json"):
         json.loads(path.read_text(encoding="utf-8"))
+
+
+@needs_examples
+def test_another_system_translates(call: Call, tmp_path: Path) -> None:
+    video, out = ROOT / "examples" / "english-video.mp4", tmp_path / "out"
+    (tmp_path / "whisper").mkdir()
+    folder = SMALL["whisper"](tmp_path / "whisper")
+    asked = ("translate", video, "--system", "whisper", "--model", folder, "--to", "eng", "-o", out, "-f", "all")
+    first = call(*asked, "--language", "deu")
+    assert first.code == 0, first.err
+    found = json.loads((out / "english-video.json").read_text(encoding="utf-8"))
+    assert found["language"] == "deu" and found["segments"][0]["translations"]["eng"]
+    assert {path.name for path in out.glob("*.srt")} == {"english-video.deu.srt", "english-video.eng.srt"}
+    again = call(*asked, "--language", "deu")
+    assert again.code == 0 and "1 of 1 were translated before" in again.err
+    assert call(*asked, "--language", "deu", "--beam_size", 2).code == 0  # other settings: translated anew
+    assert "no use for words" in call(*asked, "--language", "deu", "--hotwords", "Tom").complaint
+    unable = ("translate", video, "--system", "seamless-m4t-v2-large", "--to", "eng")
+    assert "seamless-m4t-v2-large cannot tell what is spoken; name the `language`" in call(*unable).complaint
+    both = call(*unable, "--language", "deu", "--bilingual", "-o", out, "-f", "srt")
+    assert "does not write what is said" in both.complaint
 
 
 @needs_examples

@@ -8,7 +8,7 @@ also type a name or a 639-1 code; `find` and `expand` turn that into codes once,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dragoman.errors import LanguageError
@@ -233,6 +233,38 @@ def expand(names: str | Iterable[str]) -> tuple[str, ...]:
     if not joined.strip():
         return ()
     return tuple(dict.fromkeys(code for name in joined.split(",") for code in _codes(name)))
+
+
+def known_source(name: str, known: Sequence[str], who: str) -> str:
+    """The code of a language that `who` hears, given by code or name. Raises LanguageError."""
+    return _among(name, known, f"{who} does not hear")
+
+
+def known_targets(
+    names: str | Sequence[str], known: Sequence[str], who: str, source: str | None = None
+) -> tuple[str, ...]:
+    """The codes of languages that `who` writes, given by codes, names or sets; "all" means every one but `source`, the
+    code of what is spoken.
+
+    Raises LanguageError for one that is unknown, not among them, or the source itself, and when there is none.
+    """
+    joined = names if isinstance(names, str) else ",".join(names)
+    if "all" in (name.strip().lower() for name in joined.split(",")):
+        return tuple(code for code in known if code != source)
+    codes = [_among(code, known, f"{who} does not write") for code in expand(joined)]
+    if not codes:
+        raise LanguageError("No target language is given; name at least one.")
+    if source in codes:
+        raise LanguageError(f"Source and target are both {source!r}; name a target that differs from the speech.")
+    return tuple(codes)
+
+
+def _among(name: str, known: Sequence[str], complaint: str) -> str:
+    code = find(name).code
+    if code not in known:
+        spoken = ", ".join(f"{c} ({LANGUAGES[c].name})" for c in known)
+        raise LanguageError(f"{complaint} {LANGUAGES[code].name}; choose among {spoken}.")
+    return code
 
 
 def _codes(name: str) -> tuple[str, ...]:

@@ -17,8 +17,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dragoman.errors import LanguageError, RecipeError
-from dragoman.languages import LANGUAGES, expand, find, is_code
+from dragoman import languages
+from dragoman.errors import RecipeError
+from dragoman.languages import expand, is_code
 
 RECIPES = Path(__file__).parent / "recipes"
 MEL_FRAMES_PER_S = 100  # Whisper: a hop of 160 samples at 16 kHz
@@ -383,24 +384,12 @@ class Recipe(Strict):
         return any(stage.ctc_weight for stage in self.stages)
 
     def known_source(self, name: str) -> str:
-        """The code of a language that the model hears, given by code or name. Raises LanguageError."""
-        return _among(name, self.sources, f"{self.name} does not hear")
+        """The code of a language that the model hears, see `languages.known_source`."""
+        return languages.known_source(name, self.sources, self.name)
 
     def known_targets(self, names: str | Sequence[str], source: str | None = None) -> tuple[str, ...]:
-        """The codes of languages that the model writes, given by codes, names or sets; "all" means every one but
-        `source`, the code of what is spoken.
-
-        Raises LanguageError for one that is unknown, not among them, or the source itself, and when there is none.
-        """
-        joined = names if isinstance(names, str) else ",".join(names)
-        if "all" in (name.strip().lower() for name in joined.split(",")):
-            return tuple(code for code in self.targets if code != source)
-        codes = [_among(code, self.targets, f"{self.name} does not write") for code in expand(joined)]
-        if not codes:
-            raise LanguageError("No target language is given; name at least one.")
-        if source in codes:
-            raise LanguageError(f"Source and target are both {source!r}; name a target that differs from the speech.")
-        return tuple(codes)
+        """The codes of languages that the model writes, see `languages.known_targets`."""
+        return languages.known_targets(names, self.targets, self.name, source)
 
     def audio_tokens(self, mel_frames: int) -> int:
         """Number of audio embeddings that the adapter makes of a clip of so many mel frames (even)."""
@@ -460,14 +449,6 @@ def read_stored_recipe(path: Path) -> Recipe:
 def names() -> list[str]:
     """Names of the recipes that Dragoman ships."""
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
-
-
-def _among(name: str, known: Sequence[str], complaint: str) -> str:
-    code = find(name).code
-    if code not in known:
-        spoken = ", ".join(f"{c} ({LANGUAGES[c].name})" for c in known)
-        raise LanguageError(f"{complaint} {LANGUAGES[code].name}; choose among {spoken}.")
-    return code
 
 
 def _locate(name: str | Path) -> Path:

@@ -147,7 +147,7 @@ def test_terms_in_a_batch_are_as_one_by_one(translator: Translator) -> None:
     requests = [
         Request(mel, utterance.language, ("eng",), ("Regenschirm",), GLOSSARY)
         for utterance in UTTERANCES
-        for mel in translator._mels(load_audio(utterance.audio))
+        for mel in map(translator.features, translator._divided(load_audio(utterance.audio)))
         if utterance.language != "eng"
     ]
     together = translator.decoder(requests)
@@ -160,7 +160,7 @@ def test_terms_in_a_batch_are_as_one_by_one(translator: Translator) -> None:
 
 def test_confidence_is_the_probability_of_what_was_written(translator: Translator) -> None:
     decoder, utterance = translator.decoder, UTTERANCES[0]
-    (mel,) = translator._mels(load_audio(utterance.audio))
+    mel = translator.features(load_audio(utterance.audio))
     for beams in (1, 3):
         chosen = Translator.from_pretrained("tiny", device="cpu", beam_size=beams).decoder if beams > 1 else decoder
         (decoded,) = chosen([Request(mel, utterance.language, ("deu", "nld"))])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dragoman.cli.options import Wanted, checked, prepared
 from dragoman.errors import DataError
 from dragoman.files import digest_of_weights
+from dragoman.languages import known_source, known_targets
 
 if TYPE_CHECKING:
     from dragoman.evaluation.generate import Translate
@@ -102,12 +103,11 @@ def _other(name: str, model: str | None, utterances: Sequence[Utterance], option
         model, device=options.device, beam_size=options.beam_size, batch_size=options.batch_size
     )
     for language in dict.fromkeys(utterance.language for utterance in utterances):
-        system.known_source(language)
-    parts = ", ".join(f"{part.name} {part.identity} beams {part.beams}" for part in system.parts)
+        known_source(language, system.sources, name)
     return Candidate(
-        f"{name}: {parts}",
+        f"{name}: {system.identity}",
         name if model is None else f"{name} {model}",
-        system.known_targets(options.wanted.to),
+        known_targets(options.wanted.to, system.targets, name),
         system,
         sum(part.num_parameters for part in system.parts),
         hardware(str(system.parts[0].model.device)),

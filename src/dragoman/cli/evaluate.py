@@ -13,7 +13,7 @@ import typer
 
 from dragoman.cli.candidate import Options, chosen
 from dragoman.cli.console import hush, say
-from dragoman.cli.options import Batch, Beams, Device, Threads, To, Wanted
+from dragoman.cli.options import Batch, Beams, Checkpoint, Device, Other, Threads, To, Wanted
 from dragoman.errors import DataError
 from dragoman.files import whole_file
 
@@ -25,19 +25,6 @@ Metrics = Annotated[
     list[str] | None, typer.Option("--metric", help="A metric by name, such as spBLEU; repeat it for more.")
 ]
 
-Checkpoint = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        help="A model folder, a built-in model, or a name on the Hugging Face hub; tiny, or the system's own.",
-    ),
-]
-Other = Annotated[
-    str | None,
-    typer.Option(
-        "--system", help="Another system instead of ours, such as whisper or seamless-m4t-v2-large; --model says which."
-    ),
-]
 Comet = Annotated[
     str | None,
     typer.Option(help="Also COMET, by this checkpoint: Unbabel/wmt22-comet-da, another name on the hub, a folder."),

@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from dragoman.recipe import Recipe
 
 Model = Annotated[str, typer.Option(help="A model folder, a built-in model, or a name on the Hugging Face hub.")]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A model folder, a built-in model, or a name on the Hugging Face hub; tiny, or the system's own.",
+    ),
+]
+Other = Annotated[
+    str | None,
+    typer.Option(
+        "--system", help="Another system instead of ours, such as whisper or seamless-m4t-v2-large; --model says which."
+    ),
+]
 To = Annotated[list[str], typer.Option("--to", help="Target: de, deu or German; several with commas; or all.")]
 Beams = Annotated[int | None, typer.Option("--beam_size", min=1, help="1 is greedy; the model's own by default.")]
 Batch = Annotated[int, typer.Option("--batch_size", min=1, help="Stretches of speech decoded at once.")]

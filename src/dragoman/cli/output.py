@@ -89,7 +89,8 @@ def _show(result: Result) -> None:
     if not result.segments:
         show("no speech")
         return
-    show(f"{result.language}: {result.transcript}")
+    if result.transcript:
+        show(f"{result.language}: {result.transcript}")
     for code, text in result.translations.items():
         show(f"{code}: {text}")
 

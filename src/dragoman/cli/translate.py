@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import say
-from dragoman.cli.options import Batch, Beams, Device, Model, Threads, To, Wanted, checked
+from dragoman.cli.options import Batch, Beams, Checkpoint, Device, Other, Threads, To, Wanted, checked, prepared
 from dragoman.cli.output import Format, Output, remark
 from dragoman.errors import ModelError, OutputError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dragoman.cli.finished import Finished
     from dragoman.inference.cues import SubtitleOptions
     from dragoman.inference.glossary import Glossary
-    from dragoman.inference.translator import Translator
+    from dragoman.inference.recordings import SpeechTranslator
 
 
 Width = Annotated[
@@ -66,7 +66,8 @@ Prompt = Annotated[
 def translate(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS", help="Recordings, or folders of them.")],
     to: To,
-    model: Model = "tiny",
+    model: Checkpoint = None,
+    system: Other = None,
     language: Annotated[str | None, typer.Option(help="What is spoken; told from the speech by default.")] = None,
     output_dir: Annotated[Path | None, typer.Option("--output_dir", "-o", help="Where files are written.")] = None,
     output_format: Annotated[Format | None, typer.Option("--output_format", "-f", help="Which files.")] = None,
@@ -100,7 +101,6 @@ def translate(
     words = _Words.read(hotwords, glossary, initial_prompt)
     subtitles = _subtitles(max_line_width, max_line_count, max_chars_per_second, bilingual)
     output = Output.plan(recordings(inputs), output_dir, output_format, json, subtitles)
-    folder = checked(model, wanted, device, threads)
     vad = {
         "threshold": vad_threshold,
         "min_speech_duration_ms": vad_min_speech_duration_ms,
@@ -108,9 +108,11 @@ def translate(
         "min_silence_duration_ms": vad_min_silence_duration_ms,
         "speech_pad_ms": vad_speech_pad_ms,
     }
-    translator = _translator(folder, device, beam_size, batch_size, vad)
-    finished = output.finished(_settings(folder, translator, wanted, beam_size, multilingual, words))
-    if _translate_all(translator, wanted, multilingual, words, output, finished):
+    asked = _Asked(wanted, multilingual, words, bilingual)
+    options = _Options(beam_size, batch_size, device, threads, {k: v for k, v in vad.items() if v is not None})
+    translator, identity = _ours(model, asked, options) if system is None else _other(system, model, asked, options)
+    finished = output.finished(_settings(identity, translator, asked, beam_size))
+    if _translate_all(translator, asked, output, finished):
         raise typer.Exit(2)
 
 
@@ -135,32 +137,78 @@ class _Words:
         return cls(words, None if glossary is None else Glossary.read(glossary))
 
 
-def _translator(
-    folder: Path, device: str | None, beam_size: int | None, batch_size: int, vad: dict[str, float | None]
-) -> Translator:
+@dataclass(frozen=True)
+class _Asked:
+    """What is wanted of the recordings."""
+
+    wanted: Wanted
+    multilingual: bool
+    words: _Words
+    bilingual: bool
+
+    def check(self, translator: SpeechTranslator | type[SpeechTranslator]) -> None:
+        """Raise DragomanError for what it cannot do."""
+        from dragoman.inference.recordings import check_able
+
+        check_able(translator, self.wanted.source, self.multilingual, bool(self.words.hotwords or self.words.glossary))
+        if self.bilingual and not translator.writes_speech:
+            raise OutputError(f"--bilingual: {translator.name} does not write what is said; leave it out.")
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How to translate, whatever does."""
+
+    beam_size: int | None
+    batch_size: int
+    device: str | None
+    threads: int | None
+    vad: dict[str, float]
+
+
+def _ours(model: str | None, asked: _Asked, options: _Options) -> tuple[SpeechTranslator, str]:
+    """Our own model, and what tells it from others."""
+    folder = checked(model or "tiny", asked.wanted, options.device, options.threads)
+    from dragoman.cli.finished import fingerprint
     from dragoman.inference.translator import Translator
 
-    given = {name: value for name, value in vad.items() if value is not None}
-    return Translator.from_pretrained(
-        folder, device=device, beam_size=beam_size, batch_size=batch_size, vad_parameters=given
+    translator = Translator.from_pretrained(
+        folder,
+        device=options.device,
+        beam_size=options.beam_size,
+        batch_size=options.batch_size,
+        vad_parameters=options.vad,
     )
+    asked.check(translator)
+    return translator, fingerprint(folder)
 
 
-def _settings(
-    folder: Path, translator: Translator, wanted: Wanted, beam_size: int | None, multilingual: bool, words: _Words
-) -> dict[str, object]:
+def _other(name: str, model: str | None, asked: _Asked, options: _Options) -> tuple[SpeechTranslator, str]:
+    """One of SYSTEMS, and what tells it from others. What it cannot do is told before its weights are read."""
+    prepared(options.device, options.threads)
+    from dragoman.systems import find_system
+
+    kind = find_system(name)
+    asked.check(kind)
+    system = kind.from_pretrained(
+        model, device=options.device, beam_size=options.beam_size, batch_size=options.batch_size
+    )
+    system.vad = system.vad.varied(options.vad, name)
+    return system, f"{name}: {system.identity}"
+
+
+def _settings(identity: str, translator: SpeechTranslator, asked: _Asked, beam_size: int | None) -> dict[str, object]:
     """All that decides what is written of a recording."""
     from dragoman import __version__
-    from dragoman.cli.finished import fingerprint
 
     return {
-        "model": fingerprint(folder),
+        "model": identity,
         "version": __version__,
-        "wanted": asdict(wanted),
+        "wanted": asdict(asked.wanted),
         "beams": beam_size,
-        "multilingual": multilingual,
+        "multilingual": asked.multilingual,
         "vad": asdict(translator.vad),
-        "words": asdict(words),
+        "words": asdict(asked.words),
     }
 
 
@@ -177,14 +225,7 @@ def _subtitles(
     return SubtitleOptions(width, count or SubtitleOptions.max_line_count, chars_per_second, bilingual)
 
 
-def _translate_all(
-    translator: Translator,
-    wanted: Wanted,
-    multilingual: bool,
-    words: _Words,
-    output: Output,
-    finished: Finished | None,
-) -> int:
+def _translate_all(translator: SpeechTranslator, asked: _Asked, output: Output, finished: Finished | None) -> int:
     """Translate file after file; returns how many could not be read, each of which was told."""
     from dragoman.cli.progress import Summary, progress_over
 
@@ -192,15 +233,16 @@ def _translate_all(
     if before := len(output.stems) - len(todo):
         say(f"{before} of {len(output.stems)} were translated before and are left as they are.")
     summary = Summary()
+    wanted, words = asked.wanted, asked.words
+    outcomes = translator.translate_each(
+        todo,
+        wanted.to,
+        wanted.source,
+        multilingual=asked.multilingual,
+        hotwords=words.hotwords,
+        glossary=words.glossary,
+    )
     with progress_over(todo) as progress:
-        outcomes = translator.translate_each(
-            todo,
-            wanted.to,
-            wanted.source,
-            multilingual=multilingual,
-            hotwords=words.hotwords,
-            glossary=words.glossary,
-        )
         for path in todo:
             progress.start(path)
             outcome = next(outcomes)

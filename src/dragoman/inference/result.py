@@ -19,10 +19,10 @@ class Segment:
     """One stretch of speech, in seconds from the start of the recording; translations by ISO 639-3 code.
 
     `language` is what is spoken, also a code; `language_confidence` how likely it is that, where it was told from the
-    speech. `score` and `scores` are the mean log-probability of the tokens of the transcript and of each translation.
-    Named by "transcript" or a target's code are what was stopped before its end (`truncated`), what was held from
-    saying the same over and over (`looped`), and translations that are in another language (`off_target`). `missed`
-    holds for each target what the glossary asks for and could not be brought in.
+    speech. `score` and `scores` are the mean log-probability of the tokens of the transcript and of each translation,
+    where they are told. Named by "transcript" or a target's code are what was stopped before its end (`truncated`),
+    what was held from saying the same over and over (`looped`), and translations that are in another language
+    (`off_target`). `missed` holds for each target what the glossary asks for and could not be brought in.
     """
 
     start_s: float
@@ -30,7 +30,7 @@ class Segment:
     language: str
     transcript: str
     translations: dict[str, str]
-    score: float
+    score: float | None = None
     truncated: tuple[str, ...] = ()
     looped: tuple[str, ...] = ()
     off_target: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Segment:
     @property
     def confidence(self) -> dict[str, float]:
         """The probability of a token, their geometric mean, of "transcript", if there is one, and of each target."""
-        scores = {"transcript": self.score} if self.transcript else {}
+        scores = {"transcript": self.score} if self.transcript and self.score is not None else {}
         return {name: math.exp(score) for name, score in {**scores, **self.scores}.items()}
 
     @property

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.errors import DragomanError, ModelError
+from dragoman.recipe import Recipe
 
 if TYPE_CHECKING:
     import onnxruntime  # type: ignore[import-untyped]
@@ -61,6 +62,25 @@ class VadOptions:
             raise DragomanError("VAD: give durations that are not negative.")
         if self.max_speech_duration_s < max(1.0, 4 * self.speech_pad_ms / 1000):
             raise DragomanError("VAD: give a max_speech_duration_s of at least 1 s and four times speech_pad_ms.")
+
+    def varied(self, parameters: Mapping[str, float], name: str) -> VadOptions:
+        """With these in the place of its own; no longer stretches than `name`, a model that these suit, hears. Raises
+        DragomanError."""
+        if "threshold" in parameters:  # Silero's own distance between the two
+            parameters = {"neg_threshold": max(0.01, parameters["threshold"] - 0.15), **parameters}
+        try:
+            options = replace(self, **parameters)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise DragomanError(f"VAD: {error.args[0]}; the parameters are those of VadOptions.") from error
+        if options.max_speech_duration_s > (most := self.max_speech_duration_s):
+            raise DragomanError(f"VAD: {name} hears {most:g} s at a time; give a shorter maximum.")
+        return options
+
+
+def suited_to(recipe: Recipe) -> VadOptions:
+    """A model of whole windows is served best by long stretches, one of trimmed clips by single sentences."""
+    pause_ms = 2000 if recipe.audio.padding == "window" else 500
+    return VadOptions(max_speech_duration_s=recipe.audio.window_s, min_silence_duration_ms=pause_ms)
 
 
 @dataclass(frozen=True, eq=False)

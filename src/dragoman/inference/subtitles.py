@@ -66,7 +66,7 @@ def to_dict(result: Result) -> dict[str, Any]:
                 "language_confidence": _rounded(segment.language_confidence),
                 "transcript": segment.transcript,
                 "translations": segment.translations,
-                "score": round(segment.score, 4),
+                "score": _rounded(segment.score),
                 "confidence": {name: round(value, 4) for name, value in segment.confidence.items()},
                 "low_confidence": segment.low_confidence,
                 "truncated": list(segment.truncated),
@@ -110,11 +110,10 @@ def write_outputs(
 
 def _files(result: Result, formats: Iterable[str], options: SubtitleOptions) -> Iterator[tuple[str, str]]:
     """(what follows the stem, content) of each file."""
-    languages = [(code,) for code in dict.fromkeys((result.language, *result.targets)) if code]
+    spoken = result.language if result.transcript else None  # some systems do not write it
+    languages = [(code,) for code in dict.fromkeys((spoken, *result.targets)) if code]
     shown = functools.cache(lambda codes: cues(result, codes, options))
-    pairs = [
-        (code, result.language) for code in result.targets if result.language not in (None, code) and options.bilingual
-    ]
+    pairs = [(code, spoken) for code in result.targets if spoken not in (None, code) and options.bilingual]
     for name in formats:
         if name == "json":
             yield "json", to_json(to_dict(result), indent=1)

@@ -8,6 +8,7 @@ from dragoman.systems.base import System
 from dragoman.systems.cascade import WhisperChat, WhisperNllb
 from dragoman.systems.omni import Qwen3Omni, Qwen25Omni
 from dragoman.systems.seamless import Seamless
+from dragoman.systems.voxtral import Voxtral
 from dragoman.systems.whisper import Whisper
 
 SYSTEMS: dict[str, type[System]] = {
@@ -18,6 +19,7 @@ SYSTEMS: dict[str, type[System]] = {
     "qwen2-audio-7b": Qwen2Audio,
     "qwen2.5-omni-7b": Qwen25Omni,
     "qwen3-omni-30b-a3b": Qwen3Omni,
+    "voxtral-mini-3b": Voxtral,
 }
 
 

@@ -10,8 +10,9 @@ from transformers import Qwen2AudioForConditionalGeneration
 
 from dragoman.data.audio import SAMPLE_RATE
 from dragoman.inference.decode import Decoded, Translation
+from dragoman.inference.recordings import Speech
 from dragoman.languages import LANGUAGES
-from dragoman.systems.base import NOTHING, Speech, System, into_each
+from dragoman.systems.base import NOTHING, System, into_each
 from dragoman.systems.pretrained import Pretrained
 
 
@@ -40,12 +41,16 @@ class AudioLlm(System):
 
     def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[Decoded]:
         def translate(rows: list[int], target: str) -> list[Translation]:
-            return self._write([speech[number] for number in rows], target)
+            chosen = [speech[number] for number in rows]
+            return self._write(chosen, [self.asked(part.language, target) for part in chosen])
 
-        return into_each(speech, targets, [NOTHING] * len(speech), translate)
+        return into_each(speech, targets, self.transcribe(speech), translate)
 
-    def _write(self, speech: Sequence[Speech], target: str) -> list[Translation]:
-        prompts = [self.asked(part.language, target) for part in speech]
+    def transcribe(self, speech: Sequence[Speech]) -> list[Translation]:
+        """What is said, of those that are asked for it too."""
+        return [NOTHING] * len(speech)
+
+    def _write(self, speech: Sequence[Speech], prompts: list[str]) -> list[Translation]:
         inputs = self.inputs(prompts, [part.samples for part in speech])
         found = self.part.generate(inputs)
         return self.part.texts(found[:, inputs["input_ids"].shape[1] :].tolist())

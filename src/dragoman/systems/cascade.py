@@ -6,9 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
+from dragoman.data.audio import Waveform
 from dragoman.errors import ModelError
 from dragoman.inference.decode import Decoded, Translation
-from dragoman.systems.base import NOTHING, Speech, System, into_each
+from dragoman.inference.recordings import Speech
+from dragoman.systems.base import NOTHING, System, into_each
 from dragoman.systems.pretrained import Pretrained
 from dragoman.systems.texts import ChatTranslator, Nllb, TextTranslator
 from dragoman.systems.whisper import Whisper
@@ -26,6 +31,11 @@ class Transcriber(Protocol):
     @property
     def window_s(self) -> float: ...
 
+    @property
+    def identifies(self) -> bool: ...
+
+    def language_scores(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]: ...
+
     def transcribe(self, speech: Sequence[Speech]) -> list[Translation]: ...
 
 
@@ -33,11 +43,13 @@ class Cascade(System):
     """Its transcripts are the recogniser's. What is cut short stays marked: a translation of half a transcript too."""
 
     name = "cascade"
+    writes_speech = True
     asr: ClassVar[type]
     mt: ClassVar[type]
 
     def __init__(self, hears: Transcriber, writes: TextTranslator, batch_size: int = 16) -> None:
-        self.hears, self.writes, self.window_s = hears, writes, hears.window_s
+        self.hears, self.writes = hears, writes
+        self.window_s, self.identifies = hears.window_s, hears.identifies
         super().__init__([*hears.parts, writes.part], batch_size)
 
     @classmethod
@@ -63,6 +75,11 @@ class Cascade(System):
     def targets(self) -> list[str]:
         return list(self.writes.languages)
 
+    def language_scores(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
+        """The recogniser's, of the languages that the translator knows too."""
+        both = [at for at, code in enumerate(self.hears.sources) if code in self.writes.languages]
+        return self.hears.language_scores(waveforms)[:, both]
+
     def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[Decoded]:
         transcripts = self.hears.transcribe(speech)
 
@@ -79,6 +96,7 @@ class WhisperNllb(Cascade):
     """As in LLM-SRT's Table 5 and in MCAT, with NLLB-3.3B."""
 
     name = "whisper+nllb"
+    identifies = True
     asr, mt = Whisper, Nllb
 
 
@@ -86,4 +104,5 @@ class WhisperChat(Cascade):
     """As in LLM-SRT's Tables 3 and 5, there with Qwen2.5 of 3B, 7B and 32B."""
 
     name = "whisper+chat"
+    identifies = True
     asr, mt = Whisper, ChatTranslator

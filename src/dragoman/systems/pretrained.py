@@ -58,9 +58,13 @@ class Pretrained:
     def generate(self, inputs: Any, **options: Any) -> torch.Tensor:
         """Token ids (B, T). Neither sampling nor penalties, whatever the checkpoint's own settings are: with penalties,
         which also see the prompt and its padding, a text would depend on its batch."""
-        given = {name: self._placed(value) for name, value in inputs.items()}
         settings = {"do_sample": False, "repetition_penalty": 1.0, "max_new_tokens": MAX_NEW_TOKENS, **options}
-        return self.model.generate(**given, num_beams=self.beams, **settings)
+        return self.model.generate(**self._placed(inputs), num_beams=self.beams, **settings)
+
+    @torch.inference_mode()
+    def forward(self, inputs: Any) -> Any:
+        """What the model says of these inputs, without writing."""
+        return self.model(**self._placed(inputs))
 
     @property
     def tokenizer(self) -> Any:
@@ -75,10 +79,15 @@ class Pretrained:
             found.append(Translation(raw.strip(), raw, end is None))
         return found
 
-    def _placed(self, value: Any) -> Any:
-        if not isinstance(value, torch.Tensor):
-            return value
-        return value.to(self.model.device, self.model.dtype if value.is_floating_point() else value.dtype)
+    def _placed(self, inputs: Any) -> dict[str, Any]:
+        """On the model's device, and what is not whole numbers in its precision."""
+        device, dtype = self.model.device, self.model.dtype
+        return {
+            name: value.to(device, dtype if value.is_floating_point() else value.dtype)
+            if isinstance(value, torch.Tensor)
+            else value
+            for name, value in inputs.items()
+        }
 
     @property
     def _ends(self) -> set[int]:

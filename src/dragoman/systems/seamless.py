@@ -16,8 +16,9 @@ from transformers import SeamlessM4Tv2ForSpeechToText
 
 from dragoman.data.audio import SAMPLE_RATE
 from dragoman.inference.decode import Decoded, Translation
+from dragoman.inference.recordings import Speech
 from dragoman.languages import LANGUAGES
-from dragoman.systems.base import NOTHING, Speech, System, into_each
+from dragoman.systems.base import NOTHING, System, into_each
 from dragoman.systems.pretrained import Pretrained
 
 # Where Seamless' code is not ours: it names the member of a macrolanguage (the model card's table of languages).

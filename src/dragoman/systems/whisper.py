@@ -7,14 +7,19 @@ It is told the language and the task by tokens that its decoder begins with (sec
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from transformers import WhisperForConditionalGeneration
 
-from dragoman.data.audio import SAMPLE_RATE
+from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.errors import ModelError
 from dragoman.inference.decode import Decoded, Translation
+from dragoman.inference.recordings import Speech
 from dragoman.languages import LANGUAGES
-from dragoman.systems.base import Speech, System, into_each
+from dragoman.systems.base import System, into_each
 from dragoman.systems.pretrained import Pretrained
 
 # Where Whisper's code is not that of ISO 639-1 (the authors' whisper/tokenizer.py).
@@ -28,6 +33,7 @@ class Whisper(System):
 
     name = "whisper"
     checkpoint = "openai/whisper-large-v3"
+    writes_speech = identifies = True
 
     def __init__(self, part: Pretrained, batch_size: int = 16) -> None:
         super().__init__([part], batch_size)
@@ -59,19 +65,20 @@ class Whisper(System):
 
         return into_each(speech, targets, self.transcribe(speech), translate)
 
+    def language_scores(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
+        """By the first token that its decoder writes, among those of the languages we know (section 2.3)."""
+        start = torch.full((len(waveforms), 1), self.part.model.config.decoder_start_token_id)
+        logits = self.part.forward({**self._features(waveforms), "decoder_input_ids": start}).logits[:, -1].float()
+        ids = [self.part.model.generation_config.lang_to_id[token] for token in self._tokens.values()]
+        return logits[:, ids].log_softmax(-1).double().cpu().numpy()
+
     def transcribe(self, speech: Sequence[Speech]) -> list[Translation]:
         """What is said, in the language it is said in."""
         return self._write(speech, "transcribe")
 
     def _write(self, speech: Sequence[Speech], task: str) -> list[Translation]:
-        mel = self.part.processor.feature_extractor(
-            [part.samples for part in speech],
-            sampling_rate=SAMPLE_RATE,
-            return_attention_mask=True,
-            return_tensors="pt",
-        )
         found = self.part.generate(
-            mel,
+            self._features([part.samples for part in speech]),
             task=task,
             language=[self._tokens[part.language] for part in speech],
             return_timestamps=False,
@@ -80,3 +87,8 @@ class Whisper(System):
             return_dict_in_generate=True,
         )
         return self.part.texts(found.sequences[:, _PROMPT:].tolist())
+
+    def _features(self, waveforms: Sequence[Waveform]) -> Any:
+        return self.part.processor.feature_extractor(
+            list(waveforms), sampling_rate=SAMPLE_RATE, return_attention_mask=True, return_tensors="pt"
+        )

@@ -1,0 +1,268 @@
+"""Recordings of any length -> segments with their texts: the road that our Translator and every other system share.
+
+A recording is decoded and divided where nobody speaks; its stretches of speech are translated batch by batch, and
+meanwhile the next recording is read. Shapes: N samples at 16 kHz.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio, stream_audio
+from dragoman.data.langid import is_other
+from dragoman.errors import AudioError, LanguageError, ModelError
+from dragoman.inference.ahead import ahead
+from dragoman.inference.decode import Decoded, Translation
+from dragoman.inference.glossary import Glossary
+from dragoman.inference.result import Outcome, Result, Segment, joined
+from dragoman.inference.segment import Segment as Stretch
+from dragoman.inference.segment import VadOptions, segments
+from dragoman.languages import known_source, known_targets
+from dragoman.records import Hypothesis, Utterance
+
+_IDENTIFIED_BY = 3
+"""A recording's language is told from so many of its first segments."""
+
+Audio = str | Path | bytes
+Told = tuple[str, float | None]
+"""A language, and how likely it is that; None where it was given."""
+
+
+@dataclass(frozen=True, eq=False)
+class Speech:
+    """A stretch of speech, samples (N,), and its language."""
+
+    samples: Waveform
+    language: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Targets asked for, and what is spoken; None: to be told, once a recording or once a segment. Words that may be
+    said, and terms with their translations."""
+
+    targets: tuple[str, ...]
+    source: str | None = None
+    multilingual: bool = False
+    hotwords: tuple[str, ...] = ()
+    glossary: Glossary | None = None
+
+
+class SpeechTranslator(ABC):
+    """What translates speech. Each brings what it hears and writes, and how; dividing, order and results are common."""
+
+    name: str
+    batch_size: int
+    vad: VadOptions
+    window_s: float
+    """The most it is given at once."""
+    writes_speech: bool
+    """Whether it also writes what is said."""
+    identifies: bool
+    """Whether it can tell which language is spoken."""
+    takes_words: bool
+    """Whether it makes use of hotwords and a glossary."""
+
+    @property
+    @abstractmethod
+    def sources(self) -> list[str]:
+        """Languages it hears, ISO 639-3."""
+
+    @property
+    @abstractmethod
+    def targets(self) -> list[str]:
+        """Languages it writes, ISO 639-3."""
+
+    @abstractmethod
+    def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
+        """How likely each language is spoken in all of these, the likeliest first; together 1. waveforms: (N,) each,
+        within its window."""
+
+    @abstractmethod
+    def _told(self, waveforms: Sequence[Waveform]) -> list[Told]:
+        """The likeliest language of each."""
+
+    @abstractmethod
+    def _decoded(self, speech: Sequence[Speech], wanted: Wanted) -> list[Decoded]:
+        """Each stretch into each target that is not its own language, in order."""
+
+    def translate(
+        self,
+        audio: Audio,
+        to: str | Sequence[str],
+        language: str | None = None,
+        *,
+        multilingual: bool = False,
+        hotwords: Sequence[str] = (),
+        glossary: Glossary | None = None,
+    ) -> Result:
+        """Translate a recording into each language of `to`, and write what is said where the model does.
+
+        Languages by code or name; "all" is every target of the model. `language` is what is spoken; told from the
+        speech when not given, once a recording or, if it is `multilingual`, once a segment. `hotwords` are words that
+        may be said and are made likelier in the transcript; the `glossary` says how terms are to be translated. Raises
+        AudioError, LanguageError, and ModelError for what it cannot do.
+        """
+        each = self.translate_each(
+            [audio], to, language, multilingual=multilingual, hotwords=hotwords, glossary=glossary
+        )
+        return next(each).get()
+
+    def translate_each(
+        self,
+        audios: Iterable[Audio],
+        to: str | Sequence[str],
+        language: str | None = None,
+        *,
+        multilingual: bool = False,
+        hotwords: Sequence[str] = (),
+        glossary: Glossary | None = None,
+    ) -> Iterator[Outcome]:
+        """`translate` of one recording after the other; while the model works on one, the next is decoded. One that
+        cannot be read does not stop the others: its outcome raises the AudioError."""
+        wanted = self._wanted(to, language, multilingual, hotwords, glossary)
+        return (self._outcome(audio, stretches, wanted) for audio, stretches in self._opened(audios))
+
+    def stream(
+        self,
+        audio: Audio,
+        to: str | Sequence[str],
+        language: str | None = None,
+        *,
+        multilingual: bool = False,
+        hotwords: Sequence[str] = (),
+        glossary: Glossary | None = None,
+    ) -> Iterator[Segment]:
+        """`translate`, but each segment as soon as it is there; the next ones are decoded from the file meanwhile.
+
+        >>> for segment in translator.stream("talk.mp4", to=["deu"]):
+        ...     print(segment.start_s, segment.transcript, segment.translations["deu"])
+        """
+        wanted = self._wanted(to, language, multilingual, hotwords, glossary)
+        return self._segments(self._stretches(audio), wanted)
+
+    def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
+        """Each utterance into each target that is not its own language, in order. One that is longer than the window is
+        divided at its pauses and put together again. Raises AudioError, LanguageError."""
+        wanted = Wanted(known_targets(targets, self.targets, self.name))
+        speech: list[Speech] = []
+        counts: list[int] = []
+        for utterance in utterances:
+            source = known_source(utterance.language, self.sources, self.name)
+            divided = self._divided(load_audio(utterance.audio, utterance.start_s, utterance.duration_s))
+            speech += [Speech(samples, source) for samples in divided]
+            counts.append(len(divided))
+        decoded = iter(self._decoded(speech, wanted))
+        whole = [list(itertools.islice(decoded, count)) for count in counts]
+        return [
+            _hypothesis(utterance, code, found)
+            for utterance, found in zip(utterances, whole, strict=True)
+            for code in wanted.targets
+            if code != utterance.language
+        ]
+
+    def _divided(self, waveform: Waveform) -> list[Waveform]:
+        if len(waveform) <= round(self.window_s * SAMPLE_RATE):
+            return [waveform]
+        return [part.samples for part in segments([waveform], self.vad)]
+
+    def _wanted(
+        self,
+        to: str | Sequence[str],
+        language: str | None,
+        multilingual: bool,
+        hotwords: Sequence[str],
+        glossary: Glossary | None,
+    ) -> Wanted:
+        check_able(self, language, multilingual, bool(hotwords or glossary))
+        source = None if language is None else known_source(language, self.sources, self.name)
+        targets = known_targets(to, self.targets, self.name, source)
+        return Wanted(targets, source, multilingual, tuple(hotwords), glossary)
+
+    def _stretches(self, audio: Audio) -> Iterator[Stretch]:
+        return ahead(segments(stream_audio(audio), self.vad), 2 * self.batch_size)
+
+    def _opened(self, audios: Iterable[Audio]) -> Iterator[tuple[Audio, Iterator[Stretch]]]:
+        """Each recording, with the one after it already being decoded."""
+        ready: deque[tuple[Audio, Iterator[Stretch]]] = deque()
+        for audio in audios:
+            ready.append((audio, self._stretches(audio)))
+            if len(ready) == 2:
+                yield ready.popleft()
+        yield from ready
+
+    def _outcome(self, audio: Audio, stretches: Iterator[Stretch], wanted: Wanted) -> Outcome:
+        name = "<bytes>" if isinstance(audio, bytes) else str(audio)
+        try:
+            found = list(self._segments(stretches, wanted))
+        except AudioError as error:
+            return Outcome(name, error=error)
+        spoken = {segment.language for segment in found}
+        targets = tuple(code for code in wanted.targets if {code} != spoken)
+        return Outcome(name, Result(name, targets, found))
+
+    def _segments(self, stretches: Iterator[Stretch], wanted: Wanted) -> Iterator[Segment]:
+        known: Told | None = None if wanted.source is None else (wanted.source, None)
+        if known is None and not wanted.multilingual:
+            first = list(itertools.islice(stretches, _IDENTIFIED_BY))
+            known = next(iter(self.identify([part.samples for part in first]).items())) if first else None
+            stretches = itertools.chain(first, stretches)
+        while batch := list(itertools.islice(stretches, self.batch_size)):
+            told = [known] * len(batch) if known else self._told([part.samples for part in batch])
+            speech = [Speech(part.samples, language) for part, (language, _) in zip(batch, told, strict=True)]
+            for part, spoken, decoded in zip(batch, told, self._decoded(speech, wanted), strict=True):
+                if decoded.transcript or any(found.text for found in decoded.translations.values()):
+                    yield _segment(part, spoken, decoded)
+
+
+def check_able(
+    translator: SpeechTranslator | type[SpeechTranslator], language: str | None, multilingual: bool, words: bool
+) -> None:
+    """Raise LanguageError or ModelError for what it cannot do; `words`: hotwords or a glossary are given."""
+    if multilingual and language is not None:
+        raise LanguageError("A multilingual recording has no one language; give `language` or `multilingual`.")
+    if language is None and not translator.identifies:
+        instead = " instead of `multilingual`" if multilingual else ""
+        raise LanguageError(f"{translator.name} cannot tell what is spoken; name the `language`{instead}.")
+    if words and not translator.takes_words:
+        raise ModelError(f"{translator.name} has no use for words and terms; leave hotwords and glossary out.")
+
+
+def _segment(part: Stretch, told: Told, decoded: Decoded) -> Segment:
+    language, confidence = told
+    outputs: dict[str, Decoded | Translation] = {"transcript": decoded, **decoded.translations}
+    return Segment(
+        part.start_s,
+        part.end_s,
+        language,
+        decoded.transcript,
+        {code: translation.text for code, translation in decoded.translations.items()},
+        decoded.score,
+        truncated=tuple(name for name, output in outputs.items() if output.truncated),
+        looped=tuple(name for name, output in outputs.items() if output.looped),
+        off_target=tuple(code for code, found in decoded.translations.items() if is_other(found.text, code)),
+        missed={code: found.missed for code, found in decoded.translations.items() if found.missed},
+        scores={code: found.score for code, found in decoded.translations.items() if found.score is not None},
+        language_confidence=confidence,
+    )
+
+
+def _hypothesis(utterance: Utterance, code: str, parts: Sequence[Decoded]) -> Hypothesis:
+    """An utterance's parts, decoded, put together again."""
+    translations = [part.translations[code] for part in parts]
+    return Hypothesis(
+        id=utterance.id,
+        source=utterance.language,
+        target=code,
+        start_s=utterance.start_s,
+        end_s=None if utterance.duration_s is None else utterance.start_s + utterance.duration_s,
+        transcript=joined((part.transcript for part in parts), utterance.language),
+        translation=joined((translation.text for translation in translations), code),
+        raw="\n".join(translation.raw for translation in translations),
+        truncated=any(part.truncated for part in parts) or any(translation.truncated for translation in translations),
+    )

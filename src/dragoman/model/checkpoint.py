@@ -165,9 +165,9 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
 def load_on(
     name: str | Path, device: str | None = None, compute_type: str = "auto", *, merged: bool = False
 ) -> LoadedModel:
-    """A model by folder or name, to be used and not trained. `device` is torch's name of one, CUDA where there is one by
-    default, or "auto": the LLM over all GPUs, RAM and the disk. `compute_type`: see `precision`. `merged`: with LoRA
-    in its weights. Raises ModelError, before weights are read, when there is too little memory for them."""
+    """A model by folder or name, to be used and not trained. `device` is torch's name of one (CUDA where there is one
+    by default) or "auto": the LLM over all GPUs, RAM and the disk. `compute_type`: see `precision`. `merged`: with
+    LoRA in its weights. Raises ModelError, before weights are read, when there is too little memory for them."""
     folder = locate(name)
     recipe = _stored_recipe(folder)
     placement = Placement.of(device)

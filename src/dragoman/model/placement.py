@@ -70,7 +70,9 @@ def take_over(tower: Any, whole: Any) -> None:
     """What Accelerate has told `whole` holds for its `tower`, which is all that is used of it."""
     hook = getattr(whole, "_hf_hook", None)
     if isinstance(hook, AlignDevicesHook):
-        add_hook_to_module(tower, AlignDevicesHook(hook.execution_device, io_same_device=True, skip_keys=hook.skip_keys))
+        add_hook_to_module(
+            tower, AlignDevicesHook(hook.execution_device, io_same_device=True, skip_keys=hook.skip_keys)
+        )
 
 
 def say_where(name: str, llm: Any) -> None:
@@ -81,4 +83,6 @@ def say_where(name: str, llm: Any) -> None:
     for place in ("cpu", "disk"):
         if spread(llm) and place in places:
             where = "RAM" if place == "cpu" else "the disk"
-            _log.warning("%s: %d of %d parts of its LLM come from %s: slow.", name, places.count(place), len(places), where)
+            _log.warning(
+                "%s: %d of %d parts of its LLM come from %s: slow.", name, places.count(place), len(places), where
+            )

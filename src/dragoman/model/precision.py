@@ -28,7 +28,7 @@ class Precision:
 
 
 def precision(compute_type: str, device: torch.device, trained: Quantisation | None) -> Precision:
-    """"auto" is the quantisation that a model was `trained` with, and else bf16, on a CPU fp32. Raises ModelError for
+    """ "auto" is the quantisation that a model was `trained` with, and else bf16, on a CPU fp32. Raises ModelError for
     what this device cannot do."""
     if compute_type not in COMPUTE_TYPES:
         raise ModelError(f"There is no compute type {compute_type!r}; choose among {', '.join(COMPUTE_TYPES)}.")

@@ -27,6 +27,7 @@ ENCODER_FRAMES_PER_S = 50  # Whisper's second convolution halves the mel frames
 
 TaskName = Literal["asr", "smt", "srt", "st"]
 Part = Literal["adapter", "llm_lora", "encoder_lora"]
+Quantisation = Literal["8bit", "4bit"]
 
 
 class Strict(BaseModel):
@@ -61,13 +62,14 @@ class Encoder(Strict):
 
 class Llm(Strict):
     """`name` as in Encoder. `scale_audio` multiplies the adapter's output by sqrt(hidden), which Gemma2's checkpoints
-    of the papers expect (transformers <= 5.3 did it inside the model). `quantisation` holds its frozen weights in 4
-    bits (NF4, as QLoRA and LLaST), in training and after: LoRA learns beside the weights as they are then."""
+    of the papers expect (transformers <= 5.3 did it inside the model). `quantisation` holds its frozen weights in 8
+    bits (LLM.int8) or 4 (NF4, as QLoRA and LLaST), in training and after: LoRA learns beside the weights as they are
+    then."""
 
     name: str
     revision: str | None = None
     scale_audio: bool = False
-    quantisation: Literal["4bit"] | None = None
+    quantisation: Quantisation | None = None
     lora: Lora | None = None
 
     @field_validator("lora", mode="before")

@@ -18,44 +18,50 @@ GB = 10**9
 
 
 @pytest.mark.parametrize(
-    ("form", "size"),
-    [("fp32", 38_400_000_000), ("bf16", 19_400_000_000), ("8-bit", 11_400_000_000), ("4-bit", 7_526_953_125)],
+    ("compute_type", "on_gpu", "on_cpu"),
+    [
+        ("float32", 38_400_000_000, 38_400_000_000),
+        ("bfloat16", 19_400_000_000, 19_400_000_000),
+        ("int8", 11_400_000_000, 19_400_000_000),  # on a CPU made of what was read in 16 bits
+        ("4bit", 7_526_953_125, 10_526_953_125),
+    ],
 )
-def test_bytes_of_a_model(form: str, size: int) -> None:
-    assert NINE_B.bytes_in(form) == size
+def test_bytes_of_a_model(compute_type: str, on_gpu: int, on_cpu: int) -> None:
+    assert NINE_B.bytes_in(compute_type, on_cpu=False) == on_gpu
+    assert NINE_B.bytes_in(compute_type, on_cpu=True) == on_cpu
 
 
 @pytest.mark.parametrize(
-    ("form", "ram", "gpu", "says"),
+    ("compute_type", "ram", "gpu", "says"),
     [
-        ("fp32", 39, None, None),
-        ("fp32", 20, None, "take 38.4 GB in fp32, but 20.0 GB of RAM is free; it would fit in bf16 (19.4 GB) or in 8"),
-        ("fp32", 8, None, "it would fit in 4-bit (7.5 GB)."),
-        ("bf16", 7, None, "even in 4-bit it takes 7.5 GB; free some memory or use a larger machine."),
-        ("bf16", 64, 24, None),
-        ("bf16", 64, 12, "12.0 GB of the GPU's memory is free; it would fit in 8-bit (11.4 GB) or in 4-bit (7.5 GB)"),
-        ("bf16", 64, 6, "it would fit with 13.4 GB of it offloaded to RAM."),
-        ("bf16", 16, 80, "16.0 GB of RAM is free; it would fit in 8-bit (11.4 GB) or in 4-bit (7.5 GB)."),
+        ("float32", 39, None, None),
+        ("float32", 20, None, "38.4 GB in float32, but 20.0 GB of RAM is free; it would fit with compute type bf"),
+        ("float32", 11, None, "with compute type 4bit (10.5 GB) or device auto (27.4 GB of it from disk, slowly)."),
+        ("4bit", 7, None, "take 10.5 GB in 4bit, but 7.0 GB of RAM is free; it would fit with a larger machine."),
+        ("bfloat16", 64, 24, None),
+        ("bfloat16", 64, 12, "int8 (11.4 GB) or compute type 4bit (7.5 GB) or device auto (7.4 GB of it from RAM)"),
+        ("bfloat16", 8, 6, "it would fit with device auto (13.4 GB of it from disk, slowly)."),
+        ("bfloat16", 1, 80, None),  # weights are read straight onto the GPU
     ],
 )  # fmt: skip
-def test_what_does_not_fit_and_what_would(form: str, ram: int, gpu: int | None, says: str | None) -> None:
-    found = shortage("m", NINE_B, form, ram * GB, None if gpu is None else gpu * GB)
+def test_what_does_not_fit_and_what_would(compute_type: str, ram: int, gpu: int | None, says: str | None) -> None:
+    found = shortage("m", NINE_B, compute_type, ram * GB, None if gpu is None else gpu * GB)
     assert found is None if says is None else found is not None and says in found and found.startswith("m: ")
 
 
 def test_counted_without_weights_is_what_is_loaded(tmp_path: Path) -> None:
     save_model(model(tmp_path, recipe(llm={"name": "base", "lora": LORA})), tmp_path / "model")
     weights = weights_of(skeleton(recipe(llm={"name": "base", "lora": LORA}), tmp_path / "model"))
-    for form, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+    for compute_type, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         loaded = load_model(tmp_path / "model", dtype)
-        assert weights.bytes_in(form) == sum(weight.nbytes for weight in loaded.model.parameters())
+        assert weights.bytes_in(compute_type, on_cpu=True) == sum(weight.nbytes for weight in loaded.model.parameters())
     assert 0 < weights.linear < weights.rest + weights.linear
 
 
 def test_too_large_a_model_is_not_read(random_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_ram", lambda: 1000)
-    monkeypatch.setattr("dragoman.model.checkpoint.load_model", lambda *_: pytest.fail("it was read"))
-    with pytest.raises(ModelError, match=r"random: its weights take 0\.\d GB in fp32") as raised:
+    monkeypatch.setattr("dragoman.model.checkpoint._load", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(ModelError, match=r"random: its weights take 0\.\d GB in float32") as raised:
         load_on(random_model, "cpu")
     assert "\n" not in str(raised.value)
 

@@ -119,3 +119,34 @@ def test_training_switches_on_the_dropout_of_trained_parts_only(tmp_path: Path) 
     assert awake() and all(name.startswith("llm.") and "lora_dropout" in name for name in awake())
     speech_llm.eval()
     assert not awake()
+
+
+def test_layers_computed_twice_give_the_same_gradient_from_less_memory(tmp_path: Path) -> None:
+    lora = {**LORA, "dropout": 0.3}
+    loaded = model(tmp_path, recipe(llm={"name": "base", "lora": lora}, encoder={"name": "base", "lora": lora})).model
+    train_only(loaded, ["adapter", "llm_lora", "encoder_lora"])
+
+    def step() -> tuple[Tensor, list[Tensor], int]:
+        """Loss, gradients, and bytes that are kept for the gradient."""
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+
+        torch.manual_seed(0)
+        loaded.train()
+        loaded.zero_grad()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            found = loaded(collate(examples(), 0))["loss"]
+        total = sum(kept.values())
+        found.backward()
+        return found.detach(), [p.grad.clone() for p in loaded.parameters() if p.grad is not None], total
+
+    plain, gradients, much = step()
+    loaded.checkpoint_activations()
+    again, same, less = step()
+    torch.testing.assert_close(again, plain)
+    assert len(same) == len(gradients) > 10
+    torch.testing.assert_close(same, gradients)
+    assert less < 0.7 * much

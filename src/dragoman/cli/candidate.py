@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dragoman.cli.options import Wanted, checked, prepared
+from dragoman.cli.options import Wanted, checked, only_for_ours, prepared
 from dragoman.errors import DataError
 from dragoman.files import digest_of_weights
 from dragoman.languages import known_source, known_targets
@@ -26,6 +26,7 @@ class Options:
     beam_size: int | None
     batch_size: int
     device: str | None
+    compute_type: str
     threads: int | None
 
 
@@ -62,6 +63,7 @@ def chosen(
         return _ours(folder, text, options)
     if text:
         raise DataError("--text is for our own models; leave out --system or --text.")
+    only_for_ours(options.compute_type)
     prepared(options.device, options.threads)
     return _other(system, model, utterances, options)
 
@@ -74,16 +76,19 @@ def _ours(folder: Path, text: bool, options: Options) -> Candidate:
     from dragoman.recipe import read_stored_recipe
 
     recipe = read_stored_recipe(folder / "recipe.json")
-    beams, size, device = options.beam_size, options.batch_size, options.device
+    beams, size, device, held = options.beam_size, options.batch_size, options.device, options.compute_type
     translate: Translate
     if text:
         how = "text"
-        translate = TextTranslator.from_pretrained(folder, device=device, batch_size=size)
+        translate = TextTranslator.from_pretrained(folder, device=device, compute_type=held, batch_size=size)
         works = translate.llm
     else:
         how = f"beams {beams or recipe.decoding.beams}"
-        translate = Translator.from_pretrained(folder, device=device, beam_size=beams, batch_size=size)
+        translate = Translator.from_pretrained(
+            folder, device=device, compute_type=held, beam_size=beams, batch_size=size
+        )
         works = translate.decoder.model
+    how += "" if held == "auto" else f", {held}"
     return Candidate(
         f"{recipe.name} {digest_of_weights(folder)}, {how}",
         recipe.name,

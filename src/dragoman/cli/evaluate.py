@@ -13,7 +13,7 @@ import typer
 
 from dragoman.cli.candidate import Options, chosen
 from dragoman.cli.console import hush, say
-from dragoman.cli.options import Batch, Beams, Checkpoint, Device, Other, Threads, To, Wanted
+from dragoman.cli.options import Batch, Beams, Checkpoint, Compute, Device, Other, Threads, To, Wanted
 from dragoman.errors import DataError
 from dragoman.files import whole_file
 
@@ -40,6 +40,7 @@ def evaluate(
     beam_size: Beams = None,
     batch_size: Batch = 16,
     device: Device = None,
+    compute_type: Compute = "auto",
     threads: Threads = None,
     workers: Workers = None,
     metric: Metrics = None,
@@ -62,7 +63,7 @@ def evaluate(
 
     metrics = _metrics(metric, comet)
     rank, processes = launched()
-    options = Options(wanted, beam_size, batch_size, own_device(device), threads)
+    options = Options(wanted, beam_size, batch_size, own_device(device), compute_type, threads)
     works = chosen(system, model, text, utterances, options)
     written = out / HYPOTHESES
     started = time.monotonic()

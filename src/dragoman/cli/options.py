@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import hush, say
-from dragoman.errors import LanguageError
+from dragoman.errors import LanguageError, ModelError
 from dragoman.languages import expand, find
 
 if TYPE_CHECKING:
@@ -33,7 +33,14 @@ Other = Annotated[
 To = Annotated[list[str], typer.Option("--to", help="Target: de, deu or German; several with commas; or all.")]
 Beams = Annotated[int | None, typer.Option("--beam_size", min=1, help="1 is greedy; the model's own by default.")]
 Batch = Annotated[int, typer.Option("--batch_size", min=1, help="Stretches of speech decoded at once.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, …; cuda by default where there is one.")]
+Device = Annotated[
+    str | None,
+    typer.Option(help="cpu, cuda, …; cuda by default where there is one. auto: the LLM over GPUs, RAM and disk."),
+]
+Compute = Annotated[
+    str,
+    typer.Option("--compute_type", help="How a model of ours is held: auto, float32, bfloat16, float16, int8 or 4bit."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
 
 
@@ -75,7 +82,7 @@ def checked(model: str, wanted: Wanted, device: str | None, threads: int | None)
     wanted.check(recipe)
     if folder.parent == BUILT_IN:
         say(f"{recipe.name}: {recipe.about} Name a model of your own, or one on the Hugging Face hub, with --model.")
-    prepared(device, threads)
+    prepared(None if device == "auto" else device, threads)  # which devices, is seen when it is loaded
     return folder
 
 
@@ -86,3 +93,9 @@ def prepared(device: str | None, threads: int | None) -> None:
     hush()
     set_threads(threads)
     check_device(device)
+
+
+def only_for_ours(compute_type: str) -> None:
+    """Raise ModelError where another system is asked to be held otherwise than its class does."""
+    if compute_type != "auto":
+        raise ModelError("--compute_type is for our own models; leave out --system or --compute_type.")

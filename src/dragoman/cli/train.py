@@ -28,6 +28,10 @@ class Part(StrEnum):
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A .toml file, or a recipe that Dragoman ships.")]
 Data = Annotated[Path, typer.Option(help="The folder of manifests that the recipe's sources name.")]
 Bases = Annotated[Path | None, typer.Option(help="Our own base models, where the recipe has some.")]
+Checkpoint = Annotated[
+    bool,
+    typer.Option("--checkpoint_activations", help="Compute each layer twice and keep less of it: slower, less memory."),
+]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the model first: slower to start, faster after.")]
 
 
@@ -65,6 +69,7 @@ def train(
         Path | None, typer.Option(help="What `dragoman encode` stored, to be read in the place of audio.")
     ] = None,
     compiled: Compile = False,
+    checkpoint_activations: Checkpoint = False,
     threads: Threads = None,
 ) -> None:
     """Run the stages of a recipe, one after the other; prints the folder of the finished model."""
@@ -85,6 +90,7 @@ def train(
         micro_tokens=micro_tokens,
         workers=workers,
         compiled=compiled,
+        checkpointed=checkpoint_activations,
         features=features,
         translation_scores=translation_scores,
     )

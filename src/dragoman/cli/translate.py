@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import say
-from dragoman.cli.options import Batch, Beams, Checkpoint, Device, Other, Threads, To, Wanted, checked, prepared
+from dragoman.cli.options import (
+    Batch,
+    Beams,
+    Checkpoint,
+    Compute,
+    Device,
+    Other,
+    Threads,
+    To,
+    Wanted,
+    checked,
+    only_for_ours,
+    prepared,
+)
 from dragoman.cli.output import Format, Output, remark
 from dragoman.errors import ModelError, OutputError
 
@@ -78,6 +91,7 @@ def translate(
     beam_size: Beams = None,
     batch_size: Batch = 16,
     device: Device = None,
+    compute_type: Compute = "auto",
     threads: Threads = None,
     multilingual: Annotated[bool, typer.Option("--multilingual", help="Tell the language of each segment.")] = False,
     vad_threshold: Threshold = None,
@@ -109,9 +123,10 @@ def translate(
         "speech_pad_ms": vad_speech_pad_ms,
     }
     asked = _Asked(wanted, multilingual, words, bilingual)
-    options = _Options(beam_size, batch_size, device, threads, {k: v for k, v in vad.items() if v is not None})
+    given = {k: v for k, v in vad.items() if v is not None}
+    options = _Options(beam_size, batch_size, device, compute_type, threads, given)
     translator, identity = _ours(model, asked, options) if system is None else _other(system, model, asked, options)
-    finished = output.finished(_settings(identity, translator, asked, beam_size))
+    finished = output.finished(_settings(identity, translator, asked, options))
     if _translate_all(translator, asked, output, finished):
         raise typer.Exit(2)
 
@@ -162,6 +177,7 @@ class _Options:
     beam_size: int | None
     batch_size: int
     device: str | None
+    compute_type: str
     threads: int | None
     vad: dict[str, float]
 
@@ -175,6 +191,7 @@ def _ours(model: str | None, asked: _Asked, options: _Options) -> tuple[SpeechTr
     translator = Translator.from_pretrained(
         folder,
         device=options.device,
+        compute_type=options.compute_type,
         beam_size=options.beam_size,
         batch_size=options.batch_size,
         vad_parameters=options.vad,
@@ -185,6 +202,7 @@ def _ours(model: str | None, asked: _Asked, options: _Options) -> tuple[SpeechTr
 
 def _other(name: str, model: str | None, asked: _Asked, options: _Options) -> tuple[SpeechTranslator, str]:
     """One of SYSTEMS, and what tells it from others. What it cannot do is told before its weights are read."""
+    only_for_ours(options.compute_type)
     prepared(options.device, options.threads)
     from dragoman.systems import find_system
 
@@ -197,7 +215,7 @@ def _other(name: str, model: str | None, asked: _Asked, options: _Options) -> tu
     return system, f"{name}: {system.identity}"
 
 
-def _settings(identity: str, translator: SpeechTranslator, asked: _Asked, beam_size: int | None) -> dict[str, object]:
+def _settings(identity: str, translator: SpeechTranslator, asked: _Asked, options: _Options) -> dict[str, object]:
     """All that decides what is written of a recording."""
     from dragoman import __version__
 
@@ -205,7 +223,8 @@ def _settings(identity: str, translator: SpeechTranslator, asked: _Asked, beam_s
         "model": identity,
         "version": __version__,
         "wanted": asdict(asked.wanted),
-        "beams": beam_size,
+        "beams": options.beam_size,
+        "compute_type": options.compute_type,
         "multilingual": asked.multilingual,
         "vad": asdict(translator.vad),
         "words": asdict(asked.words),

@@ -32,9 +32,11 @@ class TextTranslator:
         )
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, device: str | None = None, batch_size: int = 32) -> TextTranslator:
-        """A model folder, a built-in model or a model's name on the Hugging Face hub. Raises ModelError."""
-        return cls(load_on(name, device), batch_size)
+    def from_pretrained(
+        cls, name: str | Path, *, device: str | None = None, compute_type: str = "auto", batch_size: int = 32
+    ) -> TextTranslator:
+        """`device` and `compute_type` as for a Translator. Raises ModelError."""
+        return cls(load_on(name, device, compute_type), batch_size)
 
     @torch.inference_mode()
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-
 from dragoman.data.audio import Waveform
 from dragoman.data.features import LogMel
 from dragoman.inference.decode import Decoded, Decoder, Request
 from dragoman.inference.identify import Identifier
 from dragoman.inference.recordings import Speech, SpeechTranslator, Told, Wanted
 from dragoman.inference.segment import suited_to
-from dragoman.model.checkpoint import LoadedModel, load_on, merge_lora
+from dragoman.model.checkpoint import LoadedModel, load_on
 from dragoman.recipe import Recipe
 
 
@@ -48,15 +46,15 @@ class Translator(SpeechTranslator):
         name: str | Path,
         *,
         device: str | None = None,
-        dtype: torch.dtype | None = None,
+        compute_type: str = "auto",
         beam_size: int | None = None,
         batch_size: int = 16,
         vad_parameters: Mapping[str, float] | None = None,
     ) -> Translator:
-        """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. `vad_parameters` are
-        those of VadOptions that differ from what suits the model. Raises ModelError."""
-        loaded = load_on(name, device, dtype)
-        merge_lora(loaded.model)
+        """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. `device` "auto" spreads
+        the LLM over GPUs, RAM and disk; `compute_type` is how it is held: float32, bfloat16, float16, int8, 4bit or
+        auto. `vad_parameters` are those of VadOptions that differ from what suits the model. Raises ModelError."""
+        loaded = load_on(name, device, compute_type, merged=True)
         return cls(loaded, beam_size=beam_size, batch_size=batch_size, vad_parameters=vad_parameters)
 
     @property

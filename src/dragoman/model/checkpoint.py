@@ -4,8 +4,10 @@ they are ours, the bases `encoder/`, `llm/`, `tokenizer/`. Loads strictly, unpic
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,8 +23,11 @@ from dragoman.files import whole_folder
 from dragoman.model.adapters import make_adapter
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.hub import locate
+from dragoman.model.int8 import hold_in_int8
 from dragoman.model.llm import empty_llm, first_line, load_llm, load_pretrained, width, with_lora
 from dragoman.model.memory import check_memory
+from dragoman.model.placement import Placement, follow, say_where, spread
+from dragoman.model.precision import precision
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import part_of
 from dragoman.recipe import Encoder, Llm, Recipe, dump_recipe, read_stored_recipe
@@ -41,12 +46,14 @@ class LoadedModel:
     bases: Path | None
 
 
-def new_model(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> LoadedModel:
-    """The frozen bases with a fresh adapter (and LoRA, which starts as nothing)."""
+def new_model(
+    recipe: Recipe, bases: Path | None, dtype: torch.dtype, llm_options: Mapping[str, Any] = MappingProxyType({})
+) -> LoadedModel:
+    """The frozen bases with a fresh adapter (and LoRA, which starts as nothing). `llm_options`: see `load_llm`."""
     own = "base" in (recipe.llm.name, recipe.encoder.name)
     if bases is None and own:
         raise _no_bases(recipe)
-    llm, tokenizer = load_llm(recipe.llm, bases, dtype)
+    llm, tokenizer = load_llm(recipe.llm, bases, dtype, llm_options)
     model = assemble(recipe, _load_encoder(recipe, bases, dtype), llm, tokenizer)
     return LoadedModel(recipe, model, tokenizer, bases if own else None)
 
@@ -134,9 +141,10 @@ def write_folder(
 
 def merge_lora(model: SpeechLLM) -> None:
     """Add LoRA into the weights that it stands beside: the same outputs, faster. The model can then neither be trained
-    nor saved. Not into weights of 4 bits: they would be rounded anew."""
+    nor saved. Not into weights of fewer bits, which would be rounded anew, nor into those that lie elsewhere."""
     for part, _, module in _lora_parts(model):
-        if getattr(module.get_base_model(), "is_loaded_in_4bit", False):
+        base = module.get_base_model()
+        if any(getattr(base, held, False) for held in ("is_loaded_in_4bit", "is_loaded_in_8bit")) or spread(base):
             continue
         if part == "llm_lora":
             model.llm = module.merge_and_unload()
@@ -151,25 +159,34 @@ def own_tensors(model: SpeechLLM) -> dict[str, Tensor]:
 
 def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
     """Read a model folder; a tensor that is missing or left over is an error that names it."""
-    loaded = new_model(_stored_recipe(folder), folder, dtype)
-    load_strictly(loaded.model.adapter, read_tensors(folder / "adapter.safetensors"), folder / "adapter.safetensors")
-    for part, _, module in _lora_parts(loaded.model):
-        _load_lora(module, folder / part / "adapter_model.safetensors")
-    loaded.model.eval()
-    return loaded
+    return _load(_stored_recipe(folder), folder, dtype)
 
 
-def load_on(name: str | Path, device: str | None = None, dtype: torch.dtype | None = None) -> LoadedModel:
-    """A model by folder or name, to be used and not trained: on CUDA where there is one, in bf16 except on a CPU.
-    Raises ModelError, before weights are read, when there is too little memory for them."""
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = dtype or (torch.float32 if chosen.type == "cpu" else torch.bfloat16)
+def load_on(
+    name: str | Path, device: str | None = None, compute_type: str = "auto", *, merged: bool = False
+) -> LoadedModel:
+    """A model by folder or name, to be used and not trained. `device` is torch's name of one (CUDA where there is one
+    by default) or "auto": the LLM over all GPUs, RAM and the disk. `compute_type`: see `precision`. `merged`: with
+    LoRA in its weights. Raises ModelError, before weights are read, when there is too little memory for them."""
     folder = locate(name)
     recipe = _stored_recipe(folder)
-    check_memory(recipe.name, skeleton(recipe, folder), dtype, chosen)
-    loaded = load_model(folder, dtype)
-    loaded.model.to(chosen)
-    return loaded
+    placement = Placement.of(device)
+    held = precision(compute_type, placement.main, recipe.llm.quantisation)
+    empty = skeleton(recipe, folder)
+    if not placement.auto:
+        check_memory(recipe.name, empty, held.compute_type, placement.main)
+    elif held.by_fbgemm:
+        raise ModelError("The compute type int8 holds all of a model in RAM on a CPU; leave it or device auto out.")
+    as_held = recipe.model_copy(update={"llm": recipe.llm.model_copy(update={"quantisation": held.quantisation})})
+    own_dtype = {"dtype": "auto"} if held.by_fbgemm else {}  # nothing is gained by reading more than the checkpoint has
+    loaded = _load(as_held, folder, held.dtype, {**placement.options(empty), **own_dtype})
+    say_where(recipe.name, loaded.model.llm)
+    loaded.model.move_beside_llm(placement.main)
+    if merged:
+        merge_lora(loaded.model)
+    if held.by_fbgemm:
+        hold_in_int8(loaded.model.llm)
+    return replace(loaded, recipe=recipe)
 
 
 def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: Path) -> None:
@@ -184,6 +201,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read ({first_line(error)}); the model folder is incomplete.") from error
+
+
+def _load(
+    recipe: Recipe, folder: Path, dtype: torch.dtype, llm_options: Mapping[str, Any] = MappingProxyType({})
+) -> LoadedModel:
+    loaded = new_model(recipe, folder, dtype, llm_options)
+    follow(loaded.model.llm)
+    load_strictly(loaded.model.adapter, read_tensors(folder / "adapter.safetensors"), folder / "adapter.safetensors")
+    for part, _, module in _lora_parts(loaded.model):
+        _load_lora(module, folder / part / "adapter_model.safetensors")
+    loaded.model.eval()
+    return loaded
 
 
 def _stored_recipe(folder: Path) -> Recipe:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,7 +24,8 @@ from transformers import (
 )
 
 from dragoman.errors import ModelError
-from dragoman.recipe import Llm, Lora
+from dragoman.model.placement import take_over
+from dragoman.recipe import Llm, Lora, Quantisation
 
 _ODD = {
     "missing_keys": "is missing",
@@ -45,11 +48,14 @@ def load_pretrained(kind: Any, name: str | Path, *, what: str, own: bool = False
     return model
 
 
-def load_llm(settings: Llm, bases: Path | None, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The frozen LM and its tokenizer: from `bases` when they are ours, else by name and revision."""
-    options: dict[str, Any] = {"dtype": dtype}
+def load_llm(
+    settings: Llm, bases: Path | None, dtype: torch.dtype, others: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The frozen LM and its tokenizer: from `bases` when they are ours, else by name and revision. `others` are options
+    of `from_pretrained`: where it is put, or another dtype than the model's other parts have."""
+    options: dict[str, Any] = {"dtype": dtype, **others}
     if settings.quantisation is not None:
-        options["quantization_config"] = _four_bits(dtype)
+        options["quantization_config"] = _fewer_bits(settings.quantisation, dtype)
     if settings.name == "base":
         if bases is None or not (bases / "llm").is_dir():
             raise ModelError(f"{bases}/llm is missing; make it with `dragoman bases`.")
@@ -64,10 +70,14 @@ def load_llm(settings: Llm, bases: Path | None, dtype: torch.dtype) -> tuple[Pre
     return llm, tokenizer
 
 
-def _four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
-    """NF4 with its scales quantised too (Dettmers et al. 2023, as in LLaST's code)."""
+def _fewer_bits(quantisation: Quantisation, dtype: Any) -> BitsAndBytesConfig:
+    """LLM.int8 (Dettmers et al. 2022), or NF4 with its scales quantised too (2023, as in LLaST's code)."""
     if find_spec("bitsandbytes") is None:
-        raise ModelError("The recipe holds its LLM in 4 bits: pip install 'dragoman[quantised]'.")
+        raise ModelError(
+            f"The recipe holds its LLM in {quantisation.removesuffix('bit')} bits: pip install 'dragoman[quantised]'."
+        )
+    if quantisation == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
@@ -81,7 +91,11 @@ def text_tower(llm: PreTrainedModel) -> PreTrainedModel:
     with torch.device("meta"):
         tower = Gemma3ForCausalLM(llm.config.get_text_config())
     tower.model, tower.lm_head = llm.model.language_model, llm.lm_head
-    tower.is_loaded_in_4bit = getattr(llm, "is_loaded_in_4bit", False)  # PEFT asks
+    for held in ("is_loaded_in_4bit", "is_loaded_in_8bit"):  # PEFT asks
+        setattr(tower, held, getattr(llm, held, False))
+    if hasattr(llm, "hf_device_map"):
+        tower.hf_device_map = llm.hf_device_map
+    take_over(tower, llm)
     return tower.eval()
 
 

@@ -14,17 +14,23 @@ import torch
 from torch import nn
 
 from dragoman.errors import ModelError
+from dragoman.model.int8 import is_quantised
 from dragoman.model.trainable import part_of
 
-# Bytes of a parameter: in the LLM's linear layers, and elsewhere in the bases. 8 and 4 bits are bitsandbytes', which
-# shrinks linear layers only; its NF4 keeps a scale of one byte for 64 weights and an fp32 for 256 scales (double
-# quantisation), its 8 bits an fp32 for a whole row.
-_FORMS: dict[str, tuple[float, float]] = {
-    "fp32": (4, 4),
-    "bf16": (2, 2),
-    "8-bit": (1, 2),
-    "4-bit": (0.5 + (1 + 4 / 256) / 64, 2),
+# Bytes of a parameter by compute type: in the LLM's linear layers, and elsewhere in the bases. 8 and 4 bits are
+# bitsandbytes', which shrinks linear layers only; its NF4 keeps a scale of one byte for 64 weights and an fp32 for 256
+# scales (double quantisation), its 8 bits an fp32 for a whole row. int8 on a CPU is made of what was loaded in 16 bits.
+_NF4 = 0.5 + (1 + 4 / 256) / 64
+_Form = tuple[float, float]
+_ON_GPU: dict[str, list[_Form]] = {
+    "float32": [(4, 4)],
+    "bfloat16": [(2, 2)],
+    "float16": [(2, 2)],
+    "int8": [(1, 2)],
+    "4bit": [(_NF4, 2)],
 }
+_ON_CPU = {**_ON_GPU, "int8": [(2, 2), (1, 4)], "4bit": [(_NF4, 4)]}  # one moment after the other
+_SMALLER = ("bfloat16", "int8", "4bit")
 
 
 @dataclass(frozen=True)
@@ -36,10 +42,10 @@ class Weights:
     rest: int
     own: int
 
-    def bytes_in(self, form: str) -> int:
-        """Bytes of all weights with the bases in "fp32", "bf16", "8-bit" or "4-bit"."""
-        linear, rest = _FORMS[form]
-        return round(linear * self.linear + rest * self.rest + 4 * self.own)
+    def bytes_in(self, compute_type: str, on_cpu: bool) -> int:
+        """Bytes of all weights, at the most while they are loaded, with the bases held so."""
+        forms = (_ON_CPU if on_cpu else _ON_GPU)[compute_type]
+        return max(round(linear * self.linear + rest * self.rest) for linear, rest in forms) + 4 * self.own
 
 
 def weights_of(model: Any) -> Weights:
@@ -49,36 +55,35 @@ def weights_of(model: Any) -> Weights:
     linear = sum(
         module.weight.numel()
         for name, module in model.llm.named_modules()
-        if isinstance(module, nn.Linear) and ".lora_" not in name and not name.endswith("lm_head")
+        if isinstance(module, nn.Linear) and is_quantised(name)
     )
     return Weights(linear, total - own - linear, own)
 
 
-def shortage(name: str, weights: Weights, form: str, ram: int, gpu: int | None = None) -> str | None:
-    """None when these weights fit in `form` where `ram` (and `gpu`) bytes are free; else one sentence that says what
-    would. On their way to a GPU weights pass through RAM."""
-    need = weights.bytes_in(form)
-    place, free = ("the GPU's memory", gpu) if gpu is not None and need > gpu else ("RAM", ram)
-    if need <= free:
+def shortage(name: str, weights: Weights, compute_type: str, ram: int, gpu: int | None = None) -> str | None:
+    """None when these weights fit where `ram` bytes are free, or on a GPU `gpu` bytes; else one sentence that says what
+    would."""
+    on_cpu = gpu is None
+    room, place = (ram, "RAM") if gpu is None else (gpu, "the GPU's memory")
+    need = weights.bytes_in(compute_type, on_cpu)
+    if need <= room:
         return None
-    room = ram if gpu is None else min(ram, gpu)
-    smaller = {other: weights.bytes_in(other) for other in _FORMS if weights.bytes_in(other) < need}
-    fitting = [f"in {other} ({_gb(size)})" for other, size in smaller.items() if size <= room]
-    if gpu is not None and gpu < need <= gpu + ram:
-        fitting.append(f"with {_gb(need - gpu)} of it offloaded to RAM")
-    if fitting:
-        advice = f"it would fit {' or '.join(fitting)}"
-    else:
-        least = min([need, *smaller.values()])
-        advice = f"even in 4-bit it takes {_gb(least)}; free some memory or use a larger machine"
-    return f"{name}: its weights take {_gb(need)} in {form}, but {_gb(free)} of {place} is free; {advice}."
+    sizes = {other: weights.bytes_in(other, on_cpu) for other in _SMALLER}
+    smaller = {other: size for other, size in sizes.items() if size < need}
+    advice = [f"compute type {other} ({_gb(size)})" for other, size in smaller.items() if size <= room]
+    if compute_type not in ("int8", "4bit"):
+        rest = "RAM" if gpu is not None and need <= gpu + ram else "disk, slowly"
+        advice.append(f"device auto ({_gb(need - room)} of it from {rest})")
+    if not advice:
+        advice = ["a larger machine"]
+    wanted = f"its weights take {_gb(need)} in {compute_type}, but {_gb(room)} of {place} is free"
+    return f"{name}: {wanted}; it would fit with {' or '.join(advice)}."
 
 
-def check_memory(name: str, model: Any, dtype: torch.dtype, device: torch.device) -> None:
+def check_memory(name: str, model: Any, compute_type: str, device: torch.device) -> None:
     """Raise ModelError when the weights of a SpeechLLM (or of its skeleton) do not fit on `device`."""
     gpu = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
-    form = "fp32" if dtype.itemsize >= 4 else "bf16"
-    if sentence := shortage(name, weights_of(model), form, free_ram(), gpu):
+    if sentence := shortage(name, weights_of(model), compute_type, free_ram(), gpu):
         raise ModelError(sentence)
 
 

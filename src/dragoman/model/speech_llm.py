@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.llm import embed, width
@@ -110,6 +113,19 @@ class SpeechLLM(nn.Module):
             zero_infinity=reduction == "sum",  # in training, a clip too short for its text teaches nothing
         )
 
+    def move_beside_llm(self, device: torch.device) -> None:
+        """Put on `device` all but the LLM, which may be spread over several and is put where it belongs by loading."""
+        self.encoder.to(device)
+        self.adapter.to(device)
+        self.lead_ids = self.lead_ids.to(device)
+
+    def checkpoint_activations(self) -> None:
+        """In training keep what goes into each layer of encoder and LLM alone, and compute the rest once more for the
+        gradient: the same gradient from less memory. Transformers' own would do so in training mode only, in which
+        frozen parts never are."""
+        for layer in [layer for layer in self.modules() if isinstance(layer, GradientCheckpointingLayer)]:
+            layer.forward = partial(_checkpointed, layer.forward)
+
     def train(self, mode: bool = True) -> SpeechLLM:
         """Only what is trained leaves evaluation mode: no dropout in frozen parts."""
         super().train(False)
@@ -128,3 +144,9 @@ def _units(module: nn.Module) -> list[str]:
 
 def _is_trained(part: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in part.parameters())
+
+
+def _checkpointed(forward: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **options)
+    return checkpoint(forward, *args, use_reentrant=False, **options)

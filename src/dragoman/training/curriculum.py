@@ -44,6 +44,7 @@ def train_curriculum(
     micro_tokens: int | None = None,
     workers: int = 1,
     compiled: bool = False,
+    checkpointed: bool = False,
     save_every: int = 200,
     features: Path | None = None,
     translation_scores: TranslationScores | None = None,
@@ -72,6 +73,7 @@ def train_curriculum(
                 micro_tokens=micro_tokens,
                 workers=workers,
                 compiled=compiled,
+                checkpointed=checkpointed,
                 save_every=save_every,
                 features=features,
                 translation_scores=translation_scores,
@@ -123,13 +125,14 @@ class StageRun:
         micro_tokens: int | None,
         workers: int,
         compiled: bool,
+        checkpointed: bool,
         save_every: int,
         features: Path | None,
         translation_scores: TranslationScores | None,
     ) -> None:
         self.recipe, self.stage, self.data, self.folder = recipe, stage, data, folder
         self.micro_batch, self.micro_tokens = micro_batch, micro_tokens
-        self.workers, self.compiled = workers, compiled
+        self.workers, self.compiled, self.checkpointed = workers, compiled, checkpointed
         self.save_every, self.features = save_every, features
         self.translation_scores = translation_scores
 
@@ -146,6 +149,8 @@ class StageRun:
         loaded = first_model(self.recipe, bases, dtype) if previous is None else load_model(previous, dtype)
         train_only(loaded.model, self.stage.trains)
         loaded.model.ctc_weight = self.stage.ctc_weight
+        if self.checkpointed:
+            loaded.model.checkpoint_activations()
         loaded = replace(loaded, recipe=self._so_far())
         stored = self.features and StoredFrames.of(self.features, self.recipe, loaded.model.encoder)
         frames = stored and [stored.open(index, own.row) for index, own in zip(indexes, selection.chosen, strict=True)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,8 +36,8 @@ class BLEU:
     lowercase: ClassVar[bool] = False
 
     def __init__(self, language: str) -> None:
-        tokenizer = self.tokenizer or LANGUAGES[language].bleu_tokenizer
-        self._bleu = SacreBLEU(lowercase=self.lowercase, tokenize=tokenizer)
+        self._tokenizer = self.tokenizer or LANGUAGES[language].bleu_tokenizer
+        self._bleu = SacreBLEU(lowercase=self.lowercase, tokenize=self._tokenizer)
         self._bleu.num_refs = 1
 
     @staticmethod
@@ -49,7 +50,8 @@ class BLEU:
 
     def score(self, pairs: Sequence[Pair]) -> float:
         require(pairs)
-        return float(self._bleu.corpus_score(*_columns(pairs)).score)
+        hypotheses, references = _columns(pairs)
+        return float(_bleu(self._tokenizer, self.lowercase, references).corpus_score(hypotheses, None).score)
 
 
 class LowerBLEU(BLEU):
@@ -158,7 +160,8 @@ class ChrF:
 
     def score(self, pairs: Sequence[Pair]) -> float:
         require(pairs)
-        return float(self._chrf.corpus_score(*_columns(pairs)).score)
+        hypotheses, references = _columns(pairs)
+        return float(_chrf(self.word_order, references).corpus_score(hypotheses, None).score)
 
 
 class ChrFWords(ChrF):
@@ -168,9 +171,21 @@ class ChrFWords(ChrF):
     word_order = 2
 
 
-def _columns(pairs: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
-    """Hypotheses and the one stream of references, as sacreBLEU takes them."""
-    return [pair.hypothesis for pair in pairs], [[pair.reference for pair in pairs]]
+def _columns(pairs: Sequence[Pair]) -> tuple[list[str], tuple[str, ...]]:
+    """Hypotheses and references."""
+    return [pair.hypothesis for pair in pairs], tuple(pair.reference for pair in pairs)
+
+
+# In n-way data all directions into a target have the same references, and to split those is half of the work. One is
+# kept: a thousand references are 100 MB of n-grams.
+@lru_cache(maxsize=1)
+def _bleu(tokenizer: str, lowercase: bool, references: tuple[str, ...]) -> SacreBLEU:
+    return SacreBLEU(lowercase=lowercase, tokenize=tokenizer, references=[references])
+
+
+@lru_cache(maxsize=1)
+def _chrf(word_order: int, references: tuple[str, ...]) -> SacreCHRF:
+    return SacreCHRF(word_order=word_order, references=[references])
 
 
 def _flores200() -> Path:

@@ -58,12 +58,19 @@ def evaluate(
     metric: Metrics = None,
     comet: Comet = None,
     text: Annotated[bool, typer.Option("--text", help="Translate the reference transcripts, without speech.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write what `dragoman report` writes, to this folder.")
+    ] = None,
 ) -> None:
     """Translate a manifest and score the result. An interrupted run goes on where it stopped.
 
     Started by torchrun, its processes share the work: torchrun --nproc_per_node 2 -m dragoman evaluate …
     """
     wanted = Wanted.read(to, None)
+    if report:
+        from dragoman.evaluation.report.write import check_folder
+
+        check_folder(report)
     from dragoman.records import read_hypotheses, read_manifest
 
     utterances = read_manifest(manifest)
@@ -103,6 +110,11 @@ def evaluate(
     with whole_file(out / "scores.json") as file:
         file.write(to_json(scores))
     _print_table(scores)
+    if report:
+        from dragoman.evaluation.report.runs import read_runs
+        from dragoman.evaluation.report.write import write_report
+
+        say(f"The report is {write_report(read_runs([out]), report, utterances)[0]}.")
 
 
 def score(

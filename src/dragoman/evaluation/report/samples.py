@@ -137,7 +137,8 @@ def _units(pieces: Sequence[str], language: str) -> list[tuple[str, int]]:
 
 def _words(text: str, language: str) -> list[str]:
     """With vowel signs where the language writes them, as WER-marks: else a word falls apart and hides its errors."""
-    return (_NORMALISE_MARKS if LANGUAGES[language].writes_vowel_signs else _NORMALISE)(text).split()
+    normalised: str = (_NORMALISE_MARKS if LANGUAGES[language].writes_vowel_signs else _NORMALISE)(text)
+    return normalised.split()
 
 
 def _joined(pieces: Sequence[str], marks: Sequence[str]) -> Marked:

@@ -77,18 +77,18 @@ def evaluate(
     from dragoman.evaluation.generate import generate
     from dragoman.evaluation.runs import HYPOTHESES, write_account
     from dragoman.evaluation.score import to_json
+
     metrics = _metrics(metric, comet)
     rank, processes = launched()
     options = Options(wanted, beam_size, batch_size, own_device(device), threads)
     works = chosen(system, model, text, utterances, options)
-    written = out / HYPOTHESES
     started = time.monotonic()
     with progress_bar("translating", shown=rank == 0) as progress:
         done = generate(
             utterances,
             works.targets,
             works.translate,
-            written,
+            out / HYPOTHESES,
             batch_size=batch_size,
             system=works.name,
             on_progress=progress,
@@ -101,7 +101,7 @@ def evaluate(
         write_account(out, works.account(done.total - done.kept, time.monotonic() - started))
     if done.without_reference:
         say(f"{done.without_reference} translations are left out: the manifest has no reference for them.")
-    scores = _scored(read_hypotheses(written), metric or (), metrics, None, workers)
+    scores = _scored(read_hypotheses(out / HYPOTHESES), metric or (), metrics, None, workers)
     with whole_file(out / "scores.json") as file:
         file.write(to_json(scores))
     _print_table(scores)

@@ -124,6 +124,12 @@ def test_word_errors_are_marked_in_the_texts_as_they_were_written() -> None:
     )
 
 
+def test_an_error_in_a_vowel_sign_is_marked() -> None:
+    assert align("मेरी किताब", "मेरी कताब", "hin")[1] == [("मेरी ", ""), ("कताब", "s")]
+    said, _ = align("กิน", "กัน", "tha")
+    assert said == [("ก", ""), ("\u0e34", "s"), ("น", "")]
+
+
 @settings(max_examples=50)
 @given(st.text(max_size=20), st.text(max_size=20), st.sampled_from(["eng", "jpn"]))
 def test_marking_never_changes_a_text(said: str, heard: str, language: str) -> None:
@@ -244,6 +250,23 @@ def test_tables_escape_what_their_format_takes_for_its_own() -> None:
         r"50 \% \& \textless{}x\textgreater{} & 1.25 \\" in table.latex()
         and r"a\textbar{}b\_c & value \\" in table.latex()
     )
+
+
+def test_anyones_hypotheses_become_a_report(tmp_path: Path) -> None:
+    rows = [row(str(n), target=code) for n in range(3) for code in ("deu", "fra")]
+    ours = run_folder(tmp_path / "ours", rows)
+    theirs = tmp_path / "theirs.jsonl"
+    theirs.write_text(
+        "".join(
+            json.dumps({"prompt": "<|eng|><|deu|>", "gt": f"one<|eng|><|deu|>eins {n}", "response": response}) + "\n"
+            for n, response in enumerate(("one<|eng|><|deu|>eins 0", "one"))
+        )
+    )
+    runs = read_runs([ours, ours / "hypotheses.jsonl", theirs])
+    assert runs[1].values("BLEU") == runs[0].values("BLEU")
+    assert runs[2].scores["malformed"]["eng-deu"].value == 1
+    page, *_ = write_report(runs, tmp_path / "report")
+    assert [len(run["samples"]) for run in data_of(page.read_text())["runs"]] == [6, 6, 2]
 
 
 def test_wrong_input_is_one_sentence(tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ def chosen(
     system: str | None, model: str | None, text: bool, utterances: Sequence[Utterance], options: Options
 ) -> Candidate:
     """Our own `model`, with `text` its LLM alone; or another `system`. Raises DragomanError."""
+    if text and options.beam_size is not None:
+        raise DataError("--text is translated greedily; leave out --beam_size.")
     if system is None:
         folder = checked(model or "tiny", options.wanted, options.device, options.threads)
         return _ours(folder, text, options)

@@ -19,6 +19,8 @@ from dragoman.files import whole_file
 
 if TYPE_CHECKING:
     from dragoman.evaluation.metrics import Metric, Score
+    from dragoman.evaluation.score import Counts
+    from dragoman.records import Hypothesis, Utterance
 
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes that score; all cores by default.")]
 Metrics = Annotated[
@@ -46,33 +48,35 @@ def evaluate(
     metric: Metrics = None,
     comet: Comet = None,
     text: Annotated[bool, typer.Option("--text", help="Translate the reference transcripts, without speech.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write what `dragoman report` writes, to this folder.")
+    ] = None,
 ) -> None:
     """Translate a manifest and score the result. An interrupted run goes on where it stopped.
 
     Started by torchrun, its processes share the work: torchrun --nproc_per_node 2 -m dragoman evaluate …
     """
     wanted = Wanted.read(to, None)
+    _check_report(report)
     from dragoman.records import read_hypotheses, read_manifest
 
     utterances = read_manifest(manifest)
     from dragoman.cli.machine import launched, own_device
     from dragoman.evaluation.generate import generate
     from dragoman.evaluation.runs import HYPOTHESES, write_account
-    from dragoman.evaluation.score import score, to_json
-    from dragoman.evaluation.workers import cores
+    from dragoman.evaluation.score import to_json
 
     metrics = _metrics(metric, comet)
     rank, processes = launched()
     options = Options(wanted, beam_size, batch_size, own_device(device), compute_type, threads)
     works = chosen(system, model, text, utterances, options)
-    written = out / HYPOTHESES
     started = time.monotonic()
     with progress_bar("translating", shown=rank == 0) as progress:
         done = generate(
             utterances,
             works.targets,
             works.translate,
-            written,
+            out / HYPOTHESES,
             batch_size=batch_size,
             system=works.name,
             on_progress=progress,
@@ -85,12 +89,11 @@ def evaluate(
         write_account(out, works.account(done.total - done.kept, time.monotonic() - started))
     if done.without_reference:
         say(f"{done.without_reference} translations are left out: the manifest has no reference for them.")
-    with progress_bar("scoring") as progress:
-        scores = score(read_hypotheses(written), metrics, workers=workers or cores(), on_progress=progress)
-    _say_unsuited(metric or (), metrics, scores)
+    scores = _scored(read_hypotheses(out / HYPOTHESES), metric or (), metrics, None, workers)
     with whole_file(out / "scores.json") as file:
         file.write(to_json(scores))
     _print_table(scores)
+    _write_report(report, out, utterances)
 
 
 def score(
@@ -113,14 +116,11 @@ def score(
     if (hypotheses and hyp) or not (given := hypotheses or hyp):
         raise DataError("Name one file of hypotheses, by itself or with --hyp; - is standard input.")
     from dragoman.evaluation.readers import Given, read
-    from dragoman.evaluation.score import score, to_json
-    from dragoman.evaluation.workers import cores
+    from dragoman.evaluation.score import to_json
 
     metrics = _metrics(metric, comet)
     found = read(Given(given, ref, src, direction))
-    with progress_bar("scoring") as progress:
-        scores = score(found.rows, metrics, found.counts, workers or cores(), progress)
-    _say_unsuited(metric or (), metrics, scores)
+    scores = _scored(found.rows, metric or (), metrics, found.counts, workers)
     if json:
         typer.echo(to_json(scores), nl=False)
     else:
@@ -137,6 +137,39 @@ def _metrics(names: Sequence[str] | None, comet: str | None) -> dict[str, type[M
         hush()
         metrics["COMET"] = comet_metric(comet)
     return metrics
+
+
+def _scored(
+    rows: Sequence[Hypothesis],
+    asked: Sequence[str],
+    metrics: dict[str, type[Metric]],
+    counts: Counts | None,
+    workers: int | None,
+) -> list[Score]:
+    from dragoman.evaluation.score import score
+    from dragoman.evaluation.workers import cores
+
+    with progress_bar("scoring") as progress:
+        scores = score(rows, metrics, counts, workers or cores(), progress)
+    _say_unsuited(asked, metrics, scores)
+    return scores
+
+
+def _check_report(folder: Path | None) -> None:
+    if folder is not None:
+        from dragoman.evaluation.report.write import check_folder
+
+        check_folder(folder)
+
+
+def _write_report(folder: Path | None, run: Path, utterances: Sequence[Utterance]) -> None:
+    if folder is None:
+        return
+    from dragoman.evaluation.report.runs import read_runs
+    from dragoman.evaluation.report.write import write_report
+
+    page, *_ = write_report(read_runs([run]), folder, utterances)
+    say(f"The report is {page}.")
 
 
 def _say_unsuited(asked: Sequence[str], metrics: Iterable[str], scores: Sequence[Score]) -> None:

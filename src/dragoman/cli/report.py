@@ -14,7 +14,9 @@ from dragoman.errors import OutputError
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of `dragoman evaluate`, published tables (.csv).")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of `dragoman evaluate`, hypotheses, published tables (.csv).")
+    ],
     out: Annotated[Path | None, typer.Option(help="Where report.html, figures and tables are written.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="What was evaluated, to put its speech into the page.")] = None,
     card: Annotated[bool, typer.Option("--card", help="Print the model card instead, in Markdown.")] = False,

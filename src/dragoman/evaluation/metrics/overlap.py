@@ -14,7 +14,7 @@ from functools import lru_cache
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from sacrebleu.metrics.bleu import BLEU as SacreBLEU
 from sacrebleu.metrics.chrf import CHRF as SacreCHRF
@@ -36,9 +36,8 @@ class BLEU:
     lowercase: ClassVar[bool] = False
 
     def __init__(self, language: str) -> None:
-        tokenizer = self.tokenizer or LANGUAGES[language].bleu_tokenizer
-        self._settings = (("lowercase", self.lowercase), ("tokenize", tokenizer))
-        self._bleu = SacreBLEU(lowercase=self.lowercase, tokenize=tokenizer)
+        self._tokenizer = self.tokenizer or LANGUAGES[language].bleu_tokenizer
+        self._bleu = SacreBLEU(lowercase=self.lowercase, tokenize=self._tokenizer)
         self._bleu.num_refs = 1
 
     @staticmethod
@@ -50,7 +49,9 @@ class BLEU:
         return f"{self.name}|{self._bleu.get_signature()}"
 
     def score(self, pairs: Sequence[Pair]) -> float:
-        return _corpus_score(SacreBLEU, self._settings, pairs)
+        require(pairs)
+        hypotheses, references = _columns(pairs)
+        return float(_bleu(self._tokenizer, self.lowercase, references).corpus_score(hypotheses, None).score)
 
 
 class LowerBLEU(BLEU):
@@ -158,7 +159,9 @@ class ChrF:
         return f"{self.name}|{self._chrf.get_signature()}"
 
     def score(self, pairs: Sequence[Pair]) -> float:
-        return _corpus_score(SacreCHRF, (("word_order", self.word_order),), pairs)
+        require(pairs)
+        hypotheses, references = _columns(pairs)
+        return float(_chrf(self.word_order, references).corpus_score(hypotheses, None).score)
 
 
 class ChrFWords(ChrF):
@@ -168,21 +171,21 @@ class ChrFWords(ChrF):
     word_order = 2
 
 
-def _corpus_score(
-    kind: type[SacreBLEU | SacreCHRF], settings: tuple[tuple[str, Any], ...], pairs: Sequence[Pair]
-) -> float:
-    require(pairs)
-    metric = _against(kind, settings, tuple(pair.reference for pair in pairs))
-    return float(metric.corpus_score([pair.hypothesis for pair in pairs], None).score)
+def _columns(pairs: Sequence[Pair]) -> tuple[list[str], tuple[str, ...]]:
+    """Hypotheses and references."""
+    return [pair.hypothesis for pair in pairs], tuple(pair.reference for pair in pairs)
 
 
-@lru_cache(maxsize=2)
-def _against(
-    kind: type[SacreBLEU | SacreCHRF], settings: tuple[tuple[str, Any], ...], references: tuple[str, ...]
-) -> SacreBLEU | SacreCHRF:
-    """SacreBLEU's metric with the n-grams of its references counted: an n-way corpus brings the same ones with every
-    source language, and counting them is half of the work."""
-    return kind(**dict(settings), references=[list(references)])
+# In n-way data all directions into a target have the same references, and to split those is half of the work. One is
+# kept: a thousand references are 100 MB of n-grams.
+@lru_cache(maxsize=1)
+def _bleu(tokenizer: str, lowercase: bool, references: tuple[str, ...]) -> SacreBLEU:
+    return SacreBLEU(lowercase=lowercase, tokenize=tokenizer, references=[references])
+
+
+@lru_cache(maxsize=1)
+def _chrf(word_order: int, references: tuple[str, ...]) -> SacreCHRF:
+    return SacreCHRF(word_order=word_order, references=[references])
 
 
 def _flores200() -> Path:

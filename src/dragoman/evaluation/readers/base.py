@@ -30,7 +30,10 @@ class Given:
     def languages(self) -> tuple[str, str]:
         """Source and target. Raises DataError where the direction is missing, LanguageError where it is unknown."""
         if self.direction is None:
-            raise DataError(f"{self.hypotheses}: does not say its languages; add --direction, such as eng-deu.")
+            raise DataError(
+                f"{self.hypotheses}: does not say its languages; give them to `dragoman score` with --direction,"
+                " such as eng-deu."
+            )
         source, dash, target = self.direction.partition("-")
         return find(source).code, find(target if dash else source).code
 

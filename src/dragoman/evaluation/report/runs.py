@@ -1,4 +1,4 @@
-"""What a report is about: run folders as `dragoman evaluate` leaves them, and published tables in CSV."""
+"""What a report is about: folders of `dragoman evaluate`, anyone's hypotheses, published tables in CSV."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics import Score
-from dragoman.evaluation.score import ALL
+from dragoman.evaluation.readers import Given, read
+from dragoman.evaluation.score import ALL, score
+from dragoman.evaluation.workers import cores
 from dragoman.languages import is_code
 
 # How metrics that a published table names in any case are written, and those of which less is better.
@@ -85,18 +87,28 @@ def lower_is_better(metric: str) -> bool:
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
-    """Run folders and published tables (`.csv`), under names that tell them apart.
+    """Run folders, files of hypotheses and published tables (`.csv`), under names that tell them apart.
 
-    Raises DataError for what is neither, or is named twice.
+    Raises DataError for what is none of these, or is named twice.
     """
     absolute = [path.resolve() for path in paths]
     for path in absolute:
         if absolute.count(path) > 1:
             raise DataError(f"{path} is named twice; name each run once.")
-    return [
-        read_table(path, name) if path.suffix == ".csv" else read_run(path, name)
-        for path, name in zip(absolute, _names(absolute), strict=True)
-    ]
+    return [_read(path, name) for path, name in zip(absolute, _names(absolute), strict=True)]
+
+
+def _read(path: Path, name: str) -> Run:
+    if path.suffix == ".csv":
+        return read_table(path, name)
+    return read_hypotheses(path, name) if path.is_file() else read_run(path, name)
+
+
+def read_hypotheses(path: Path, name: str) -> Run:
+    """A file in any format that brings its references and languages, scored here by the default metrics. Raises what
+    `read` and `score` raise."""
+    found = read(Given(path))
+    return Run(name, scores=_grouped(score(found.rows, counts=found.counts, workers=cores()), path), hypotheses=path)
 
 
 def read_run(folder: Path, name: str) -> Run:

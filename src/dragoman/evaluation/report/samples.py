@@ -22,6 +22,7 @@ WORST = 250
 SAMPLE = 1500
 """Shared out over the directions; each gets one at least."""
 _NORMALISE = BasicTextNormalizer()
+_NORMALISE_MARKS = BasicTextNormalizer(preserve_marks=True)
 
 Marked = list[tuple[str, str]]
 """A text in pieces, each with what is wrong: "" nothing, "s" substituted, "i" inserted, "d" deleted."""
@@ -68,7 +69,7 @@ def align(said: str, heard: str, language: str) -> tuple[Marked, Marked]:
     """
     piece = re.compile(r"\s+|\S" if LANGUAGES[language].uses_cer else r"\s+|\S+")
     pieces, others = piece.findall(said), piece.findall(heard)
-    units, other_units = _units(pieces), _units(others)
+    units, other_units = _units(pieces, language), _units(others, language)
     output = jiwer.process_words(" ".join(u for u, _ in units), " ".join(u for u, _ in other_units))
     marks, other_marks = [""] * len(pieces), [""] * len(others)
     for chunk in output.alignments[0]:
@@ -108,7 +109,7 @@ def _transcript_errors(rows: Sequence[Hypothesis]) -> dict[str, float]:
 
 def _spaced(text: str, language: str) -> str:
     """The normalised words, or characters, with a space between."""
-    words = _NORMALISE(text).split()
+    words = _words(text, language)
     return " ".join("".join(words) if LANGUAGES[language].uses_cer else words)
 
 
@@ -129,9 +130,15 @@ def _sample(m: _Measured) -> Sample:
     return Sample(m.row, m.errors, m.chrf, heard=other, said=marked)
 
 
-def _units(pieces: Sequence[str]) -> list[tuple[str, int]]:
+def _units(pieces: Sequence[str], language: str) -> list[tuple[str, int]]:
     """(normalised word, number of the piece); a piece may hold none, as a comma does, or several."""
-    return [(word, i) for i, piece in enumerate(pieces) for word in _NORMALISE(piece).split()]
+    return [(word, i) for i, piece in enumerate(pieces) for word in _words(piece, language)]
+
+
+def _words(text: str, language: str) -> list[str]:
+    """With vowel signs where the language writes them, as WER-marks: else a word falls apart and hides its errors."""
+    normalised: str = (_NORMALISE_MARKS if LANGUAGES[language].writes_vowel_signs else _NORMALISE)(text)
+    return normalised.split()
 
 
 def _joined(pieces: Sequence[str], marks: Sequence[str]) -> Marked:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from dragoman.errors import DataError, OutputError
+from dragoman.evaluation.readers import Given, read
 from dragoman.evaluation.report import figures
 from dragoman.evaluation.report.page import render
 from dragoman.evaluation.report.runs import Run
@@ -14,7 +15,7 @@ from dragoman.evaluation.report.samples import Sample, choose
 from dragoman.evaluation.report.sound import embed
 from dragoman.evaluation.report.tables import tables
 from dragoman.files import whole_folder
-from dragoman.records import Utterance, read_hypotheses
+from dragoman.records import Utterance
 
 PAGE, FIGURES, TABLES = "report.html", "figures", "tables"
 OnProgress = Callable[[str, int, int], None]
@@ -31,7 +32,7 @@ def write_report(
     """
     check_folder(out)
     hear = on_progress or _nobody
-    rows = {run.name: read_hypotheses(run.hypotheses) for run in runs if run.hypotheses}
+    rows = {run.name: read(Given(run.hypotheses)).rows for run in runs if run.hypotheses}
     samples = {name: choose(found, partial(hear, f"samples of {name}")) for name, found in rows.items()}
     audio = _sound(samples, utterances, hear)
     page = render(runs, samples, {name: len(found) for name, found in rows.items()}, audio)

@@ -58,6 +58,7 @@ function drawBars() {
       ? make(
           "div",
           { class: "legend" },
+          make("span", {}, make("b", { class: "own" }), " " + run().name),
           ...others.map(([other, tint]) => {
             const b = make("b");
             b.style.background = tint;
@@ -167,7 +168,7 @@ function scatterChart(plot) {
     const low = Math.min(...list),
       high = Math.max(...list),
       air = (high - low || 1) * 0.08;
-    return [Math.max(0, low - air), high + air];
+    return [low - air, high + air];
   };
   const xs = plot.points.map((p) => p[1]),
     ys = plot.points.map((p) => p[2]);

@@ -58,8 +58,6 @@ def chosen(
     system: str | None, model: str | None, text: bool, utterances: Sequence[Utterance], options: Options
 ) -> Candidate:
     """Our own `model`, with `text` its LLM alone; or another `system`. Raises DragomanError."""
-    if text and options.beam_size is not None:
-        raise DataError("--text is translated greedily; leave out --beam_size.")
     if system is None:
         folder = checked(model or "tiny", options.wanted, options.device, options.threads)
         return _ours(folder, text, options)
@@ -79,13 +77,14 @@ def _ours(folder: Path, text: bool, options: Options) -> Candidate:
 
     recipe = read_stored_recipe(folder / "recipe.json")
     beams, size, device, held = options.beam_size, options.batch_size, options.device, options.compute_type
+    how = ("text, " if text else "") + f"beams {beams or recipe.decoding.beams}"
     translate: Translate
     if text:
-        how = "text"
-        translate = TextTranslator.from_pretrained(folder, device=device, compute_type=held, batch_size=size)
+        translate = TextTranslator.from_pretrained(
+            folder, device=device, compute_type=held, beam_size=beams, batch_size=size
+        )
         works = translate.llm
     else:
-        how = f"beams {beams or recipe.decoding.beams}"
         translate = Translator.from_pretrained(
             folder, device=device, compute_type=held, beam_size=beams, batch_size=size
         )

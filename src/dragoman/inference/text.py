@@ -18,14 +18,15 @@ from dragoman.records import Hypothesis, Utterance
 
 class TextTranslator:
     """Translates the reference transcripts by the SMT prompt, audio left out; LoRA is switched off, so that it is the
-    LLM as it was before it learnt to hear. Greedy."""
+    LLM as it was before it learnt to hear. With as many beams as a Translator takes."""
 
-    def __init__(self, loaded: LoadedModel, batch_size: int = 32) -> None:
+    def __init__(self, loaded: LoadedModel, *, beam_size: int | None = None, batch_size: int = 32) -> None:
         self.llm, self.tokenizer, self.batch_size = loaded.model.llm.eval(), loaded.tokenizer, batch_size
         self.tags = Tags.of(loaded.recipe.prompt)
         self.text = TextEncoder(loaded.tokenizer)
         self.generation = GenerationConfig(
             do_sample=False,
+            num_beams=beam_size or loaded.recipe.decoding.beams,
             max_new_tokens=loaded.recipe.decoding.max_new_tokens,
             eos_token_id=loaded.tokenizer.eos_token_id,
             pad_token_id=loaded.tokenizer.pad_token_id,
@@ -33,10 +34,16 @@ class TextTranslator:
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, device: str | None = None, compute_type: str = "auto", batch_size: int = 32
+        cls,
+        name: str | Path,
+        *,
+        device: str | None = None,
+        compute_type: str = "auto",
+        beam_size: int | None = None,
+        batch_size: int = 32,
     ) -> TextTranslator:
         """`device` and `compute_type` as for a Translator. Raises ModelError."""
-        return cls(load_on(name, device, compute_type), batch_size)
+        return cls(load_on(name, device, compute_type), beam_size=beam_size, batch_size=batch_size)
 
     @torch.inference_mode()
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:

@@ -22,7 +22,6 @@ from dragoman.languages import LANGUAGES
 from dragoman.model.checkpoint import LoadedModel, load_on, new_model
 from dragoman.recipe import Recipe, load_recipe
 
-
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -80,16 +79,18 @@ def clips(loaded: LoadedModel, durations_s: list[float]) -> list[Mel]:
     return [random.normal(size=(audio.mel_bins, size)).astype(np.float32) for size in frames]
 
 
-def in_turns(ways: Mapping[str, Callable[[], object]], repeats: int, clock: str = "wall") -> dict[str, list[float]]:
-    """Seconds that each way took, in turns, so that a busy machine slows them all; after one round unmeasured."""
+def in_turns(
+    ways: Mapping[str, Callable[[], object]], repeats: int, clock: str = "wall", warm_ups: int = 1
+) -> dict[str, list[float]]:
+    """Seconds that each way took, in turns, so that a busy machine slows them all; after `warm_ups` rounds unmeasured."""
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(repeats + 1):
+    for turn in range(warm_ups + repeats):
         for name, run in ways.items():
             start = CLOCKS[clock]()
             run()
             if torch.cuda.is_initialized():
                 torch.cuda.synchronize()
-            if turn:
+            if turn >= warm_ups:
                 times[name].append(CLOCKS[clock]() - start)
     return times
 

@@ -43,6 +43,7 @@ def many_targets(loaded: LoadedModel, decoder: Decoder, count: int, targets: int
     codes = tuple(dict.fromkeys([*own, *(code for code in LANGUAGES if code != source)]))[:targets]
     mels = clips(loaded, [3.0] * count)
     singles = [[Request(mel.copy(), source, (code,)) for mel in mels] for code in codes]
+    decoder(singles[0])
     ours, after, batch = in_turns(
         {
             "one pass": lambda: decoder([Request(mel, source, codes) for mel in mels]),
@@ -51,6 +52,7 @@ def many_targets(loaded: LoadedModel, decoder: Decoder, count: int, targets: int
         },
         options.repeats,
         options.clock,
+        warm_ups=0,
     ).values()
     others = (f"{statistics.median(times):6.2f} s  {ratio(ours, times):4.1f} x" for times in (after, batch))
     print(f"{count:5}  {len(codes):7}  {statistics.median(ours):6.2f} s   {'  '.join(others)}", flush=True)

@@ -255,8 +255,8 @@ def _segment(part: Speech, told: tuple[str, float | None], decoded: Decoded) -> 
     language, confidence = told
     outputs = {"transcript": decoded, **decoded.translations}
     return Segment(
-        part.start_s,
-        part.end_s,
+        part.speech_start_s,
+        part.speech_end_s,
         language,
         decoded.transcript,
         {code: translation.text for code, translation in decoded.translations.items()},

@@ -82,8 +82,8 @@ def vad_options(recipe: Recipe, parameters: Mapping[str, float]) -> VadOptions:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """One stretch of speech; `samples` is (N,) float32 at 16 kHz. From `start_s` to `end_s` it has its padding, which is
-    for the model; from `speech_start_s` to `speech_end_s` somebody speaks, which is for people."""
+    """One stretch of speech; `samples` is (N,) float32 at 16 kHz. From `start_s` to `end_s` it has its padding, which
+    is for the model; from `speech_start_s` to `speech_end_s` somebody speaks, which is for people."""
 
     start_s: float
     end_s: float

@@ -82,7 +82,7 @@ def clips(loaded: LoadedModel, durations_s: list[float]) -> list[Mel]:
 def in_turns(
     ways: Mapping[str, Callable[[], object]], repeats: int, clock: str = "wall", warm_ups: int = 1
 ) -> dict[str, list[float]]:
-    """Seconds that each way took, in turns, so that a busy machine slows them all; `warm_ups` rounds are not counted."""
+    """Seconds that each way took, in turns, so that a busy machine slows them all; `warm_ups` rounds go uncounted."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(warm_ups + repeats):
         for name, run in ways.items():

@@ -23,6 +23,7 @@ SPEECH = ("english-wav.wav", "english-video.mp4")  # one sentence and four
 DIGITS = EXAMPLES.parent.parent / "shared/data/speech-dev/fsdd"
 RATE = 22_050  # so that all of it goes through the resampler
 MINUTES = (10, 120)
+TIMES = 13
 RUN = """
 import json, resource, sys
 from dragoman.cli import app
@@ -44,24 +45,18 @@ def sounds(waveform: Waveform) -> list[tuple[float, float]]:
     return list(zip((starts / 100).tolist(), (ends / 100).tolist(), strict=True))
 
 
-def write_slowly(path: Path, minutes: int, clips: Sequence[Waveform]) -> list[tuple[float, float]]:
-    """A FLAC file in which now and then somebody speaks; returns from when to when."""
+def write_sparse(path: Path, minutes: int, clips: Sequence[Waveform]) -> list[tuple[float, float]]:
+    """A FLAC file in which somebody speaks now and then; returns from when to when."""
     truth: list[tuple[float, float]] = []
-    seconds = {
-        2 + place * 547 + 0.0371 * place: clips[place % len(clips)]
-        for place in range(max(2, minutes * 60 // 547))
-        if 2 + place * 547 < minutes * 60 - 15
-    }
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("flac", rate=RATE)
         stream.layout, stream.format = "mono", "s16"
         at = 0
-        for start_s, clip in seconds.items():
-            start = round(start_s * RATE)
-            spoken = np.interp(np.arange(int(len(clip) * RATE / SAMPLE_RATE)) * SAMPLE_RATE / RATE,
-                               np.arange(len(clip)), clip)  # fmt: skip
-            piece = np.concatenate([np.zeros(start - at), spoken])
-            at = _encode(container, stream, piece, at)
+        for place in range(TIMES):
+            clip = clips[place % len(clips)]
+            start = round((minutes * 60 - 15) * RATE * (place + 0.1) / TIMES)
+            spoken = np.interp(np.arange(len(clip) * RATE // SAMPLE_RATE) * SAMPLE_RATE / RATE, range(len(clip)), clip)
+            at = _encode(container, stream, np.concatenate([np.zeros(start - at), spoken]), at)
             truth += [(start / RATE + first, start / RATE + last) for first, last in sounds(clip)]
         _encode(container, stream, np.zeros(minutes * 60 * RATE - at), at)
         container.mux(stream.encode(None))
@@ -80,13 +75,13 @@ def test_two_hours_keep_time_and_need_no_more_memory_than_ten_minutes(tmp_path: 
     """From the file to the subtitles; a two-hour waveform alone would be 461 MB, twice that while it is made."""
     clips = [load_audio(EXAMPLES / name) for name in SPEECH]
     paths = [tmp_path / f"{minutes}.flac" for minutes in MINUTES]
-    truths = [write_slowly(path, minutes, clips) for path, minutes in zip(paths, MINUTES, strict=True)]
+    truths = [write_sparse(path, minutes, clips) for path, minutes in zip(paths, MINUTES, strict=True)]
     command = [sys.executable, "-c", RUN, str(tmp_path / "out"), *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     ten_minutes, two_hours = (json.loads(line) for line in done.stdout.splitlines() if line[:1].isdigit())
     assert two_hours < ten_minutes + 50, done.stderr
 
-    assert len(truths[1]) == 33 and truths[1][-1][0] > 7000
+    assert len(truths[1]) == 31 and truths[1][-1][0] > 6600
     for path, truth in zip(paths, truths, strict=True):
         for code in ("eng", "deu"):
             found = pysubs2.load(str(tmp_path / "out" / f"{path.stem}.{code}.srt")).events
@@ -112,6 +107,6 @@ def test_every_word_is_whole_in_one_segment_where_long_speech_is_divided(longest
         pieces.append(np.zeros(round(random.uniform(0.08, 0.3) * SAMPLE_RATE), np.float32))
     found = list(segments([np.concatenate(pieces)], VadOptions(max_speech_duration_s=longest_s)))
     assert len(found) > sum(map(len, pieces)) / SAMPLE_RATE / longest_s
-    holders = [[one for one in found if one.start_s < end_s and start_s < one.end_s] for start_s, end_s in words]
-    torn = [word for word, held in zip(words, holders, strict=True) if len(held) != 1]
-    assert not torn
+    for start_s, end_s in words:
+        within = [min(one.end_s, end_s) - max(one.start_s, start_s) for one in found]
+        assert max(within) > end_s - start_s - 0.05  # a soft beginning may be the end of the pause before

@@ -1,7 +1,7 @@
 """Translating a long recording: the whole against the sum of its parts, each part alone, and the memory it takes.
 
     python benchmarks/translating.py --minutes 5 --threads 1 2
-    python benchmarks/translating.py --minutes 600 --pause 300 --repeats 1
+    python benchmarks/translating.py --minutes 600 --pause 3000 --repeats 0 --threads 1
 
 The recording is the clips of one language, over and over, with a pause after each. What is read ahead in a thread runs
 beside the model, so the whole may take less time than its parts; processor seconds do not hide that, nor neighbours.
@@ -44,8 +44,9 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=1, help="seconds after each clip")
     parser.add_argument("--beams", type=int)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="0: memory only")
     options = parser.parse_args()
+    torch.set_num_threads(options.threads[0])
     translator = Translator.from_pretrained(options.model, device=options.device, beam_size=options.beams)
     clips = [load_audio(row.audio, row.start_s, row.duration_s) for row in read_manifest(options.clips)
              if row.language == options.language]  # fmt: skip
@@ -55,6 +56,8 @@ def main() -> None:
         found = len(translator.translate(path, to="all").segments)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(f"{options.minutes:g} minutes, {found} segments: {peak:.0f} MB at most")
+        if not options.repeats:
+            return
         ways = ways_of(translator, path, options.language)
         times = {threads: {name: np.zeros((options.repeats, 2)) for name in ways} for threads in options.threads}
         for turn in range(options.repeats):

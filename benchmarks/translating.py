@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--clips", default=EXAMPLES, help="a manifest")
     parser.add_argument("--language", default="eng", help="of the clips")
     parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--pause", type=float, default=1, help="seconds after each clip")
+    parser.add_argument("--pause", type=int, default=1, help="seconds after each clip")
     parser.add_argument("--beams", type=int)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=3, help="0: memory only")
@@ -69,14 +69,14 @@ def main() -> None:
         tell(threads, times[threads], 60 * options.minutes)
 
 
-def write_long(path: Path, clips: list[Waveform], minutes: float, pause_s: float) -> None:
+def write_long(path: Path, clips: list[Waveform], minutes: float, pause_s: int) -> None:
     left = round(60 * minutes * SAMPLE_RATE)
+    second = np.zeros(SAMPLE_RATE, np.float32)
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
-        for clip in cycle(clips):
-            piece = np.concatenate([clip, np.zeros(round(pause_s * SAMPLE_RATE), np.float32)])[:left]
-            file.writeframesraw(np.round(piece * 32767).astype("<i2").tobytes())
-            left -= len(piece)
+        for piece in cycle(piece for clip in clips for piece in (clip, *[second] * round(pause_s))):
+            file.writeframesraw(np.round(piece[:left] * 32767).astype("<i2").tobytes())
+            left -= len(piece[:left])
             if not left:
                 return
 

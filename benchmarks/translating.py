@@ -74,7 +74,7 @@ def write_long(path: Path, clips: list[Waveform], minutes: float, pause_s: int) 
     second = np.zeros(SAMPLE_RATE, np.float32)
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
-        for piece in cycle(piece for clip in clips for piece in (clip, *[second] * round(pause_s))):
+        for piece in cycle(piece for clip in clips for piece in (clip, *[second] * pause_s)):
             file.writeframesraw(np.round(piece[:left] * 32767).astype("<i2").tobytes())
             left -= len(piece[:left])
             if not left:

@@ -31,7 +31,7 @@ _IDENTIFIED_BY = 3
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class Wanted:
     """Targets asked for, and what is spoken; None: to be told, once a recording or once a segment. Words that may be
     said, and terms with their translations."""
 
@@ -131,7 +131,7 @@ class Translator:
     ) -> Iterator[Outcome]:
         """`translate` of one recording after the other; while the model works on one, the next is decoded. One that
         cannot be read does not stop the others: its outcome raises the AudioError."""
-        wanted = self._wanted(to, language, multilingual, hotwords, glossary)
+        wanted = self.wanted(to, language, multilingual, hotwords, glossary)
         for audio, speech in self._opened(audios):
             yield self._outcome(audio, speech, wanted)
 
@@ -150,7 +150,7 @@ class Translator:
         >>> for segment in translator.stream("talk.mp4", to=["deu"]):
         ...     print(segment.start_s, segment.transcript, segment.translations["deu"])
         """
-        wanted = self._wanted(to, language, multilingual, hotwords, glossary)
+        wanted = self.wanted(to, language, multilingual, hotwords, glossary)
         return self._segments(self._speech(audio), wanted)
 
     def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
@@ -186,14 +186,15 @@ class Translator:
             return [self.features(waveform)]
         return [self.features(part.samples) for part in segments([waveform], self.vad)]
 
-    def _wanted(
+    def wanted(
         self,
         to: str | Sequence[str],
         language: str | None,
         multilingual: bool,
         hotwords: Sequence[str],
         glossary: Glossary | None,
-    ) -> _Wanted:
+    ) -> Wanted:
+        """What is asked for, checked. Raises LanguageError, ModelError."""
         if multilingual and language is not None:
             raise LanguageError("A multilingual recording has no one language; give `language` or `multilingual`.")
         source = None if language is None else self.recipe.known_source(language)
@@ -203,7 +204,7 @@ class Translator:
             raise ModelError(
                 f"{self.recipe.name} writes no transcript to look for words in; leave hotwords and glossary out."
             )
-        return _Wanted(self.recipe.known_targets(to, source), source, multilingual, tuple(hotwords), glossary)
+        return Wanted(self.recipe.known_targets(to, source), source, multilingual, tuple(hotwords), glossary)
 
     def _speech(self, audio: str | Path | bytes) -> Iterator[Speech]:
         return ahead(segments(stream_audio(audio), self.vad), 2 * self.batch_size)
@@ -217,7 +218,7 @@ class Translator:
                 yield ready.popleft()
         yield from ready
 
-    def _outcome(self, audio: str | Path | bytes, speech: Iterator[Speech], wanted: _Wanted) -> Outcome:
+    def _outcome(self, audio: str | Path | bytes, speech: Iterator[Speech], wanted: Wanted) -> Outcome:
         name = "<bytes>" if isinstance(audio, bytes) else str(audio)
         try:
             found = list(self._segments(speech, wanted))
@@ -227,7 +228,7 @@ class Translator:
         targets = tuple(code for code in wanted.targets if {code} != spoken)
         return Outcome(name, Result(name, targets, found))
 
-    def _segments(self, speech: Iterator[Speech], wanted: _Wanted) -> Iterator[Segment]:
+    def _segments(self, speech: Iterator[Speech], wanted: Wanted) -> Iterator[Segment]:
         known = None if wanted.source is None else (wanted.source, None)
         if known is None and not wanted.multilingual:
             first = list(itertools.islice(speech, _IDENTIFIED_BY))
@@ -239,7 +240,7 @@ class Translator:
             requests = [wanted.request(mel, language) for mel, (language, _) in zip(mels, spoken, strict=True)]
             for part, told, decoded in zip(batch, spoken, self._decode(requests), strict=True):
                 if decoded.transcript or any(found.text for found in decoded.translations.values()):
-                    yield _segment(part, told, decoded)
+                    yield segment_of(part, told, decoded)
 
     def _decode(self, requests: Sequence[Request]) -> list[Decoded]:
         """Neighbours in length share a batch; the order of the result is that of the requests."""
@@ -251,7 +252,8 @@ class Translator:
         return [found[number] for number in range(len(requests))]
 
 
-def _segment(part: Speech, told: tuple[str, float | None], decoded: Decoded) -> Segment:
+def segment_of(part: Speech, told: tuple[str, float | None], decoded: Decoded) -> Segment:
+    """Speech in the language `told`, with how likely that is, as it was decoded."""
     language, confidence = told
     outputs = {"transcript": decoded, **decoded.translations}
     return Segment(

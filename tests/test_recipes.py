@@ -110,7 +110,7 @@ def sizes(name: str) -> dict[str, int]:
 
 
 def test_every_recipe_is_listed() -> None:
-    assert {*PAPERS, "smoke", "tiny"} == set(names())
+    assert {*PAPERS, "smoke", "tiny", "tiny-ind"} == set(names())
 
 
 @pytest.mark.parametrize("name", PAPERS)

@@ -114,11 +114,11 @@ def _entry(recipe: Recipe) -> Entry:
 
 
 def _count(recipe: Recipe) -> tuple[int, int] | None:
-    """Parameters of the bases, and of adapter and LoRA."""
+    """Parameters of the bases, and of adapter and LoRA; a recipe that goes on from a model has that model's."""
     if recipe.name in PUBLISHED:
         bases = BASES[recipe.encoder.name].parameters + BASES[recipe.llm.name].parameters
         return bases, PUBLISHED[recipe.name].trained
-    folder = BUILT_IN / recipe.name
+    folder = BUILT_IN / (recipe.start or recipe.name)
     if not folder.is_dir():
         return None
     bases = sum(_elements(folder / part / "model.safetensors") for part in ("encoder", "llm"))

@@ -64,7 +64,7 @@ def score(
     planned = [_by_direction(name, metric, groups[metric.side]) for name, metric in chosen.items()]
     workers = workers if len(rows) >= _WORTH_STARTING else 1
     # a metric that is not in METRICS may hold a model: it is counted here
-    shared = [job for jobs in planned for job in jobs if job.kind in METRICS.values()]
+    shared = [job for jobs in planned for job in sorted(jobs, key=_by_target) if job.kind in METRICS.values()]
     scored = dict(zip(map(id, shared), in_order(run, shared, workers, on_progress), strict=True))
     scores = [score for jobs in planned for score in _with_mean([scored.get(id(job)) or run(job) for job in jobs])]
     return scores + _counts(rows, COUNTS if counts is None else counts)
@@ -78,6 +78,11 @@ class Job:
     kind: type[Metric]
     direction: str
     pairs: list[Pair]
+
+
+def _by_target(job: Job) -> list[str]:
+    """Directions into one language follow one another: their references, where they are the same, are counted once."""
+    return job.direction.split("-")[::-1]
 
 
 def run(job: Job) -> Score:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sacrebleu.metrics.bleu import BLEU as SacreBLEU
 from sacrebleu.metrics.chrf import CHRF as SacreCHRF
@@ -36,6 +37,7 @@ class BLEU:
 
     def __init__(self, language: str) -> None:
         tokenizer = self.tokenizer or LANGUAGES[language].bleu_tokenizer
+        self._settings = (("lowercase", self.lowercase), ("tokenize", tokenizer))
         self._bleu = SacreBLEU(lowercase=self.lowercase, tokenize=tokenizer)
         self._bleu.num_refs = 1
 
@@ -48,8 +50,7 @@ class BLEU:
         return f"{self.name}|{self._bleu.get_signature()}"
 
     def score(self, pairs: Sequence[Pair]) -> float:
-        require(pairs)
-        return float(self._bleu.corpus_score(*_columns(pairs)).score)
+        return _corpus_score(SacreBLEU, self._settings, pairs)
 
 
 class LowerBLEU(BLEU):
@@ -157,8 +158,7 @@ class ChrF:
         return f"{self.name}|{self._chrf.get_signature()}"
 
     def score(self, pairs: Sequence[Pair]) -> float:
-        require(pairs)
-        return float(self._chrf.corpus_score(*_columns(pairs)).score)
+        return _corpus_score(SacreCHRF, (("word_order", self.word_order),), pairs)
 
 
 class ChrFWords(ChrF):
@@ -168,9 +168,21 @@ class ChrFWords(ChrF):
     word_order = 2
 
 
-def _columns(pairs: Sequence[Pair]) -> tuple[list[str], list[list[str]]]:
-    """Hypotheses and the one stream of references, as sacreBLEU takes them."""
-    return [pair.hypothesis for pair in pairs], [[pair.reference for pair in pairs]]
+def _corpus_score(
+    kind: type[SacreBLEU | SacreCHRF], settings: tuple[tuple[str, Any], ...], pairs: Sequence[Pair]
+) -> float:
+    require(pairs)
+    metric = _against(kind, settings, tuple(pair.reference for pair in pairs))
+    return float(metric.corpus_score([pair.hypothesis for pair in pairs], None).score)
+
+
+@lru_cache(maxsize=2)
+def _against(
+    kind: type[SacreBLEU | SacreCHRF], settings: tuple[tuple[str, Any], ...], references: tuple[str, ...]
+) -> SacreBLEU | SacreCHRF:
+    """SacreBLEU's metric with the n-grams of its references counted: an n-way corpus brings the same ones with every
+    source language, and counting them is half of the work."""
+    return kind(**dict(settings), references=[list(references)])
 
 
 def _flores200() -> Path:

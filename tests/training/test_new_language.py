@@ -1,0 +1,68 @@
+"""The built-in model takes on a language (docs/adding-a-language.md): two steps of each stage, on speech of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from dragoman.data.audio import SAMPLE_RATE
+from dragoman.data.synthesis import Voice, speak, write_flac
+from dragoman.inference.translator import Translator
+from dragoman.model.hub import BUILT_IN
+from dragoman.recipe import Recipe, load_recipe
+from dragoman.records import Utterance, write_rows
+from dragoman.training.curriculum import train_curriculum
+
+pytest.importorskip("espeakng_loader")
+
+SENTENCES = [
+    {"ind": "Kucing itu tidur.", "eng": "The cat is sleeping.", "deu": "Die Katze schläft."},
+    {"ind": "Saya pulang.", "eng": "I am going home.", "fra": "Je rentre."},
+]
+
+
+def few_steps(recipe: Recipe) -> Recipe:
+    short = {"steps": 2, "batch": 2, "warmup_steps": 0}
+    stages = [stage.model_copy(update={"schedule": stage.schedule.model_copy(update=short)}) for stage in recipe.stages]
+    return recipe.model_copy(update={"stages": stages})
+
+
+def write_corpus(folder: Path) -> None:
+    rows = []
+    for number, texts in enumerate(SENTENCES):
+        for code, text in texts.items():
+            samples = speak(text, Voice(code, "f3"))
+            write_flac(folder / f"{code}{number}.flac", samples)
+            rows.append(
+                Utterance(
+                    id=f"{code}{number}", audio=f"{code}{number}.flac", language=code, text=text,
+                    duration_s=len(samples) / SAMPLE_RATE, sentence=str(number),
+                )
+            )  # fmt: skip
+    write_rows(folder / "train.jsonl", rows)
+
+
+def test_the_built_in_model_goes_on_with_indonesian(tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    last = train_curriculum(few_steps(load_recipe("tiny-ind")), tmp_path, tmp_path / "run", workers=0)
+    before, heard, after = (
+        {path.relative_to(folder): load_file(path) for path in folder.rglob("*.safetensors")}
+        for folder in (BUILT_IN / "tiny", tmp_path / "run" / "1-asr" / "model", last)
+    )
+
+    def moved(one: Any, other: Any) -> set[str]:
+        """The files of which a tensor differs."""
+        return {
+            str(path) for path in one if any(not value.equal(other[path][name]) for name, value in one[path].items())
+        }
+
+    loras = {"llm_lora/adapter_model.safetensors", "encoder_lora/adapter_model.safetensors"}
+    assert moved(before, heard) == {"adapter.safetensors", *loras}
+    assert moved(heard, after) == {"adapter.safetensors", "llm_lora/adapter_model.safetensors"}
+    translator = Translator.from_pretrained(last, beam_size=1)
+    assert "ind" in translator.identify([speak("Saya pulang.", Voice("ind", "f3"))])
+    result = translator.translate(tmp_path / "ind0.flac", to=["eng", "deu", "fra", "nld"], language="Indonesian")
+    assert result.languages in ((), ("ind",)) and result.targets == ("eng", "deu", "fra", "nld")

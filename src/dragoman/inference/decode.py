@@ -180,19 +180,23 @@ class Decoder:
             for request, transcript in zip(requests, transcripts, strict=True)
         ]
         outputs = with_terms(write, wishes, terms, codes)
-        for at, ((number, code), output, asked) in enumerate(zip(spoken, outputs, terms, strict=True)):
+        scores = self._whole_scores(heard, numbers, rows, outputs)
+        for (number, code), output, asked, score in zip(spoken, outputs, terms, scores, strict=True):
             translation = self._translation(requests[number].source, code, transcripts[number].text, output)
-            score = self._whole_score(heard, numbers[at], rows[at], output)
             found[number][code] = replace(translation, score=score, missed=missed(asked, output.text, code))
         return found
 
-    def _whole_score(self, heard: Heard, number: int, row: Row, output: Output) -> float:
-        """The search knows how likely what it wrote is; what was begun before is to count too."""
-        if not row.answer:
-            return output.told.score
-        whole = replace(row, answer=self.text.answer(output.text.strip()))
-        of = replace(heard, heard_by=(heard.heard_by[number],))
-        return log_likelihoods(self.model, of, [whole], self.tokenizer.pad_token_id)[0]
+    def _whole_scores(
+        self, heard: Heard, numbers: Sequence[int], rows: Sequence[Row], outputs: Sequence[Output]
+    ) -> list[float]:
+        """The search knows how likely what it wrote is; what was begun before it counts too."""
+        scores = [output.told.score for output in outputs]
+        begun = [at for at, row in enumerate(rows) if row.answer]
+        whole = [replace(rows[at], answer=self.text.answer(outputs[at].text.strip())) for at in begun]
+        of = replace(heard, heard_by=tuple(heard.heard_by[numbers[at]] for at in begun))
+        for at, score in zip(begun, log_likelihoods(self.model, of, whole, self.tokenizer.pad_token_id), strict=True):
+            scores[at] = score
+        return scores
 
     def _asked(self, source: str, target: str, transcript: str) -> Row:
         """What the translation is written after: the SRT prompt with the transcript already there, or the ST prompt."""

@@ -118,18 +118,17 @@ class Live:
         self._rest = rest[whole:]
         for at in range(0, whole, _LOOK):
             yield from self._ended(self._segmenter.push(rest[at : at + _LOOK]))
-            if not behind:
-                yield from self._grown(self._segmenter.peek())
+            speech = self._segmenter.peek()  # also when behind: where segments end does not depend on how fast we are
+            if speech is not None and not behind:
+                yield from self._grown(speech)
 
     def finish(self) -> Iterator[Event]:
         """The speech is over: end what is open."""
         yield from self._ended(self._segmenter.push(self._rest))
         yield from self._ended(self._segmenter.finish())
 
-    def _grown(self, speech: Speech | None) -> Iterator[Event]:
+    def _grown(self, speech: Speech) -> Iterator[Event]:
         """Decode the open segment if it has grown enough."""
-        if speech is None:
-            return
         heard_s = self._open.heard_s if self._open else speech.start_s
         if speech.end_s - heard_s < self.min_chunk_s or (told := self._tell(speech, has_ended=False)) is None:
             return

@@ -5,7 +5,7 @@ with alike is stable (LocalAgreement-2: Liu et al. 2020, https://arxiv.org/abs/2
 
 from __future__ import annotations
 
-import os
+import itertools
 from dataclasses import dataclass
 
 import regex  # type: ignore[import-untyped]
@@ -50,7 +50,7 @@ def agreed(one: str, other: str, code: str) -> str:
 
     A decoder ends the sentence where the speech that it has heard ends, so marks at the end of a text say nothing.
     """
-    common = len(os.path.commonprefix([one, other]))
+    common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
     ends = _ends(one, code) & _ends(other, code)
     return one[: max((end for end in ends if end <= common), default=0)]
 

@@ -98,8 +98,8 @@ class Live:
     def follow(self, blocks: Iterable[Waveform]) -> Iterator[Event]:
         """The events of a source that goes on by itself, such as a microphone, to its end.
 
-        A thread takes the blocks, so that none is lost while the model works. Where the model is slower than the speech,
-        updates are left out and the newest state is decoded.
+        A thread takes the blocks, so that none is lost while the model works. Where the model is slower than the
+        speech, updates are left out and the newest state is decoded.
         """
         self._incoming = ahead(blocks, _MOST_WAITING)
         for block in self._incoming:

@@ -79,7 +79,19 @@ def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
 
 
 def test_help_imports_nothing_heavy() -> None:
-    for verb in ("", "translate", "evaluate", "score", "compare", "bases", "train", "prepare", "check", "convert"):
+    for verb in (
+        "",
+        "translate",
+        "live",
+        "evaluate",
+        "score",
+        "compare",
+        "bases",
+        "train",
+        "prepare",
+        "check",
+        "convert",
+    ):
         code = (
             f"import sys; sys.argv = ['dragoman', *{verb.split()}, '--help']\n"
             "from dragoman.cli import main\n"

@@ -41,7 +41,7 @@ def _pcm(descriptor: int) -> Iterator[Waveform]:
         first = False
         rest += data
         whole = len(rest) - len(rest) % 2
-        yield np.frombuffer(rest[:whole], "<i2").astype(np.float32) / 32768
+        yield np.frombuffer(rest[:whole], "<i2").astype(np.float32) / np.float32(32768)
         rest = rest[whole:]
     if rest:
         raise AudioError(f"Standard input ends in the middle of a sample; send 16 bit PCM, as in `{_RAW}`.")

@@ -54,7 +54,8 @@ def _terminal() -> Iterator[Show]:
     from dragoman.inference.live import Final
 
     console = Console()
-    with Region(console=console, transient=True, auto_refresh=False, redirect_stderr=True) as region:
+    both = sys.stderr.isatty()  # else what is said there goes where it was sent, and rewrites nothing here
+    with Region(console=console, transient=True, auto_refresh=False, redirect_stderr=both) as region:
 
         def one(event: Event) -> None:
             if isinstance(event, Final):

@@ -135,33 +135,3 @@ def test_an_interrupt_ends_the_microphone_and_what_was_said_is_translated(pcm: b
     assert process.returncode == 0 and "Traceback" not in err, err
     assert first["type"] == "update" and first["transcript"]["tentative"]
     assert events[-1]["type"] == "final" and events[-1]["translations"]["deu"]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-def test_in_a_terminal_the_open_segment_is_rewritten_and_the_final_one_stays(pcm: bytes) -> None:
-    import pty
-
-    ours, theirs = pty.openpty()
-    arguments = [*COMMAND, "-", "--to", "deu", "--language", "eng", "--min_chunk_s", "0.5"]
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80"}
-    with subprocess.Popen(
-        arguments, stdin=subprocess.PIPE, stdout=theirs, stderr=subprocess.PIPE, env=environment
-    ) as process:
-        os.close(theirs)
-        assert process.stdin and process.stderr
-        assert any(b"listening" in line for line in iter(process.stderr.readline, b""))
-        shown, begun = b"", len(pcm) // 4 * 2
-        process.stdin.write(pcm[:begun])
-        process.stdin.flush()
-        while b"\x1b[2m" not in shown:  # dim: it waits for more, so it shows how far it is
-            shown += os.read(ours, 65536)
-        process.stdin.write(pcm[begun:])
-        process.stdin.close()
-        try:
-            while data := os.read(ours, 65536):
-                shown += data
-        except OSError:  # the other end is closed
-            pass
-    assert process.returncode == 0
-    last = shown.decode().rsplit("eng: ", 1)[1]
-    assert "\x1b[2m" not in last  # nothing dim stays

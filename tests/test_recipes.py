@@ -188,7 +188,8 @@ def test_a_step_of_each_stage_moves_what_it_declares(name: str) -> None:
         optimizer.step()
         optimizer.zero_grad()
         moved = {key for key, parameter in model.named_parameters() if not torch.equal(parameter, before[key])}
-        still = {key for key in declared if key.endswith("key.bias")}  # the softmax cancels it: rounding moves it or not
+        # of a key bias only rounding is left: the softmax cancels it
+        still = {key for key in declared if key.endswith("key.bias")}
         assert moved - still == set(declared) - still and moved <= set(declared), stage.name
         assert {part_of(key) for key in moved} == set(stage.trains)
 

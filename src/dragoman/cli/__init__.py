@@ -12,7 +12,20 @@ from typing import Annotated
 
 import typer
 
-from dragoman.cli import check, compare, convert, encode, evaluate, models, prepare, report, shard, train, translate
+from dragoman.cli import (
+    check,
+    compare,
+    convert,
+    encode,
+    evaluate,
+    live,
+    models,
+    prepare,
+    report,
+    shard,
+    train,
+    translate,
+)
 from dragoman.cli.console import listen, say
 from dragoman.errors import DragomanError
 
@@ -25,6 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("translate")(translate.translate)
+app.command("live")(live.live)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(evaluate.score)
 app.command("compare")(compare.compare)

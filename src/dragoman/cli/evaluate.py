@@ -27,6 +27,7 @@ Metrics = Annotated[
     list[str] | None, typer.Option("--metric", help="A metric by name, such as spBLEU; repeat it for more.")
 ]
 
+Report = Annotated[Path | None, typer.Option(help="Also write what `dragoman report` writes, to this folder.")]
 Comet = Annotated[
     str | None,
     typer.Option(help="Also COMET, by this checkpoint: Unbabel/wmt22-comet-da, another name on the hub, a folder."),
@@ -48,9 +49,7 @@ def evaluate(
     metric: Metrics = None,
     comet: Comet = None,
     text: Annotated[bool, typer.Option("--text", help="Translate the reference transcripts, without speech.")] = False,
-    report: Annotated[
-        Path | None, typer.Option(help="Also write what `dragoman report` writes, to this folder.")
-    ] = None,
+    report: Report = None,
 ) -> None:
     """Translate a manifest and score the result. An interrupted run goes on where it stopped.
 

@@ -14,6 +14,7 @@ from dragoman.errors import LanguageError, ModelError
 from dragoman.languages import expand, find
 
 if TYPE_CHECKING:
+    from dragoman.inference.glossary import Glossary
     from dragoman.recipe import Recipe
 
 Model = Annotated[str, typer.Option(help="A model folder, a built-in model, or a name on the Hugging Face hub.")]
@@ -31,6 +32,7 @@ Other = Annotated[
     ),
 ]
 To = Annotated[list[str], typer.Option("--to", help="Target: de, deu or German; several with commas; or all.")]
+Language = Annotated[str | None, typer.Option(help="What is spoken; told from the speech by default.")]
 Beams = Annotated[int | None, typer.Option("--beam_size", min=1, help="1 is greedy; the model's own by default.")]
 Batch = Annotated[int, typer.Option("--batch_size", min=1, help="Stretches of speech decoded at once.")]
 Device = Annotated[
@@ -42,6 +44,26 @@ Compute = Annotated[
     typer.Option("--compute_type", help="How a model of ours is held: auto, float32, bfloat16, float16, int8 or 4bit."),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
+Threshold = Annotated[float | None, typer.Option("--vad_threshold", help="Speech begins at this probability.")]
+LeastSpeech = Annotated[
+    int | None, typer.Option("--vad_min_speech_duration_ms", help="Less speech than this between two pauses is none.")
+]
+MostSpeech = Annotated[
+    float | None, typer.Option("--vad_max_speech_duration_s", help="The longest segment; the model's window at most.")
+]
+LeastSilence = Annotated[
+    int | None, typer.Option("--vad_min_silence_duration_ms", help="A pause of this length ends a segment.")
+]
+Pad = Annotated[int | None, typer.Option("--vad_speech_pad_ms", help="What a segment keeps around its speech.")]
+Hotwords = Annotated[
+    str | None, typer.Option(help="Words and names that may be said, with commas: likelier in the transcript.")
+]
+Terms = Annotated[
+    Path | None,
+    typer.Option(
+        "--glossary", help="A CSV file of term,translation and if wanted source,target: what to write for it."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -69,6 +91,22 @@ class Wanted:
         """Raise LanguageError for what the model does not speak."""
         source = None if self.source is None else recipe.known_source(self.source)
         recipe.known_targets(self.to, source)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is known of the words before anything is heard."""
+
+    hotwords: tuple[str, ...]
+    glossary: Glossary | None
+
+    @classmethod
+    def read(cls, hotwords: str | None, glossary: Path | None) -> Words:
+        """Raises DataError."""
+        from dragoman.inference.glossary import Glossary
+
+        words = tuple(word.strip() for word in (hotwords or "").split(",") if word.strip())
+        return cls(words, None if glossary is None else Glossary.read(glossary))
 
 
 def checked(model: str, wanted: Wanted, device: str | None, threads: int | None) -> Path:

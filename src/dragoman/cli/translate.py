@@ -15,10 +15,19 @@ from dragoman.cli.options import (
     Checkpoint,
     Compute,
     Device,
+    Hotwords,
+    Language,
+    LeastSilence,
+    LeastSpeech,
+    MostSpeech,
     Other,
+    Pad,
+    Terms,
     Threads,
+    Threshold,
     To,
     Wanted,
+    Words,
     checked,
     only_for_ours,
     prepared,
@@ -29,7 +38,6 @@ from dragoman.errors import ModelError, OutputError
 if TYPE_CHECKING:
     from dragoman.cli.finished import Finished
     from dragoman.inference.cues import SubtitleOptions
-    from dragoman.inference.glossary import Glossary
     from dragoman.inference.recordings import SpeechTranslator
 
 
@@ -51,26 +59,6 @@ Speed = Annotated[
 Bilingual = Annotated[
     bool, typer.Option("--bilingual", help="Also subtitles of both: the translation, and below it what is said.")
 ]
-Threshold = Annotated[float | None, typer.Option("--vad_threshold", help="Speech begins at this probability.")]
-LeastSpeech = Annotated[
-    int | None, typer.Option("--vad_min_speech_duration_ms", help="Less speech than this between two pauses is none.")
-]
-MostSpeech = Annotated[
-    float | None, typer.Option("--vad_max_speech_duration_s", help="The longest segment; the model's window at most.")
-]
-LeastSilence = Annotated[
-    int | None, typer.Option("--vad_min_silence_duration_ms", help="A pause of this length ends a segment.")
-]
-Pad = Annotated[int | None, typer.Option("--vad_speech_pad_ms", help="What a segment keeps around its speech.")]
-Hotwords = Annotated[
-    str | None, typer.Option(help="Words and names that may be said, with commas: likelier in the transcript.")
-]
-Terms = Annotated[
-    Path | None,
-    typer.Option(
-        "--glossary", help="A CSV file of term,translation and if wanted source,target: what to write for it."
-    ),
-]
 Prompt = Annotated[
     str | None, typer.Option("--initial_prompt", hidden=True, help="Not possible; see --hotwords and --glossary.")
 ]
@@ -81,7 +69,7 @@ def translate(
     to: To,
     model: Checkpoint = None,
     system: Other = None,
-    language: Annotated[str | None, typer.Option(help="What is spoken; told from the speech by default.")] = None,
+    language: Language = None,
     output_dir: Annotated[Path | None, typer.Option("--output_dir", "-o", help="Where files are written.")] = None,
     output_format: Annotated[Format | None, typer.Option("--output_format", "-f", help="Which files.")] = None,
     max_line_width: Width = None,
@@ -112,7 +100,12 @@ def translate(
     from dragoman.cli.files import recordings
 
     wanted = Wanted.read(to, language)
-    words = _Words.read(hotwords, glossary, initial_prompt)
+    if initial_prompt is not None:
+        raise ModelError(
+            "--initial_prompt: the models know one fixed prompt and take no other; name words that may be said with"
+            " --hotwords, and how to translate terms with --glossary."
+        )
+    words = Words.read(hotwords, glossary)
     subtitles = _subtitles(max_line_width, max_line_count, max_chars_per_second, bilingual)
     output = Output.plan(recordings(inputs), output_dir, output_format, json, subtitles)
     vad = {
@@ -132,33 +125,12 @@ def translate(
 
 
 @dataclass(frozen=True)
-class _Words:
-    """What is known of the words before anything is heard."""
-
-    hotwords: tuple[str, ...]
-    glossary: Glossary | None
-
-    @classmethod
-    def read(cls, hotwords: str | None, glossary: Path | None, prompt: str | None) -> _Words:
-        """Raises DataError, and ModelError for a prompt."""
-        from dragoman.inference.glossary import Glossary
-
-        if prompt is not None:
-            raise ModelError(
-                "--initial_prompt: the models know one fixed prompt and take no other; name words that may be said with"
-                " --hotwords, and how to translate terms with --glossary."
-            )
-        words = tuple(word.strip() for word in (hotwords or "").split(",") if word.strip())
-        return cls(words, None if glossary is None else Glossary.read(glossary))
-
-
-@dataclass(frozen=True)
 class _Asked:
     """What is wanted of the recordings."""
 
     wanted: Wanted
     multilingual: bool
-    words: _Words
+    words: Words
     bilingual: bool
 
     def check(self, translator: SpeechTranslator | type[SpeechTranslator]) -> None:

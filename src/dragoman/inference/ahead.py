@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from queue import Full, Queue
+from queue import Empty, Full, Queue
 from typing import Generic, NoReturn, TypeVar
 
 Item = TypeVar("Item")
@@ -15,32 +15,55 @@ _PATIENCE_S = 0.1
 
 class ahead(Iterator[Item], Generic[Item]):
     """The same items, made by a thread that starts at once and stays at most `size` ahead. An error is raised where the
-    item would have come. The thread ends with the items, or soon after nobody holds this iterator any more."""
+    item would have come. The thread ends with the items, or soon after `stop` or when nobody holds this iterator any
+    more."""
 
     def __init__(self, items: Iterable[Item], size: int) -> None:
         self._queue: Queue[Callable[[], Item]] = Queue(size)
-        self._left = threading.Event()
+        self._left, self._stopped = threading.Event(), threading.Event()
         self._last: Callable[[], Item] | None = None
-        threading.Thread(target=_fill, args=(items, self._queue, self._left), name=THREAD, daemon=True).start()
+        made = (items, self._queue, self._left, self._stopped)
+        threading.Thread(target=_fill, args=made, name=THREAD, daemon=True).start()
 
     def __next__(self) -> Item:
-        take = self._last or self._queue.get()
+        take = self._last or self._take()
         try:
             return take()
         except BaseException:
             self._last = take  # the end, or an error, stays
             raise
 
+    def _take(self) -> Callable[[], Item]:
+        while True:
+            try:
+                return self._queue.get(timeout=_PATIENCE_S)
+            except Empty:
+                if self._stopped.is_set():  # the thread may hang in waiting for the next
+                    return partial(_raised, StopIteration())
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the next item is there already."""
+        return not self._queue.empty()
+
+    def stop(self) -> None:
+        """No more are made: those that are there still come, then it ends. A signal's handler may call it."""
+        self._stopped.set()
+
     def __del__(self) -> None:
         self._left.set()
 
 
-def _fill(items: Iterable[Item], queue: Queue[Callable[[], Item]], left: threading.Event) -> None:
+def _fill(
+    items: Iterable[Item], queue: Queue[Callable[[], Item]], left: threading.Event, stopped: threading.Event
+) -> None:
     """The thread; it knows nothing of the iterator that reads the queue, so that it can be forgotten."""
     try:
         for item in items:
             if not _put(queue, partial(_given, item), left):
                 return
+            if stopped.is_set():
+                break
         error: BaseException = StopIteration()
     except BaseException as raised:
         error = raised

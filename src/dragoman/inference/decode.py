@@ -3,7 +3,7 @@ transcript is written once, and every target goes on from the audio's and the tr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -26,13 +26,14 @@ HOTWORD_BIAS = 2.0
 @dataclass(frozen=True)
 class Request:
     """One utterance, mel (M, F), its language, and the languages wanted; words that may be said, and terms with their
-    translations."""
+    translations. `begun` is how "transcript" or a target (its code) begins: that stays, the rest is written."""
 
     mel: Mel
     source: str
     targets: tuple[str, ...]
     hotwords: tuple[str, ...] = ()
     glossary: Glossary | None = None
+    begun: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,15 +102,19 @@ class Decoder:
             return [NOTHING] * len(requests)
         items = [self._item(request) for request in requests]
         task = self._transcriber
-        rows = [Row(self.text.prompt(task.prompt(item, self.tags))) for item in items]
+        begun = [escape(request.begun.get("transcript", "")) for request in requests]
+        rows = [
+            Row(self.text.prompt(task.prompt(item, self.tags)), self.text.plain(text))
+            for item, text in zip(items, begun, strict=True)
+        ]
         wishes = [
             [self._wish(request.hotwords, request.source, HOTWORD_BIAS)] if request.hotwords else []
             for request in requests
         ]
         outputs = self.search(heard, range(len(requests)), rows, wishes, beams)
         return [
-            replace(output, text=self._transcript(task, output.text, item))
-            for output, item in zip(outputs, items, strict=True)
+            replace(output, text=self._transcript(task, text + output.text, item))
+            for output, item, text in zip(outputs, items, begun, strict=True)
         ]
 
     @property
@@ -157,22 +162,41 @@ class Decoder:
             if transcripts[number].text or not self.recipe.writes_speech
         ]
         numbers, codes = [number for number, _ in spoken], [code for _, code in spoken]
-        rows = [self._asked(requests[number].source, code, transcripts[number].text) for number, code in spoken]
+        begun = [escape(requests[number].begun.get(code, "")) for number, code in spoken]
+        rows = [
+            replace(self._asked(requests[number].source, code, transcripts[number].text), answer=self.text.plain(text))
+            for (number, code), text in zip(spoken, begun, strict=True)
+        ]
         terms = [self._terms(requests[number], code, transcripts[number].text) for number, code in spoken]
         wishes = [[self._wish((term,), code) for term in asked] for asked, code in zip(terms, codes, strict=True)]
 
         def write(chosen: Sequence[int], wished: Sequence[Sequence[Wish]]) -> list[Output]:
-            return self.search(heard, [numbers[at] for at in chosen], [rows[at] for at in chosen], wished, self.beams)
+            of, asked = [numbers[at] for at in chosen], [rows[at] for at in chosen]
+            outputs = self.search(heard, of, asked, wished, self.beams)
+            return [replace(o, text=begun[at] + o.text) for at, o in zip(chosen, outputs, strict=True)]
 
         found: list[dict[str, Translation]] = [
             {code: Translation("", "", transcript.truncated) for code in request.targets}
             for request, transcript in zip(requests, transcripts, strict=True)
         ]
         outputs = with_terms(write, wishes, terms, codes)
-        for (number, code), output, asked in zip(spoken, outputs, terms, strict=True):
+        scores = self._whole_scores(heard, numbers, rows, outputs)
+        for (number, code), output, asked, score in zip(spoken, outputs, terms, scores, strict=True):
             translation = self._translation(requests[number].source, code, transcripts[number].text, output)
-            found[number][code] = replace(translation, missed=missed(asked, output.text, code))
+            found[number][code] = replace(translation, score=score, missed=missed(asked, output.text, code))
         return found
+
+    def _whole_scores(
+        self, heard: Heard, numbers: Sequence[int], rows: Sequence[Row], outputs: Sequence[Output]
+    ) -> list[float]:
+        """The search knows how likely what it wrote is; what was begun before it counts too."""
+        scores = [output.told.score for output in outputs]
+        begun = [at for at, row in enumerate(rows) if row.answer]
+        whole = [replace(rows[at], answer=self.text.answer(outputs[at].text.strip())) for at in begun]
+        of = replace(heard, heard_by=tuple(heard.heard_by[numbers[at]] for at in begun))
+        for at, score in zip(begun, log_likelihoods(self.model, of, whole, self.tokenizer.pad_token_id), strict=True):
+            scores[at] = score
+        return scores
 
     def _asked(self, source: str, target: str, transcript: str) -> Row:
         """What the translation is written after: the SRT prompt with the transcript already there, or the ST prompt."""

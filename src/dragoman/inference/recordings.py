@@ -125,7 +125,7 @@ class SpeechTranslator(ABC):
     ) -> Iterator[Outcome]:
         """`translate` of one recording after the other; while the model works on one, the next is decoded. One that
         cannot be read does not stop the others: its outcome raises the AudioError."""
-        wanted = self._wanted(to, language, multilingual, hotwords, glossary)
+        wanted = self.wanted(to, language, multilingual, hotwords, glossary)
         return (self._outcome(audio, stretches, wanted) for audio, stretches in self._opened(audios))
 
     def stream(
@@ -143,7 +143,7 @@ class SpeechTranslator(ABC):
         >>> for segment in translator.stream("talk.mp4", to=["deu"]):
         ...     print(segment.start_s, segment.transcript, segment.translations["deu"])
         """
-        wanted = self._wanted(to, language, multilingual, hotwords, glossary)
+        wanted = self.wanted(to, language, multilingual, hotwords, glossary)
         return self._segments(self._stretches(audio), wanted)
 
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
@@ -171,7 +171,7 @@ class SpeechTranslator(ABC):
             return [waveform]
         return [part.samples for part in segments([waveform], self.vad)]
 
-    def _wanted(
+    def wanted(
         self,
         to: str | Sequence[str],
         language: str | None,
@@ -179,6 +179,7 @@ class SpeechTranslator(ABC):
         hotwords: Sequence[str],
         glossary: Glossary | None,
     ) -> Wanted:
+        """What is asked for, checked. Raises LanguageError, ModelError."""
         check_able(self, language, multilingual, bool(hotwords or glossary))
         source = None if language is None else known_source(language, self.sources, self.name)
         targets = known_targets(to, self.targets, self.name, source)
@@ -217,7 +218,7 @@ class SpeechTranslator(ABC):
             speech = [Speech(part.samples, language) for part, (language, _) in zip(batch, told, strict=True)]
             for part, spoken, decoded in zip(batch, told, self._decoded(speech, wanted), strict=True):
                 if decoded.transcript or any(found.text for found in decoded.translations.values()):
-                    yield _segment(part, spoken, decoded)
+                    yield segment_of(part, spoken, decoded)
 
 
 def check_able(
@@ -233,7 +234,8 @@ def check_able(
         raise ModelError(f"{translator.name} has no use for words and terms; leave hotwords and glossary out.")
 
 
-def _segment(part: Stretch, told: Told, decoded: Decoded) -> Segment:
+def segment_of(part: Stretch, told: Told, decoded: Decoded) -> Segment:
+    """Speech in the language `told`, with how likely that is, as it was decoded."""
     language, confidence = told
     outputs: dict[str, Decoded | Translation] = {"transcript": decoded, **decoded.translations}
     return Segment(

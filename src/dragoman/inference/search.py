@@ -18,7 +18,7 @@ from dragoman.model.splice import splice
 
 @dataclass(frozen=True)
 class Output:
-    """`text` as the tokenizer decodes it; `truncated`: max_new_tokens came before the end."""
+    """`text` as the tokenizer decodes it, without what was begun; `truncated`: max_new_tokens came before the end."""
 
     text: str
     truncated: bool
@@ -44,12 +44,13 @@ class Search:
         wishes: Sequence[Sequence[Wish]],
         beams: int,
     ) -> list[Output]:
-        """What follows each row's prompt; `request_of` says which request a row is of. `beams` 1 is greedy."""
+        """What follows each row's prompt and the answer that it has begun; `request_of` says which request a row is of.
+        `beams` 1 is greedy."""
         outputs: list[Output] = []
         size = max(1, self.max_rows // beams)
         for start in range(0, len(rows), size):
             chunk = slice(start, start + size)
-            steering = Steering(self.tokenizer, beams, wishes[chunk])
+            steering = Steering(self.tokenizer, beams, wishes[chunk], [row.answer for row in rows[chunk]])
             outputs += self._chunk(heard, heard.rows(request_of[chunk]), rows[chunk], steering)
         return outputs
 
@@ -82,4 +83,6 @@ class Search:
         end = self.tokenizer.eos_token_id
         written = ids[: ids.index(end)] if end in ids else ids
         told = steering.told(number, ids[: len(written) + 1])
-        return Output(self.tokenizer.decode(written), end not in ids, told)
+        begun = steering.begun[number]
+        text = self.tokenizer.decode([*begun, *written])[len(self.tokenizer.decode(begun)) :]  # with its first space
+        return Output(text, end not in ids, told)

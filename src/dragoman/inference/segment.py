@@ -101,19 +101,43 @@ def segments(blocks: Iterable[Waveform], options: VadOptions | None = None) -> I
     The result does not depend on the blocks. Memory is bounded by a block and the longest segment.
     Raises ModelError when Silero VAD is not installed.
     """
-    probabilities = _SpeechProbabilities()
-    divider = _Divider(options or VadOptions())
-    rest = np.zeros(0, np.float32)
+    segmenter = Segmenter(options or VadOptions())
     for block in blocks:
-        rest = np.concatenate([rest, block])
+        yield from segmenter.push(block)
+    yield from segmenter.finish()
+
+
+class Segmenter:
+    """`segments` of a recording that is handed over block by block, and a look at the one that is open."""
+
+    def __init__(self, options: VadOptions) -> None:
+        self._probabilities = _SpeechProbabilities()
+        self._divider = _Divider(options)
+        self._rest = np.zeros(0, np.float32)
+
+    def push(self, block: Waveform) -> Iterator[Segment]:
+        """Take the next samples (N,); yields the segments that end with them."""
+        rest = np.concatenate([self._rest, block])
         whole = len(rest) - len(rest) % _WINDOW
+        self._rest = rest[whole:]
         for at in range(0, whole, _BATCH * _WINDOW):
             batch = rest[at : min(at + _BATCH * _WINDOW, whole)]
-            yield from divider.push(batch, probabilities.of(batch))
-        rest = rest[whole:]
-    if len(rest):
-        yield from divider.push(rest, probabilities.of(np.pad(rest, (0, _WINDOW - len(rest)))))
-    yield from divider.finish()
+            yield from self._divider.push(batch, self._probabilities.of(batch))
+
+    def finish(self) -> Iterator[Segment]:
+        """The recording is over."""
+        if rest := len(self._rest):
+            probabilities = self._probabilities.of(np.pad(self._rest, (0, _WINDOW - rest)))
+            yield from self._divider.push(self._rest, probabilities)
+        yield from self._divider.finish()
+
+    def peek(self) -> Segment | None:
+        """What the open segment is sure to hold when it ends, the samples not copied; None where there is no speech.
+
+        That is all of it up to the padding of its last speech; from half the longest on, up to where it would be cut
+        now, and it will not be cut before.
+        """
+        return self._divider.peek()
 
 
 class _SpeechProbabilities:
@@ -151,6 +175,7 @@ class _Divider:
         self._start: int | None = None  # of the open segment
         self._speech_end = 0
         self._continues = False  # the open segment goes on where a long one was cut
+        self._shown = 0  # the end of what was seen of the open segment
         self._heard: list[float] = []  # probabilities in the open segment, up to now
 
     def push(self, samples: Waveform, probabilities: npt.NDArray[np.float32]) -> Iterator[Segment]:
@@ -169,6 +194,17 @@ class _Divider:
         if self._start is not None:
             yield from self._close(self._start)
 
+    def peek(self) -> Segment | None:
+        """See Segmenter."""
+        if self._start is None or not self._is_speech():
+            return None
+        end = min(self._now, self._speech_end + self._pad)
+        if self._now - self._start > self._longest // 2:
+            end = min(end, self._best_cut(self._start))
+        self._shown = max(self._shown, end)
+        samples = self._audio[self._start - self._audio_start : self._shown - self._audio_start]
+        return Segment(self._start / SAMPLE_RATE, self._shown / SAMPLE_RATE, *self._speech(self._shown), samples)
+
     def _maybe_open(self, probability: float) -> None:
         if probability >= self._options.threshold:
             self._start = max(self._free_from, self._now - _WINDOW - self._pad)
@@ -185,21 +221,33 @@ class _Divider:
 
     def _close(self, start: int) -> Iterator[Segment]:
         """End the segment after its padding; too little speech is none, unless it is the tail of a longer segment."""
-        voiced = sum(probability >= self._options.threshold for probability in self._heard)
+        speech = self._is_speech()
         self._start = None
-        if voiced * _WINDOW >= _samples(self._options.min_speech_duration_ms / 1000) or self._continues:
+        if speech:
             yield self._segment(start, self._speech_end + self._pad)
 
+    def _is_speech(self) -> bool:
+        voiced = sum(probability >= self._options.threshold for probability in self._heard)
+        return self._continues or voiced * _WINDOW >= _samples(self._options.min_speech_duration_ms / 1000)
+
     def _cut(self, start: int) -> Segment:
-        """End the segment in the best pause of its second half; what comes after stays open if it holds speech."""
-        first = self._now - len(self._heard) * _WINDOW  # the position of the first window heard
-        earliest = -(-(start + self._longest // 2 - first) // _WINDOW)
-        kept = earliest + int(np.argmin(self._loudness(first)[earliest : -(_SMOOTHING // 2)]))
-        segment = self._segment(start, first + kept * _WINDOW)
+        """End the segment in a pause; what comes after stays open if it holds speech."""
+        end = self._best_cut(start)
+        kept = (end - (self._now - len(self._heard) * _WINDOW)) // _WINDOW
+        segment = self._segment(start, end)
         self._heard = self._heard[kept:]
         voiced = any(probability >= self._options.threshold for probability in self._heard)
         self._start, self._continues = (self._free_from, True) if voiced else (None, False)
         return segment
+
+    def _best_cut(self, start: int) -> int:
+        """The best pause of the second half of the longest segment, as far as that has come; not before what was
+        seen."""
+        first = self._now - len(self._heard) * _WINDOW  # the position of the first window heard
+        earliest = -(-(max(start + self._longest // 2, self._shown) - first) // _WINDOW)
+        latest = len(self._heard) - _SMOOTHING // 2
+        kept = earliest + int(np.argmin(self._loudness(first)[earliest:latest])) if earliest < latest else earliest
+        return min(first + kept * _WINDOW, self._now)
 
     def _loudness(self, first: int) -> npt.NDArray[np.float64]:
         """How much each window heard is unlike a pause: speech probability + relative RMS, smoothed; (K,)."""

@@ -55,14 +55,20 @@ class Told:
 
 
 class Steering(LogitsProcessor):
-    """One `generate`. `wishes` has those of each request.
+    """One `generate`. `wishes` has those of each request, `begun` the tokens that stood there before it wrote.
 
     A loop (see loops.py) is never closed: the token that would do so is forbidden, and nothing else. So a name may come
     as often as it is said, and no n-gram is banned.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, beams: int, wishes: Sequence[Sequence[Wish]]) -> None:
-        self.tokenizer, self.beams, self.wishes = tokenizer, beams, wishes
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        beams: int,
+        wishes: Sequence[Sequence[Wish]],
+        begun: Sequence[Sequence[int]],
+    ) -> None:
+        self.tokenizer, self.beams, self.wishes, self.begun = tokenizer, beams, wishes, begun
         self._end = tokenizer.eos_token_id
         self._steps: dict[tuple[int, tuple[int, ...]], _Step] = {}
 
@@ -72,8 +78,8 @@ class Steering(LogitsProcessor):
         wished = {}
         going = [(row, ids) for row, ids in enumerate(input_ids.tolist()) if self._end not in ids]
         for row, ids in going:
-            wished[row] = tuple(self._wish(scores[row], told[row], ids, w) for w in self.wishes[row // self.beams])
-        held = {row for row, ids in going if self._hold(scores[row], ids)}
+            wished[row] = tuple(self._wish(scores[row], told[row], row, ids, w) for w in self.wishes[row // self.beams])
+        held = {row for row, ids in going if self._hold(scores[row], self._whole(row, ids))}
         best = scores.topk(min(4 * self.beams, scores.shape[1])).indices
         log_probs = told.gather(1, best).tolist()
         tokens = best.tolist()
@@ -93,9 +99,13 @@ class Steering(LogitsProcessor):
         losses = tuple(tuple(one - wish for one, wish in zip(chosen, of, strict=True)) for of in wishes)
         return Told(sum(chosen), len(chosen), any(step.held for step in steps), losses)
 
-    def _wish(self, scores: Tensor, told: Tensor, ids: list[int], wish: Wish) -> float:
+    def _whole(self, row: int, ids: list[int]) -> list[int]:
+        return [*self.begun[row // self.beams], *ids]
+
+    def _wish(self, scores: Tensor, told: Tensor, row: int, ids: list[int], wish: Wish) -> float:
         """Change one row's scores (V,) in place; returns the log-probability of the best of the tokens wished for."""
-        tokens = wish.phrases.next(ids, wish.at)
+        whole = self._whole(row, ids)
+        tokens = wish.phrases.next(whole, None if wish.at is None else wish.at + len(whole) - len(ids))
         if not tokens:
             return -math.inf
         wanted = scores[tokens] + wish.bias

@@ -18,7 +18,7 @@ from dragoman.files import whole_file
 from dragoman.inference.cues import Cue, SubtitleOptions, cues, said
 
 if TYPE_CHECKING:
-    from dragoman.inference.result import Result
+    from dragoman.inference.result import Result, Segment
 
 _ODD = re.compile("[\x7f-\x9f\ud800-\udfff]")
 """Control characters that JSON leaves as they are, and what Python puts for bytes of a file name that are not UTF-8."""
@@ -58,24 +58,26 @@ def to_dict(result: Result) -> dict[str, Any]:
         "targets": list(result.targets),
         "transcript": result.transcript,
         "translations": result.translations,
-        "segments": [
-            {
-                "start_s": round(segment.start_s, 3),
-                "end_s": round(segment.end_s, 3),
-                "language": segment.language,
-                "language_confidence": _rounded(segment.language_confidence),
-                "transcript": segment.transcript,
-                "translations": segment.translations,
-                "score": _rounded(segment.score),
-                "confidence": {name: round(value, 4) for name, value in segment.confidence.items()},
-                "low_confidence": segment.low_confidence,
-                "truncated": list(segment.truncated),
-                "looped": list(segment.looped),
-                "off_target": list(segment.off_target),
-                "missed": {code: list(terms) for code, terms in segment.missed.items()},
-            }
-            for segment in result.segments
-        ],
+        "segments": [segment_to_dict(segment) for segment in result.segments],
+    }
+
+
+def segment_to_dict(segment: Segment) -> dict[str, Any]:
+    """A segment in `<stem>.json`."""
+    return {
+        "start_s": round(segment.start_s, 3),
+        "end_s": round(segment.end_s, 3),
+        "language": segment.language,
+        "language_confidence": _rounded(segment.language_confidence),
+        "transcript": segment.transcript,
+        "translations": segment.translations,
+        "score": _rounded(segment.score),
+        "confidence": {name: round(value, 4) for name, value in segment.confidence.items()},
+        "low_confidence": segment.low_confidence,
+        "truncated": list(segment.truncated),
+        "looped": list(segment.looped),
+        "off_target": list(segment.off_target),
+        "missed": {code: list(terms) for code, terms in segment.missed.items()},
     }
 
 

@@ -80,7 +80,7 @@ class Translator(SpeechTranslator):
 
     def _decoded(self, speech: Sequence[Speech], wanted: Wanted) -> list[Decoded]:
         """Neighbours in length share a batch; the order of the result is that of the speech."""
-        requests = [self._request(part, wanted) for part in speech]
+        requests = [self.request(part, wanted) for part in speech]
         order = sorted(range(len(requests)), key=lambda number: requests[number].mel.shape[1])
         found: dict[int, Decoded] = {}
         for start in range(0, len(order), self.batch_size):
@@ -88,6 +88,7 @@ class Translator(SpeechTranslator):
             found.update(zip(chosen, self.decoder([requests[number] for number in chosen]), strict=True))
         return [found[number] for number in range(len(requests))]
 
-    def _request(self, part: Speech, wanted: Wanted) -> Request:
+    def request(self, part: Speech, wanted: Wanted) -> Request:
+        """What the decoder is asked of a stretch of speech."""
         targets = tuple(code for code in wanted.targets if code != part.language)
         return Request(self.features(part.samples), part.language, targets, wanted.hotwords, wanted.glossary)

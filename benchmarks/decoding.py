@@ -22,7 +22,7 @@ def main() -> None:
     loaded = load(options.model, options.threads)
     merge_lora(loaded.model)
     decoder = Decoder(loaded, beams=1, max_new_tokens=options.tokens, max_rows=128)
-    decoder.generation.min_new_tokens = options.tokens
+    decoder.search.min_new_tokens = options.tokens
     source = loaded.recipe.sources[0]
     codes = [code for code in dict.fromkeys([*loaded.recipe.targets, *LANGUAGES]) if code != source][: options.targets]
 

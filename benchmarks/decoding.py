@@ -1,48 +1,68 @@
-"""Decoding: several targets in one pass against single passes, each of which hears and transcribes for itself;
-batches of like length against one by one.
+"""Decoding: many targets in one pass against single passes, each of which hears and transcribes for itself, one after
+another and all in one batch; and batches of like length against one by one.
 
-Every output is forced to the same length (`--tokens`), so that no way is faster by saying less.
+Targets beyond the model's own are tags that it does not know. Every output is forced to the same length (`--tokens`),
+so that no way is faster by saying less.
 """
 
 from __future__ import annotations
 
+import argparse
+import statistics
+
 import numpy as np
-from common import arguments, clips, compare, load
+from common import arguments, clips, compare, in_turns, load, ratio
 
 from dragoman.inference.decode import Decoder, Request
 from dragoman.languages import LANGUAGES
-from dragoman.model.checkpoint import merge_lora
+from dragoman.model.checkpoint import LoadedModel, merge_lora
 
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--targets", type=int, default=5)
+    parser.add_argument("--targets", type=int, nargs="+", default=[1, 5, 27, 69])
+    parser.add_argument("--clips", type=int, nargs="+", default=[1, 8], help="that are decoded at once")
     parser.add_argument("--tokens", type=int, default=20)
+    parser.add_argument("--beams", type=int, default=1)
     options = parser.parse_args()
-    loaded = load(options.model, options.threads)
+    loaded = load(options)
     merge_lora(loaded.model)
-    decoder = Decoder(loaded, beams=1, max_new_tokens=options.tokens, max_rows=128)
+    decoder = Decoder(loaded, options.beams, max_new_tokens=options.tokens, max_rows=128)
     decoder.search.min_new_tokens = options.tokens
-    source = loaded.recipe.sources[0]
-    codes = [code for code in dict.fromkeys([*loaded.recipe.targets, *LANGUAGES]) if code != source][: options.targets]
 
-    for count in (1, 16):
-        mels = clips(loaded, [3.0] * count)
-        singles = [Request(mel.copy(), source, (code,)) for code in codes for mel in mels]
-        per_target = [singles[start : start + count] for start in range(0, len(singles), count)]
-        compare(
-            f"{count} clips, {len(codes)} targets in one pass",
-            lambda mels=mels: decoder([Request(mel, source, tuple(codes)) for mel in mels]),
-            {
-                f"{len(codes)} passes one after another": lambda passes=per_target: [decoder(each) for each in passes],
-                f"{len(codes)} passes in one batch": lambda singles=singles: decoder(singles),
-            },
-            options.repeats,
-        )
+    print("clips  targets  one pass  one after another   in one batch")
+    for count in options.clips:
+        for targets in options.targets:
+            many_targets(loaded, decoder, count, targets, options)
+    like_lengths(loaded, decoder, options)
 
+
+def many_targets(loaded: LoadedModel, decoder: Decoder, count: int, targets: int, options: argparse.Namespace) -> None:
+    """A line: seconds of one pass, seconds of single passes and how many times faster the one pass is."""
+    source, *own = dict.fromkeys([loaded.recipe.sources[0], *loaded.recipe.targets])
+    codes = tuple(dict.fromkeys([*own, *(code for code in LANGUAGES if code != source)]))[:targets]
+    mels = clips(loaded, [3.0] * count)
+    singles = [[Request(mel.copy(), source, (code,)) for mel in mels] for code in codes]
+    decoder(singles[0])
+    ours, after, batch = in_turns(
+        {
+            "one pass": lambda: decoder([Request(mel, source, codes) for mel in mels]),
+            "one after another": lambda: [decoder(each) for each in singles],
+            "in one batch": lambda: decoder([request for each in singles for request in each]),
+        },
+        options.repeats,
+        options.clock,
+        warm_ups=0,
+    ).values()
+    others = (f"{statistics.median(times):6.2f} s  {ratio(ours, times):4.1f} x" for times in (after, batch))
+    print(f"{count:5}  {len(codes):7}  {statistics.median(ours):6.2f} s   {'  '.join(others)}", flush=True)
+
+
+def like_lengths(loaded: LoadedModel, decoder: Decoder, options: argparse.Namespace) -> None:
+    source, target = loaded.recipe.sources[0], loaded.recipe.targets[-1]
     longest = min(6.0, loaded.recipe.audio.window_s)
     durations = np.random.default_rng(1).uniform(1.0, longest, 48).tolist()
-    requests = [Request(clip, source, (codes[0],)) for clip in clips(loaded, durations)]
+    requests = [Request(clip, source, (target,)) for clip in clips(loaded, durations)]
     by_length = sorted(requests, key=lambda request: request.mel.shape[1])
     compare(
         f"48 clips of 1 to {longest:g} s in batches of 16 sorted by length",
@@ -54,6 +74,7 @@ def main() -> None:
             ],
         },
         options.repeats,
+        options.clock,
     )
 
 

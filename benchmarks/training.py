@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--targets", type=int, default=4)
     parser.add_argument("--batch", type=int, default=8, help="utterances in a step")
     options = parser.parse_args()
-    loaded = load(options.model, options.threads)
+    loaded = load(options)
     random = np.random.default_rng(0)
 
     def ids(count: int) -> tuple[int, ...]:

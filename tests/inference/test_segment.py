@@ -68,6 +68,11 @@ OPTIONS = VadOptions(speech_pad_ms=64, min_silence_duration_ms=320, min_speech_d
 def test_spans(parts: list[tuple[float, int]], windows: list[tuple[int, int]]) -> None:
     found = list(segments([script(*parts)], OPTIONS))
     assert spans(found) == [(first * WINDOW, last * WINDOW) for first, last in windows]
+    loud = [at for at, level in enumerate(np.repeat(*zip(*parts, strict=True))) if level >= OPTIONS.neg_threshold]
+    for one, (first, last) in zip(found, windows, strict=True):
+        inside = [at for at in loud if first <= at < last]
+        speech = (one.speech_start_s * SAMPLE_RATE / WINDOW, one.speech_end_s * SAMPLE_RATE / WINDOW)
+        assert speech == (inside[0], inside[-1] + 1)
 
 
 @pytest.mark.usefixtures("by_loudness")
@@ -100,6 +105,7 @@ def test_invariants(
     assert spans(found) == spans(whole)
     covered = np.zeros(len(waveform), bool)
     for one in found:
+        assert one.start_s <= one.speech_start_s < one.speech_end_s <= one.end_s
         first, last = (round(second * SAMPLE_RATE) for second in (one.start_s, one.end_s))
         np.testing.assert_array_equal(one.samples, waveform[first:last])
         assert 0 < len(one.samples) <= round(longest_s * SAMPLE_RATE)

@@ -33,7 +33,7 @@ def whisper(folder: Path) -> System:
 def test_each_stretch_of_speech_is_a_segment(whisper: System) -> None:
     result = whisper.translate(VIDEO, to="eng", language="German")
     stretches = list(segments([load_audio(VIDEO)], whisper.vad))
-    assert [(s.start_s, s.end_s) for s in result.segments] == [(s.start_s, s.end_s) for s in stretches]
+    assert [(s.start_s, s.end_s) for s in result.segments] == [(s.speech_start_s, s.speech_end_s) for s in stretches]
     assert result.language == "deu" and result.language_confidence is None
     assert all(segment.transcript and segment.translations["eng"] for segment in result.segments)
     assert list(whisper.stream(VIDEO, to="eng", language="German")) == result.segments

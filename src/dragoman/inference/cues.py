@@ -26,7 +26,7 @@ _GAP_MS = 83
 """Two frames at 24 per second, without which two cues look like one that flickers (section "Frame gap")."""
 _LINGERS_MS = 500
 """How long a cue may stay after its speech when it cannot be read in time: 12 frames (section "Timing to audio")."""
-_PAUSE_MS = 500
+_PAUSE_MS = 1000
 """What is too short to be read joins a neighbour across no longer a pause."""
 
 _LINE = {"jpn": 26, "cmn": 32, "yue": 32, "kor": 32, "tha": 35}

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from dragoman.data.batching import Mel
 from dragoman.inference.decode import Decoder, Request
 
-TEMPERATURE = 0.75
+TEMPERATURE = 0.6
 """Makes probabilities of the log-likelihoods a token of the languages; fitted on the built-in model's validation clips
 (docs/translating.md)."""
 

@@ -237,8 +237,8 @@ def _segment(part: Stretch, told: Told, decoded: Decoded) -> Segment:
     language, confidence = told
     outputs: dict[str, Decoded | Translation] = {"transcript": decoded, **decoded.translations}
     return Segment(
-        part.start_s,
-        part.end_s,
+        part.speech_start_s,
+        part.speech_end_s,
         language,
         decoded.transcript,
         {code: translation.text for code, translation in decoded.translations.items()},

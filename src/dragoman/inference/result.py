@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from dragoman.errors import AudioError
 from dragoman.languages import LANGUAGES
 
-LOW_CONFIDENCE = 0.7
+LOW_CONFIDENCE = 0.8
 """A transcript and a translation below this confidence are marked; docs/translating.md says how often that is right."""
 
 

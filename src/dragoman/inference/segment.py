@@ -85,10 +85,13 @@ def suited_to(recipe: Recipe) -> VadOptions:
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """One stretch of speech with its padding; `samples` is (N,) float32 at 16 kHz."""
+    """One stretch of speech; `samples` is (N,) float32 at 16 kHz. From `start_s` to `end_s` it has its padding, which
+    is for the model; from `speech_start_s` to `speech_end_s` somebody speaks, which is for people."""
 
     start_s: float
     end_s: float
+    speech_start_s: float
+    speech_end_s: float
     samples: Waveform
 
 
@@ -211,7 +214,16 @@ class _Divider:
         end = min(end, self._audio_start + len(self._audio))
         samples = self._audio[start - self._audio_start : end - self._audio_start].copy()
         self._free_from = end
-        return Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, samples)
+        return Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, *self._speech(end), samples)
+
+    def _speech(self, end: int) -> tuple[float, float]:
+        """From the first to the last speech heard before `end`, in seconds."""
+        first = self._now - len(self._heard) * _WINDOW
+        heard = self._heard[: -(-(end - first) // _WINDOW)]
+        voiced = [at for at, probability in enumerate(heard) if probability >= self._options.neg_threshold]
+        voiced = voiced or [0, len(heard) - 1]  # of a tail that is all doubt
+        last = min(first + (voiced[-1] + 1) * _WINDOW, end)
+        return (first + voiced[0] * _WINDOW) / SAMPLE_RATE, last / SAMPLE_RATE
 
     def _forget(self) -> None:
         """Drop what no segment can need: all before the open one, or before the padding of the next."""

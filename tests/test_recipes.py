@@ -8,20 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from shapes import TOY_ADAPTER, TOY_LLM, TOY_WHISPER, WHISPER_LARGE, llm_of, whisper
 from torch import nn
 from toy import tokenizer
-from transformers import (
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    WhisperConfig,
-)
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from dragoman.catalogue import BASES, PUBLISHED, entries
 from dragoman.data.batching import Example, Row, collate
@@ -29,53 +18,11 @@ from dragoman.data.examples import TextEncoder
 from dragoman.data.tasks import Item, Tags, build
 from dragoman.errors import RecipeError
 from dragoman.model.checkpoint import assemble
-from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import part_of, train_only
 from dragoman.recipe import Lora, Recipe, Stage, load_recipe, names, parse_recipe
 from dragoman.training.optim import make_optimizer
 
-# What the hub's config.json of each LLM says, where transformers' defaults do not say it already.
-CONFIGS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "Qwen/Qwen2.5-3B": (Qwen2ForCausalLM, Qwen2Config, {
-        "hidden_size": 2048, "num_hidden_layers": 36, "num_attention_heads": 16, "num_key_value_heads": 2,
-        "intermediate_size": 11008, "vocab_size": 151936, "tie_word_embeddings": True,
-    }),
-    "Qwen/Qwen2.5-7B": (Qwen2ForCausalLM, Qwen2Config, {
-        "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
-        "intermediate_size": 18944, "vocab_size": 152064, "tie_word_embeddings": False,
-    }),
-    "Qwen/Qwen2.5-32B": (Qwen2ForCausalLM, Qwen2Config, {
-        "hidden_size": 5120, "num_hidden_layers": 64, "num_attention_heads": 40, "num_key_value_heads": 8,
-        "intermediate_size": 27648, "vocab_size": 152064, "tie_word_embeddings": False,
-    }),
-    "ModelSpace/GemmaX2-28-9B-v0.1": (Gemma2ForCausalLM, Gemma2Config, {
-        "hidden_size": 3584, "num_hidden_layers": 42, "num_attention_heads": 16, "num_key_value_heads": 8,
-        "head_dim": 256, "intermediate_size": 14336, "vocab_size": 256000,
-    }),
-    "google/gemma-3-27b-it": (Gemma3ForCausalLM, Gemma3TextConfig, {
-        "hidden_size": 5376, "num_hidden_layers": 62, "num_attention_heads": 32, "num_key_value_heads": 16,
-        "head_dim": 128, "intermediate_size": 21504, "vocab_size": 262208,
-    }),
-    "TinyLlama/TinyLlama-1.1B-Chat-v1.0": (LlamaForCausalLM, LlamaConfig, {
-        "hidden_size": 2048, "num_hidden_layers": 22, "num_attention_heads": 32, "num_key_value_heads": 4,
-        "intermediate_size": 5632, "vocab_size": 32000,
-    }),
-    "NousResearch/Llama-2-7b-chat-hf": (LlamaForCausalLM, LlamaConfig, {
-        "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32,
-        "intermediate_size": 11008, "vocab_size": 32000,
-    }),
-    "NousResearch/Llama-2-13b-chat-hf": (LlamaForCausalLM, LlamaConfig, {
-        "hidden_size": 5120, "num_hidden_layers": 40, "num_attention_heads": 40, "num_key_value_heads": 40,
-        "intermediate_size": 13824, "vocab_size": 32000,
-    }),
-}  # fmt: skip
-WHISPER_LARGE = {"d_model": 1280, "encoder_layers": 32, "encoder_attention_heads": 20, "encoder_ffn_dim": 5120}
-TOY_LLM = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
-    "intermediate_size": 48, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1,
-}  # fmt: skip
-TOY_WHISPER = {"d_model": 32, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 48}
 PAPERS = sorted(PUBLISHED)
 # PUBLISHED adapters and LoRA: the papers' tables and the released files.
 ADAPTERS = {
@@ -83,18 +30,6 @@ ADAPTERS = {
     "mcat-large-27b": 85_168_384, "llast-2b": 11_016_192, "llast-8b": 38_809_600, "llast-14b": 58_997_760,
 }  # fmt: skip
 LLM_LORA = {"llm-srt-3b-v2-lora": 1_843_200, "mcat-small-9b": 8_945_664, "mcat-large-27b": 16_760_832}
-
-
-def llm_of(recipe: Recipe, **over: Any) -> Any:
-    kind, config, table = CONFIGS[recipe.llm.name]
-    return kind(config(**{**table, **over}))
-
-
-def whisper(recipe: Recipe, table: dict[str, int]) -> SpeechEncoder:
-    config = WhisperConfig(
-        num_mel_bins=recipe.audio.mel_bins, max_source_positions=recipe.window_frames // 2, **table
-    )  # fmt: skip
-    return SpeechEncoder(WhisperEncoder(config), recipe.audio.padding)
 
 
 @cache
@@ -135,14 +70,7 @@ def shrunk(recipe: Recipe) -> Recipe:
 
     adapter = recipe.adapter
     if adapter.kind == "q-former":
-        small = {
-            "queries": 2 * adapter.pool,
-            "layers": 2,
-            "hidden": 16,
-            "heads": 2,
-            "feed_forward": 24,
-            "mlp_hidden": 20,
-        }
+        small = {"queries": 2 * adapter.pool, **TOY_ADAPTER}
         adapter = adapter.model_copy(update=small)
     return recipe.model_copy(
         update={

@@ -16,6 +16,7 @@ from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
 from dragoman.errors import DragomanError, LanguageError
 from dragoman.inference.agreement import Growing, agreed
 from dragoman.inference.live import Event, Final, Live, Update
+from dragoman.inference.recordings import Speech
 from dragoman.inference.segment import Segmenter, segments
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -115,9 +116,9 @@ def test_final_texts_are_those_of_a_recording_or_go_on_from_what_was_stable(
     was stable before, or what was is what it writes anyway, it is the text of the recording."""
     parts = list(segments([speech], translator.vad))
     wanted = translator.wanted(list(TO), "eng", False, (), None)
-    offline = translator.decoder([wanted.request(translator.features(part.samples), "eng") for part in parts])
+    offline = translator.decoder([translator.request(Speech(part.samples, "eng"), wanted) for part in parts])
     finals = [event.segment for event in events if isinstance(event, Final)]
-    assert [(one.start_s, one.end_s) for one in finals] == [(part.start_s, part.end_s) for part in parts]
+    assert [(one.start_s, one.end_s) for one in finals] == [(part.speech_start_s, part.speech_end_s) for part in parts]
     assert [one.transcript for one in finals] == [one.transcript for one in offline]
     stable: dict[tuple[int, str], str] = {}
     for event in events:

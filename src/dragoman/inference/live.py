@@ -138,7 +138,7 @@ class Live:
         if opened.is_shown:
             texts = {name: growing.text for name, growing in opened.texts.items()}
             transcript = texts.pop(_TRANSCRIPT)
-            yield Update(self._number, speech.start_s, speech.end_s, told[0], transcript, texts)
+            yield Update(self._number, speech.speech_start_s, speech.speech_end_s, told[0], transcript, texts)
 
     def _ended(self, speeches: Iterator[Stretch]) -> Iterator[Event]:
         """Decode what has ended; where nothing is said it is told only if an update said something."""

@@ -1,0 +1,93 @@
+"""The papers' models by their shapes alone: random weights at full size, or at toy width."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2AudioConfig,
+    Qwen2AudioForConditionalGeneration,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    WhisperConfig,
+)
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from dragoman.model.encoder import SpeechEncoder
+from dragoman.recipe import Recipe
+
+# What the hub's config.json of each LLM says, where transformers' defaults do not say it already.
+CONFIGS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "Qwen/Qwen2.5-3B": (Qwen2ForCausalLM, Qwen2Config, {
+        "hidden_size": 2048, "num_hidden_layers": 36, "num_attention_heads": 16, "num_key_value_heads": 2,
+        "intermediate_size": 11008, "vocab_size": 151936, "tie_word_embeddings": True,
+    }),
+    "Qwen/Qwen2.5-7B": (Qwen2ForCausalLM, Qwen2Config, {
+        "hidden_size": 3584, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
+        "intermediate_size": 18944, "vocab_size": 152064, "tie_word_embeddings": False,
+    }),
+    "Qwen/Qwen2.5-32B": (Qwen2ForCausalLM, Qwen2Config, {
+        "hidden_size": 5120, "num_hidden_layers": 64, "num_attention_heads": 40, "num_key_value_heads": 8,
+        "intermediate_size": 27648, "vocab_size": 152064, "tie_word_embeddings": False,
+    }),
+    "ModelSpace/GemmaX2-28-9B-v0.1": (Gemma2ForCausalLM, Gemma2Config, {
+        "hidden_size": 3584, "num_hidden_layers": 42, "num_attention_heads": 16, "num_key_value_heads": 8,
+        "head_dim": 256, "intermediate_size": 14336, "vocab_size": 256000,
+    }),
+    "google/gemma-3-27b-it": (Gemma3ForCausalLM, Gemma3TextConfig, {
+        "hidden_size": 5376, "num_hidden_layers": 62, "num_attention_heads": 32, "num_key_value_heads": 16,
+        "head_dim": 128, "intermediate_size": 21504, "vocab_size": 262208,
+    }),
+    "TinyLlama/TinyLlama-1.1B-Chat-v1.0": (LlamaForCausalLM, LlamaConfig, {
+        "hidden_size": 2048, "num_hidden_layers": 22, "num_attention_heads": 32, "num_key_value_heads": 4,
+        "intermediate_size": 5632, "vocab_size": 32000,
+    }),
+    "NousResearch/Llama-2-7b-chat-hf": (LlamaForCausalLM, LlamaConfig, {
+        "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32,
+        "intermediate_size": 11008, "vocab_size": 32000,
+    }),
+    "NousResearch/Llama-2-13b-chat-hf": (LlamaForCausalLM, LlamaConfig, {
+        "hidden_size": 5120, "num_hidden_layers": 40, "num_attention_heads": 40, "num_key_value_heads": 40,
+        "intermediate_size": 13824, "vocab_size": 32000,
+    }),
+}  # fmt: skip
+WHISPER_LARGE = {"d_model": 1280, "encoder_layers": 32, "encoder_attention_heads": 20, "encoder_ffn_dim": 5120}
+TOY_LLM = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
+    "intermediate_size": 48, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1,
+}  # fmt: skip
+TOY_WHISPER = {"d_model": 32, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 48}
+TOY_ADAPTER = {"layers": 2, "hidden": 16, "heads": 2, "feed_forward": 24, "mlp_hidden": 20}
+# Of Qwen/Qwen2-Audio-7B's config.json, what transformers' defaults do not say already (its encoder is theirs).
+QWEN2_AUDIO_LLM = {
+    "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32,
+    "intermediate_size": 11008, "vocab_size": 156032, "rms_norm_eps": 1e-5,
+}  # fmt: skip
+
+
+def llm_of(recipe: Recipe, **over: Any) -> Any:
+    kind, config, table = CONFIGS[recipe.llm.name]
+    return kind(config(**{**table, **over}))
+
+
+def whisper(recipe: Recipe, table: dict[str, int]) -> SpeechEncoder:
+    config = WhisperConfig(
+        num_mel_bins=recipe.audio.mel_bins, max_source_positions=recipe.window_frames // 2, **table
+    )  # fmt: skip
+    return SpeechEncoder(WhisperEncoder(config), recipe.audio.padding)
+
+
+def qwen2_audio(encoder: dict[str, int], audio_id: int, **over: Any) -> Any:
+    """`audio_id` is the token that stands where audio goes; `over` is of its LLM."""
+    config = Qwen2AudioConfig(
+        text_config={"model_type": "qwen2", **QWEN2_AUDIO_LLM, **over},
+        audio_config={"model_type": "qwen2_audio_encoder", **encoder},
+        audio_token_index=audio_id,
+    )
+    return Qwen2AudioForConditionalGeneration(config)

@@ -1,4 +1,5 @@
-"""What a model's confidence is worth: TEMPERATURE (inference/identify.py) and LOW_CONFIDENCE (inference/result.py)
+"""What a model's confidence is worth: TEMPERATURE (inference/identify.py), LOW_TRANSCRIPT and LOW_TRANSLATION
+(inference/result.py)
 fitted on some clips, and what they would tell and what they do tell of others.
 
     python benchmarks/confidence.py --fit data/valid.jsonl --told data/dev.jsonl
@@ -24,13 +25,15 @@ from dragoman.data.audio import load_audio
 from dragoman.evaluation.metrics import METRICS, Pair
 from dragoman.inference.decode import Request
 from dragoman.inference.identify import TEMPERATURE
-from dragoman.inference.result import LOW_CONFIDENCE
+from dragoman.inference.result import LOW_TRANSCRIPT, LOW_TRANSLATION
 from dragoman.records import Utterance, read_manifest
 
 Numbers = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 GOOD_CHRF = 50.0
 KINDS = ("transcripts", "translations")
+
+_USED = {"transcripts": LOW_TRANSCRIPT, "translations": LOW_TRANSLATION}
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,14 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     translator = Translator.from_pretrained(options.model, device=options.device)
     fit, told = (measure(translator, chosen(path, translator, options.clips)) for path in (options.fit, options.told))
-    temperature, threshold = fitted_temperature(fit), fitted_threshold(fit)
-    print(f"fitted on {len(fit.spoken)} clips: temperature {temperature:.2f}, threshold {threshold:.2f}")
+    temperature = fitted_temperature(fit)
+    print(f"fitted on {len(fit.spoken)} clips: temperature {temperature:.2f}")
     print(f"told of {len(told.spoken)} others:")
     for chosen_temperature in dict.fromkeys((round(temperature, 2), TEMPERATURE)):
         tell_languages(told, chosen_temperature)
     for kind, (confidence, right) in told.texts.items():
         print(f"{kind}: {right.mean():.0%} of {len(right)} right, AUC {auc(confidence, right):.2f}")
-        for least in dict.fromkeys((threshold, LOW_CONFIDENCE)):
+        for least in dict.fromkeys((fitted_threshold(*fit.texts[kind]), _USED[kind])):
             tell_marks(least, confidence, right)
 
 
@@ -109,11 +112,8 @@ def fitted_temperature(measured: Measured) -> float:
     return least(np.arange(0.05, 5.0, 0.01), lambda temperature: surprise(measured, temperature))
 
 
-def fitted_threshold(measured: Measured) -> float:
-    def errors(threshold: float) -> float:
-        return float(np.mean([((c < threshold) == right).mean() for c, right in measured.texts.values()]))
-
-    return least(np.arange(0.3, 0.99, 0.05), errors)
+def fitted_threshold(confidence: Numbers, right: Flags) -> float:
+    return least(np.arange(0.3, 0.99, 0.05), lambda threshold: float(((confidence < threshold) == right).mean()))
 
 
 def least(candidates: Numbers, cost: Callable[[float], float]) -> float:

@@ -19,7 +19,7 @@ from dragoman.evaluation.metrics import METRICS, Pair
 from dragoman.inference.decode import Request
 from dragoman.inference.glossary import Glossary, Term
 from dragoman.inference.phrases import occurs
-from dragoman.inference.result import LOW_CONFIDENCE
+from dragoman.inference.result import LOW_TRANSCRIPT
 from dragoman.records import read_manifest
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -120,7 +120,7 @@ def test_what_is_heard_in_noise_is_doubted(translator: Translator) -> None:
     waveform = load_audio(NO_SPEECH[0])
     clips = [translator.features(waveform[start : start + 4 * SAMPLE_RATE]) for start in range(0, 10**6, 10**5)]
     found = translator.decoder([Request(clip, "eng", ()) for clip in clips])
-    assert max(np.exp(decoded.score) for decoded in found) < LOW_CONFIDENCE
+    assert max(np.exp(decoded.score) for decoded in found) < LOW_TRANSCRIPT
 
 
 def test_the_words_wanted_are_written_and_nothing_else_changes(translator: Translator) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from dragoman.errors import AudioError
 from dragoman.languages import LANGUAGES
 
-LOW_CONFIDENCE = 0.8
-"""A transcript and a translation below this confidence are marked; docs/translating.md says how often that is right."""
+LOW_TRANSCRIPT = 0.8
+LOW_TRANSLATION = 0.7
+"""What is less confident than this is marked; docs/translating.md says how often that is right."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,9 @@ class Segment:
 
     @property
     def low_confidence(self) -> dict[str, bool]:
-        """What is rather wrong than right, see LOW_CONFIDENCE."""
-        return {name: value < LOW_CONFIDENCE for name, value in self.confidence.items()}
+        """What is rather wrong than right, see LOW_TRANSCRIPT."""
+        least = {"transcript": LOW_TRANSCRIPT}
+        return {name: value < least.get(name, LOW_TRANSLATION) for name, value in self.confidence.items()}
 
     def text(self, code: str) -> str:
         """What is said, in that language: the translation, or the transcript where it is spoken."""

@@ -92,6 +92,7 @@ def test_help_imports_nothing_heavy() -> None:
         "prepare",
         "check",
         "shard",
+        "finetune",
         "convert",
     ):
         code = (

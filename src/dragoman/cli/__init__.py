@@ -18,6 +18,7 @@ from dragoman.cli import (
     convert,
     encode,
     evaluate,
+    finetune,
     live,
     models,
     prepare,
@@ -50,6 +51,7 @@ app.command("models")(models.models)
 app.command("bases")(train.bases)
 app.command("encode")(encode.encode)
 app.command("train")(train.train)
+app.command("finetune")(finetune.finetune)
 app.command("convert")(convert.convert)
 
 
@@ -99,7 +101,7 @@ def _code(exit: SystemExit) -> int:
 
 
 def _interrupted() -> int:
-    resumes = sys.argv[1:2] in (["prepare"], ["shard"], ["bases"], ["encode"], ["train"], ["evaluate"])
+    resumes = sys.argv[1:2] in (["prepare"], ["shard"], ["bases"], ["encode"], ["train"], ["finetune"], ["evaluate"])
     say(f"interrupted; {'the same command goes on from here' if resumes else 'what is written is complete'}.")
     return 130
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, AutoProcessor, PreTrainedModel
 
 from dragoman.errors import ModelError
@@ -35,20 +36,26 @@ class Pretrained:
         cls, kind: Any, name: str, device: str | None, beams: int, *, processor: Any = AutoProcessor, inner: str = ""
     ) -> Pretrained:
         """`kind` and `processor` are transformers' classes; `inner` names the kind's config in that of the checkpoint,
-        where it is a part of it. On CUDA where there is one, in bf16 except on a CPU. Raises ModelError when something
-        cannot be read, and, before the weights are, when memory is short."""
+        where it is a part of it. A folder of LoRA in PEFT's format is merged into the checkpoint that it names. On CUDA
+        where there is one, in bf16 except on a CPU. Raises ModelError when something cannot be read, and, before the
+        weights are, when memory is short."""
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = torch.float32 if chosen.type == "cpu" else torch.bfloat16
+        base = _base_of(name)
         try:
-            whole = AutoConfig.from_pretrained(name)
-            prepares = processor.from_pretrained(name)
+            whole = AutoConfig.from_pretrained(base)
+            prepares = processor.from_pretrained(base)
         except (OSError, ValueError, ImportError) as error:
             raise ModelError(f"The checkpoint {name!r} cannot be loaded: {first_line(error)}") from error
         config = getattr(whole, inner, whole)
         _check_kind(kind, config, name)
         _check_memory(kind, config, name, dtype, chosen)
-        model = load_pretrained(kind, name, what="The checkpoint", config=config, dtype=dtype).eval().to(chosen)
-        return cls(model, prepares, name, getattr(whole, "_commit_hash", None) or digest_of_weights(Path(name)), beams)
+        model = load_pretrained(kind, base, what="The checkpoint", config=config, dtype=dtype).eval().to(chosen)
+        identity = getattr(whole, "_commit_hash", None) or digest_of_weights(Path(base))
+        if base != name:
+            model = PeftModel.from_pretrained(model, name).merge_and_unload()
+            identity += f" with {digest_of_weights(Path(name))}"
+        return cls(model, prepares, name, identity, beams)
 
     @property
     def num_parameters(self) -> int:
@@ -93,6 +100,13 @@ class Pretrained:
     def _ends(self) -> set[int]:
         ends = self.model.generation_config.eos_token_id
         return set(ends) if isinstance(ends, list) else {ends}
+
+
+def _base_of(name: str) -> str:
+    """The checkpoint itself, or the one that a folder of LoRA stands beside."""
+    if not (Path(name) / "adapter_config.json").is_file():
+        return name
+    return str(PeftConfig.from_pretrained(name).base_model_name_or_path)
 
 
 def _check_kind(kind: Any, config: Any, name: str) -> None:

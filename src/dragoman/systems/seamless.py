@@ -80,13 +80,20 @@ class Seamless(System):
         return [found[number] for number in range(len(speech))]
 
     def _write(self, speech: Sequence[Speech], language: str) -> list[Translation]:
-        features = [self._features(part) for part in speech]
-        self._lengths = torch.tensor([len(one["input_features"]) for one in features], device=self.part.model.device)
+        features = [self.features(part) for part in speech]
+        self.lengths = torch.tensor([len(one["input_features"]) for one in features], device=self.part.model.device)
         inputs = {name: pad_sequence([one[name] for one in features], batch_first=True) for name in features[0]}
         found = self.part.generate(inputs, tgt_lang=self._codes[language])
         return self.part.texts(found[:, 2:].tolist())  # after start and language
 
-    def _features(self, speech: Speech) -> dict[str, Tensor]:
+    def labels(self, text: str, target: str) -> Tensor:
+        """What the text decoder is to write after its start, (T,): language, text, end."""
+        tokenizer = self.part.processor.tokenizer
+        language = self.part.model.generation_config.text_decoder_lang_to_code_id[self._codes[target]]
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        return torch.tensor([language, *ids, tokenizer.eos_token_id])
+
+    def features(self, speech: Speech) -> dict[str, Tensor]:
         """Filter banks (S, 160), S frames of 20 ms, and which of them are whole, (S,)."""
         samples = np.pad(speech.samples, (0, max(0, _LEAST - len(speech.samples))))
         found = self.part.processor.feature_extractor(samples, sampling_rate=SAMPLE_RATE, return_tensors="pt")
@@ -95,5 +102,5 @@ class Seamless(System):
     def _nothing_beyond(self, conv: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
         """Transformers' adapter draws its frames together across a clip's end, where in a batch others' padding lies
         that is not zero. Zeros, (B, E, S), are what it finds there when the clip is alone."""
-        beyond = torch.arange(inputs[0].shape[2], device=self._lengths.device) >= self._lengths[:, None]
+        beyond = torch.arange(inputs[0].shape[2], device=self.lengths.device) >= self.lengths[:, None]
         return (inputs[0].masked_fill(beyond[:, None], 0.0),)

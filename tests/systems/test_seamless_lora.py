@@ -1,0 +1,103 @@
+"""SeamlessM4T-v2 learns by LoRA: nothing else moves, a run goes on where it stopped, the door loads what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from foreign import SMALL
+from toy import losses, write_corpus
+
+from dragoman.cli.finetune import finetune
+from dragoman.data.index import open_index
+from dragoman.errors import DataError, ModelError
+from dragoman.systems import find_system
+from dragoman.systems.seamless import Seamless
+from dragoman.systems.seamless_lora import SeamlessLora, TranslatedSpeech
+from dragoman.training import trainer
+
+NAME = "seamless-m4t-v2-large"
+Tune = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tuning")
+    write_corpus(folder / "data")
+    (folder / "small").mkdir()
+    SMALL[NAME](folder / "small")
+    return folder
+
+
+@pytest.fixture
+def tune(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Tune:
+    monkeypatch.setattr(trainer, "Job", partial(trainer.Job, save_every=2))
+
+    def inner(out: Path, **options: Any) -> Path:
+        given = {"steps": 6, "model": str(folder / "small"), "batch": 4, "micro_batch": 2, "learning_rate": 1e-2}
+        fixed = {"seed": 0, "workers": 0, "device": "cpu", "threads": None}
+        finetune(NAME, folder / "data" / "train.jsonl", ["eng,deu"], out, **{**given, **fixed, **options})
+        return out / "model"
+
+    return inner
+
+
+def test_the_loss_falls_and_only_lora_moves(tune: Tune, folder: Path, tmp_path: Path) -> None:
+    model = tune(tmp_path / "run", steps=60)
+    lost = losses(tmp_path / "run")
+    assert sum(lost[-5:]) < 0.9 * sum(lost[:5])
+    assert {path.name for path in model.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    before, after = (Seamless.from_pretrained(str(path), device="cpu").part for path in (folder / "small", model))
+    old, new = before.model.state_dict(), after.model.state_dict()
+    moved = {name for name in old if not torch.equal(old[name], new[name])}
+    assert old.keys() == new.keys() and moved
+    assert all(name.removesuffix(".weight").endswith("_proj") for name in moved)
+    assert after.identity.startswith(before.identity) and after.identity != before.identity
+
+
+def test_it_goes_on_where_it_stopped(tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = tune(tmp_path / "whole")
+    forward, calls = SeamlessLora.forward, [0]
+
+    def interrupted(self: SeamlessLora, batch: Any) -> Any:
+        calls[0] += 1
+        if calls[0] in (8, 15):  # two micro-batches a step: in the fourth, and again later
+            raise KeyboardInterrupt
+        return forward(self, batch)
+
+    monkeypatch.setattr(SeamlessLora, "forward", interrupted)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            tune(tmp_path / "parts")
+    parts = tune(tmp_path / "parts")
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    name = "adapter_model.safetensors"
+    assert (parts / name).read_bytes() == (whole / name).read_bytes()
+    with pytest.raises(ModelError, match="was started with another learning_rate; choose another --out"):
+        tune(tmp_path / "parts", learning_rate=1e-3)
+
+
+def test_the_loss_is_that_of_transformers_and_of_each_row_alone(folder: Path) -> None:
+    base = find_system(NAME).from_pretrained(str(folder / "small"), device="cpu")
+    speech = TranslatedSpeech(base, open_index(folder / "data" / "train.jsonl"), ["eng", "deu"])
+    assert len(speech.rows) == 4 * 4  # deu and fra to eng, eng and fra to deu
+    learner = SeamlessLora(base, 0).eval()
+    with torch.no_grad():
+        together = learner(speech.batch(range(5)))["loss"]
+        alone = [speech.batch([number]) for number in range(5)]
+        torch.testing.assert_close(together, sum(learner(one)["loss"] for one in alone))
+        one = alone[0]
+        mean = learner.model(input_features=one.features, attention_mask=one.mask, labels=one.labels).loss
+        torch.testing.assert_close(learner(one)["loss"], mean * one.num_targets)
+
+
+def test_mistakes_are_one_sentence(tune: Tune, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="whisper is not fine-tuned here"):
+        finetune("whisper", folder / "data" / "train.jsonl", ["eng"], tmp_path, 1)
+    base = find_system(NAME).from_pretrained(str(folder / "small"), device="cpu")
+    with pytest.raises(DataError, match="no translation into ara"):
+        TranslatedSpeech(base, open_index(folder / "data" / "train.jsonl"), ["ara"])

@@ -225,6 +225,15 @@ def test_a_folder_is_its_regular_files_in_order(tmp_path: Path, capsys: pytest.C
         recordings([])
 
 
+def test_a_pattern_that_no_shell_expanded(tmp_path: Path) -> None:
+    for name in ("a.wav", "b[1].wav", "deep/er/c.wav", "deep/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert recordings([tmp_path / "**" / "*.wav"]) == [tmp_path / n for n in ("a.wav", "b[1].wav", "deep/er/c.wav")]
+    assert recordings([tmp_path / "b[1].wav"]) == [tmp_path / "b[1].wav"]  # a file of that name is meant
+    assert recordings([tmp_path / "*.mp3"]) == [tmp_path / "*.mp3"]  # reading it will say that it is missing
+
+
 def test_results_that_would_be_called_the_same_take_the_whole_name() -> None:
     paths = [Path("a/talk.mp3"), Path("a/talk.wav"), Path("a/other.wav")]
     assert list(stems(paths).values()) == ["talk.mp3", "talk.wav", "other"]

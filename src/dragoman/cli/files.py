@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,13 +21,14 @@ _NOT_RECORDINGS = frozenset(
 
 
 def recordings(inputs: Iterable[Path]) -> list[Path]:
-    """Files as named, and for each folder its regular files, sorted, without those that are no recordings by name.
+    """Files as named or matched by a pattern that no shell has expanded, such as "talks/**/*.mp3", and for each folder
+    its regular files, sorted, without those that are no recordings by name.
 
     What a folder holds besides is counted on stderr. Raises DataError when nothing is left.
     """
     found: list[Path] = []
     for path in inputs:
-        found += _in_folder(path) if path.is_dir() else [path]
+        found += _in_folder(path) if path.is_dir() else _named(path)
     unique = {os.path.abspath(path): path for path in reversed(found)}
     if not found:
         raise DataError("There are no recordings here; name files or folders that hold some.")
@@ -57,6 +59,13 @@ def writable(folder: Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{folder}: cannot be written to; choose another output folder.")
     return folder
+
+
+def _named(path: Path) -> list[Path]:
+    """The file, also where its name looks like a pattern; else what the pattern matches, if anything."""
+    if path.exists() or not glob.has_magic(str(path)):
+        return [path]
+    return [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if os.path.isfile(name)] or [path]
 
 
 def _in_folder(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,18 @@ def test_auto_is_what_it_was_trained_with() -> None:
     assert precision("auto", CPU, None).dtype == torch.float32
     assert precision("auto", torch.device("cuda"), None).dtype == torch.bfloat16
     assert precision("auto", torch.device("cuda"), "4bit").compute_type == "4bit"
-    assert precision("int8", torch.device("cuda"), None).quantisation == "8bit" or pytest.skip("no bitsandbytes")
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_fewer_bits_on_a_gpu_are_those_of_bitsandbytes() -> None:
+    assert precision("int8", torch.device("cuda"), None).quantisation == "8bit"
+    assert precision("4bit", torch.device("cuda"), None).quantisation == "4bit"
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
+def test_without_bitsandbytes_it_is_one_sentence() -> None:
+    with pytest.raises(ModelError, match=r"needs bitsandbytes: pip install 'dragoman\[quantised\]'"):
+        precision("4bit", CPU, None)
 
 
 def test_what_cannot_be_is_one_sentence() -> None:

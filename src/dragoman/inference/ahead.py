@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from queue import Empty, Full, Queue
@@ -20,9 +21,9 @@ class ahead(Iterator[Item], Generic[Item]):
 
     def __init__(self, items: Iterable[Item], size: int) -> None:
         self._queue: Queue[Callable[[], Item]] = Queue(size)
-        self._left, self._stopped = threading.Event(), threading.Event()
+        self._stopped = threading.Event()
         self._last: Callable[[], Item] | None = None
-        made = (items, self._queue, self._left, self._stopped)
+        made = (items, self._queue, weakref.ref(self), self._stopped)
         threading.Thread(target=_fill, args=made, name=THREAD, daemon=True).start()
 
     def __next__(self) -> Item:
@@ -50,28 +51,27 @@ class ahead(Iterator[Item], Generic[Item]):
         """No more are made: those that are there still come, then it ends. A signal's handler may call it."""
         self._stopped.set()
 
-    def __del__(self) -> None:
-        self._left.set()
+
+_Reader = Callable[[], object]
+"""A weak reference to the iterator: None when it is gone. A finaliser would swallow an interrupt that comes in it."""
 
 
-def _fill(
-    items: Iterable[Item], queue: Queue[Callable[[], Item]], left: threading.Event, stopped: threading.Event
-) -> None:
-    """The thread; it knows nothing of the iterator that reads the queue, so that it can be forgotten."""
+def _fill(items: Iterable[Item], queue: Queue[Callable[[], Item]], reader: _Reader, stopped: threading.Event) -> None:
+    """The thread; it does not hold the iterator that reads the queue, so that it can be forgotten."""
     try:
         for item in items:
-            if not _put(queue, partial(_given, item), left):
+            if not _put(queue, partial(_given, item), reader):
                 return
             if stopped.is_set():
                 break
         error: BaseException = StopIteration()
     except BaseException as raised:
         error = raised
-    _put(queue, partial(_raised, error), left)
+    _put(queue, partial(_raised, error), reader)
 
 
-def _put(queue: Queue[Callable[[], Item]], take: Callable[[], Item], left: threading.Event) -> bool:
-    while not left.is_set():
+def _put(queue: Queue[Callable[[], Item]], take: Callable[[], Item], reader: _Reader) -> bool:
+    while reader() is not None:
         try:
             queue.put(take, timeout=_PATIENCE_S)
             return True

@@ -106,9 +106,10 @@ def compare(
     others: dict[str, Callable[[], object]],
     repeats: int,
     clock: str = "wall",
+    warm_ups: int = 1,
 ) -> None:
     """Print how many times faster `ours` is than the others, with median times."""
-    times = in_turns({"": ours, **others}, repeats, clock)
+    times = in_turns({"": ours, **others}, repeats, clock, warm_ups)
     middle = {name: 1000 * statistics.median(values) for name, values in times.items()}
     for name in others:
         print(

@@ -35,6 +35,7 @@ def main() -> None:
         lambda: score(rows, chosen, workers=options.workers),
         {"a plain loop over sacreBLEU": lambda: plain(rows)},
         options.repeats,
+        warm_ups=0,  # minutes, of which starting is nothing
     )
 
 

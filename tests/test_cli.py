@@ -492,7 +492,10 @@ def test_an_interrupt_says_so_and_leaves_whole_files(random_model: Path, tmp_pat
         shutil.copy(SPEECH, inputs / f"{number:03}.mp3")
     arguments = ["translate", inputs, "--to", "all", "--model", random_model, "-o", tmp_path / "out", "-f", "json"]
     with subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     ) as process:
         deadline = time.monotonic() + 60
         while not list((tmp_path / "out").glob("*.json")) and time.monotonic() < deadline:

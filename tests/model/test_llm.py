@@ -21,6 +21,7 @@ from transformers import (
 from dragoman.data.batching import collate
 from dragoman.model.checkpoint import load_model, merge_lora
 from dragoman.model.llm import load_llm, with_lora
+from dragoman.model.placement import spread
 from dragoman.recipe import Llm, Lora
 from dragoman.training.curriculum import train_curriculum
 
@@ -74,6 +75,16 @@ def test_gemma3_goes_on_from_embeddings_and_learns_in_its_language_model_alone(g
             rows = torch.cat([rows, llm.get_input_embeddings()(logits.argmax(-1))[:, None]], 1)
     trained = [name for name, tensor in with_lora(llm, LORA).named_parameters() if tensor.requires_grad]
     assert len(trained) == 2 * 2 * 2 and all(".self_attn." in name for name in trained)
+
+
+def test_gemma3_read_from_the_disk_says_the_same(gemma3: Path) -> None:
+    whole, _ = load_llm(Llm(name=str(gemma3)), None, torch.float32)
+    room = sum(weight.nbytes for weight in whole.parameters()) * 4 // 5
+    parts, _ = load_llm(Llm(name=str(gemma3)), None, torch.float32, {"device_map": "auto", "max_memory": {"cpu": room}})
+    assert spread(parts) and isinstance(parts, Gemma3ForCausalLM)
+    embeddings = whole.get_input_embeddings()(torch.arange(2, 14)[None])
+    with torch.no_grad():
+        assert torch.equal(parts(inputs_embeds=embeddings).logits, whole(inputs_embeds=embeddings).logits)
 
 
 @needs_bitsandbytes

@@ -42,7 +42,8 @@ class Heard:
         replaced when it grows, never written into."""
         grown = copy.copy(self.cache)
         grown.layers = [copy.copy(layer) for layer in self.cache.layers]
-        grown.batch_select_indices(rows)
+        for layer in grown.layers:  # of an LLM over several GPUs each lies on its own
+            layer.batch_select_indices(rows.to(layer.keys.device))
         return grown
 
 

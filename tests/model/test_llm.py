@@ -95,17 +95,20 @@ def test_gemma3_in_4_bits_has_lora_for_them(gemma3: Path) -> None:
 
 
 @needs_bitsandbytes
-def test_an_llm_in_4_bits_learns_beside_its_weights_and_loads_as_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("held", "dtype"), [("4bit", torch.uint8), ("8bit", torch.int8)])
+def test_an_llm_in_fewer_bits_learns_beside_its_weights_and_loads_as_it_was(
+    held: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
     lora = {"rank": 2, "alpha": 4, "targets": "all-linear"}
     chosen = recipe(
-        llm={"name": "base", "quantisation": "4bit", "lora": lora}, stages=[stage("asr", trains=["llm_lora"])]
+        llm={"name": "base", "quantisation": held, "lora": lora}, stages=[stage("asr", trains=["llm_lora"])]
     )
     write_bases(tmp_path / "bases", chosen)
     write_corpus(tmp_path / "data")
     folder = train_curriculum(chosen, tmp_path / "data", tmp_path / "run", bases=tmp_path / "bases", workers=0)
     first, second = load_model(folder), load_model(folder)
     projection = first.model.llm.base_model.model.model.layers[0].self_attn.q_proj
-    assert projection.base_layer.weight.dtype == torch.uint8
+    assert projection.base_layer.weight.dtype == dtype
     assert float(projection.lora_B.default.weight.detach().abs().max()) > 0
     merge_lora(second.model)
     batch = collate(examples(), 0)

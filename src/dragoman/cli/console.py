@@ -65,6 +65,7 @@ def hush() -> None:
     warnings.filterwarnings("ignore", module=r"(transformers|peft|accelerate|torch)\b")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a line for each layer and token, of casts
 
 
 class _Lines(logging.Handler):

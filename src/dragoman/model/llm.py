@@ -67,7 +67,16 @@ def load_llm(
         tokenizer = load_tokenizer(settings.name, settings.revision)
     # What a checkpoint asks of generation (sampling, penalties) is not ours: the decoder says everything itself.
     llm.generation_config = GenerationConfig()
+    if settings.quantisation == "8bit":
+        llm.register_state_dict_post_hook(_without_scales)
     return llm, tokenizer
+
+
+def _without_scales(llm: Any, state: dict[str, Tensor], prefix: str, _: Any) -> None:
+    """bitsandbytes puts scales into the state that are no attributes of its layers; torch looks for them in vain when a
+    run saves what it trains, which they are not."""
+    for name in [name for name in state if name.startswith(prefix) and name.endswith((".SCB", ".weight_format"))]:
+        del state[name]
 
 
 def _fewer_bits(quantisation: Quantisation, dtype: Any) -> BitsAndBytesConfig:

@@ -41,6 +41,7 @@ def finetune(
         raise ModelError(f"{system} is not fine-tuned here; {_SYSTEM} is, and `dragoman train` trains models of ours.")
     wanted = Wanted.read(to, None)
     prepared(device, threads)
+    from dragoman.cli.machine import own_device
     from dragoman.data.index import open_index
     from dragoman.languages import known_targets
     from dragoman.recipe import Schedule
@@ -48,25 +49,27 @@ def finetune(
     from dragoman.systems.seamless_lora import SeamlessLora, TranslatedSpeech
     from dragoman.training.trainer import Job, fit, make_accelerator
 
-    index = open_index(manifest)
-    base = Seamless.from_pretrained(model, device=device)
+    base = Seamless.from_pretrained(model, device=own_device(device))
     targets = known_targets(wanted.to, base.targets, system)
     precision: Literal["fp32", "bf16"] = "fp32" if base.part.model.device.type == "cpu" else "bf16"
     schedule = Schedule(
         steps=steps, batch=batch, learning_rate=learning_rate, warmup_steps=steps // 10, precision=precision, seed=seed
     )
-    _remember(out, {"model": base.identity, "data": index.digest, "targets": targets, **schedule.model_dump()})
+    accelerator = make_accelerator(precision)
+    with accelerator.main_process_first():  # one makes the index and the folder, the others find them
+        index = open_index(manifest)
+        _remember(out, {"model": base.identity, "data": index.digest, "targets": targets, **schedule.model_dump()})
     speech = TranslatedSpeech(base, index, targets)
     epochs = steps * batch / len(speech.rows)
-    say(f"{len(speech.rows)} pairs of an utterance and a target, {epochs:.1f} epochs of them.")
-    accelerator = make_accelerator(precision)
+    if accelerator.is_main_process:
+        say(f"{len(speech.rows)} pairs of an utterance and a target, {epochs:.1f} epochs of them.")
     learner = SeamlessLora(base, seed)
     rank, world = accelerator.process_index, accelerator.num_processes
     stream = _stream(speech, schedule, rank, world, micro_batch, workers)
     fit(Job(label=f"{system} by LoRA", module=learner, stream=stream, schedule=schedule, folder=out), accelerator)
     if accelerator.is_main_process:
         learner.save(out / "model")
-    typer.echo(out / "model")
+        typer.echo(out / "model")
 
 
 def _stream(

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from dragoman.data.audio import load_audio
+from dragoman.data.batching import IGNORED
 from dragoman.data.index import ManifestIndex
+from dragoman.data.indexing import NUMBERS
 from dragoman.data.sampling import Rows
 from dragoman.errors import DataError
 from dragoman.files import whole_folder
@@ -24,7 +26,6 @@ from dragoman.systems.seamless import Seamless
 
 # LLM-SRT, Table 13: rank, alpha, dropout and layers of SeamlessM4T-v2's LoRA; these layers are the text decoder's.
 _LORA = {"r": 32, "lora_alpha": 64, "lora_dropout": 0.2, "target_modules": r".*_proj", "bias": "none"}
-_IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class SeamlessBatch:
 
     @property
     def num_targets(self) -> int:
-        return int((self.labels != _IGNORED).sum())
+        return int((self.labels != IGNORED).sum())
 
     @property
     def num_rows(self) -> int:
@@ -70,11 +71,11 @@ class SeamlessLora(nn.Module):
         logits = self.model(
             input_features=batch.features.to(self.model.dtype),
             attention_mask=batch.mask,
-            decoder_input_ids=before.masked_fill(before == _IGNORED, config.pad_token_id),
+            decoder_input_ids=before.masked_fill(before == IGNORED, config.pad_token_id),
             use_cache=False,
         ).logits
         loss = nn.functional.cross_entropy(
-            logits.flatten(0, 1).float(), batch.labels.flatten(), ignore_index=_IGNORED, reduction="sum"
+            logits.flatten(0, 1).float(), batch.labels.flatten(), ignore_index=IGNORED, reduction="sum"
         )
         return {"loss": loss}
 
@@ -99,13 +100,14 @@ class TranslatedSpeech:
     """Every utterance of a manifest with every translation that is wanted, a row each; made into batches."""
 
     def __init__(self, system: Seamless, index: ManifestIndex, targets: Sequence[str]) -> None:
-        heard = set(system.sources)
+        heard = {NUMBERS[code] for code in system.sources}
         self.system, self.index = system, index
         self.rows = [
             (row, code)
-            for row in range(len(index))
+            for row, language in enumerate(index.language.tolist())
+            if language in heard
             for code in index.target_codes(row)
-            if code in targets and index.utterance(row, ()).language in heard
+            if code in targets
         ]
         if not self.rows:
             raise DataError(f"{index.manifest}: has no translation into {', '.join(targets)}; name other targets.")
@@ -116,7 +118,7 @@ class TranslatedSpeech:
         made = [self._row(*self.rows[int(number)]) for number in numbers]
         features = pad_sequence([features for features, _, _ in made], batch_first=True)
         masks = pad_sequence([mask for _, mask, _ in made], batch_first=True)
-        labels = pad_sequence([labels for _, _, labels in made], batch_first=True, padding_value=_IGNORED)
+        labels = pad_sequence([labels for _, _, labels in made], batch_first=True, padding_value=IGNORED)
         lengths = torch.tensor([len(features) for features, _, _ in made])
         return SeamlessBatch(features, masks, lengths, labels)
 

@@ -13,6 +13,7 @@ from toy import LORA, TORCHRUN, losses, recipe, stage
 
 from dragoman.model.checkpoint import load_model
 from dragoman.recipe import Recipe
+from dragoman.training.curriculum import train_curriculum
 
 # 12 utterances by 5: the last step of an epoch has 2; by 11: it has 1, so that the second of two processes has none.
 TWO_STAGES = recipe(
@@ -24,13 +25,19 @@ TWO_STAGES = recipe(
 )
 
 
-def run(
-    launch: Callable[..., subprocess.Popen[bytes]], folder: Path, name: str, *launcher: str, micro_batch: int
-) -> Path:
+def alone(folder: Path, name: str, micro_batch: int) -> Path:
+    """What `two_processes` do, in this one."""
     out = folder / name
-    assert launch(folder, out, *launcher, micro_batch=micro_batch).wait(timeout=200) == 0, (
-        folder / f"{name}.log"
-    ).read_text()
+    train_curriculum(
+        TWO_STAGES, folder / "data", out, bases=folder / "bases", micro_batch=micro_batch, workers=0, save_every=5
+    )
+    return out
+
+
+def two_processes(launch: Callable[..., subprocess.Popen[bytes]], folder: Path, name: str, micro_batch: int) -> Path:
+    out = folder / name
+    process = launch(folder, out, *TORCHRUN, micro_batch=micro_batch)
+    assert process.wait(timeout=200) == 0, (folder / f"{name}.log").read_text()
     return out
 
 
@@ -51,10 +58,10 @@ def test_micro_batches_and_processes_change_nothing(
     prepared: Callable[[Recipe], Path], launch: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     folder = prepared(TWO_STAGES)
-    whole = run(launch, folder, "whole", micro_batch=64)
-    assert_same(whole, run(launch, folder, "micro", micro_batch=2))
-    assert_same(whole, run(launch, folder, "two", *TORCHRUN, micro_batch=64))
-    assert_same(whole, run(launch, folder, "both", *TORCHRUN, micro_batch=1))
+    whole = alone(folder, "whole", micro_batch=64)
+    assert_same(whole, alone(folder, "micro", micro_batch=2))
+    assert_same(whole, two_processes(launch, folder, "two", micro_batch=64))
+    assert_same(whole, two_processes(launch, folder, "both", micro_batch=1))
 
 
 @pytest.mark.slow
@@ -64,6 +71,6 @@ def test_fsdp_changes_nothing_and_saves_whole_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = prepared(TWO_STAGES)
-    whole = run(launch, folder, "whole", micro_batch=64)
+    whole = alone(folder, "whole", micro_batch=64)
     monkeypatch.setenv("TOY_FSDP", "1")
-    assert_same(whole, run(launch, folder, "fsdp", *TORCHRUN, micro_batch=2))
+    assert_same(whole, two_processes(launch, folder, "fsdp", micro_batch=2))

@@ -63,6 +63,8 @@ def finetune(
     epochs = steps * batch / len(speech.rows)
     if accelerator.is_main_process:
         say(f"{len(speech.rows)} pairs of an utterance and a target, {epochs:.1f} epochs of them.")
+        if speech.unheard:
+            say(f"{speech.unheard} utterances are left out: {system} does not hear their languages.")
     learner = SeamlessLora(base, seed)
     rank, world = accelerator.process_index, accelerator.num_processes
     stream = _stream(speech, schedule, rank, world, micro_batch, workers)

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from foreign import SMALL, tekken
+from shapes import sizes_of_others
 from transformers import AutoProcessor, SeamlessM4Tv2ForSpeechToText
 
+from dragoman.catalogue import BASES, CHAT, CHECKPOINTS, OTHERS
 from dragoman.cli.evaluate import evaluate
 from dragoman.data.audio import SAMPLE_RATE, load_audio
 from dragoman.data.synthesis import write_flac
@@ -63,8 +65,20 @@ def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
 
 
 def test_there_is_a_small_one_of_each_under_its_own_name() -> None:
-    assert set(SMALL) == set(SYSTEMS)
+    assert set(SMALL) == set(SYSTEMS) == set(OTHERS)
     assert all(kind.name == name for name, kind in SYSTEMS.items())
+    for name, kind in SYSTEMS.items():
+        parts = (kind.asr, kind.mt) if issubclass(kind, Cascade) else (kind,)
+        assert OTHERS[name].checkpoints == tuple(part.checkpoint.name for part in parts)
+
+
+def test_they_are_as_large_as_listed() -> None:
+    assert dict(sizes_of_others()) == {
+        name: base.parameters
+        for name, base in CHECKPOINTS.items()
+        if name != CHAT  # a recipe's LLM, under another name
+    }
+    assert CHECKPOINTS[CHAT].parameters == BASES["Qwen/Qwen2.5-7B"].parameters
 
 
 def test_a_batch_is_one_by_one(system: System, utterances: list[Utterance]) -> None:

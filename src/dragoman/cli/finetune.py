@@ -96,8 +96,10 @@ def _remember(out: Path, settings: dict[str, object]) -> None:
     stored, now = out / "settings.json", json.loads(json.dumps(settings))
     if stored.is_file():
         before = json.loads(stored.read_text(encoding="utf-8"))
-        if differs := [key for key in now if before.get(key) != now[key]]:
-            raise ModelError(f"{out} was started with another {differs[0]}; choose another --out, or what it had.")
+        for key in now:
+            if before.get(key) != now[key]:
+                had = f"{out} belongs to a run with {key} {before.get(key)}, not {now[key]}"
+                raise ModelError(f"{had}; choose another --out, or what it had.")
         return
     out.mkdir(parents=True, exist_ok=True)
     with whole_file(stored) as file:

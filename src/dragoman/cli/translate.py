@@ -115,13 +115,10 @@ def translate(
         "min_silence_duration_ms": vad_min_silence_duration_ms,
         "speech_pad_ms": vad_speech_pad_ms,
     }
-    asked = _Asked(wanted, multilingual, words, bilingual)
-    given = {k: v for k, v in vad.items() if v is not None}
+    given = {name: value for name, value in vad.items() if value is not None}
+    asked = _Asked(wanted, multilingual, words, bilingual, given)
     how = How(beam_size, batch_size, device, compute_type, threads)
-    if system is None:
-        translator, identity = _ours(model, asked, given, how)
-    else:
-        translator, identity = _other(system, model, asked, given, how)
+    translator, identity = _ours(model, asked, how) if system is None else _other(system, model, asked, how)
     finished = output.finished(_settings(identity, translator, asked, how))
     if _translate_all(translator, asked, output, finished):
         raise typer.Exit(2)
@@ -135,6 +132,7 @@ class _Asked:
     multilingual: bool
     words: Words
     bilingual: bool
+    vad: dict[str, float]
 
     def check(self, translator: SpeechTranslator | type[SpeechTranslator]) -> None:
         """Raise DragomanError for what it cannot do."""
@@ -145,20 +143,18 @@ class _Asked:
             raise OutputError(f"--bilingual: {translator.name} does not write what is said; leave it out.")
 
 
-def _ours(model: str | None, asked: _Asked, vad: dict[str, float], how: How) -> tuple[SpeechTranslator, str]:
+def _ours(model: str | None, asked: _Asked, how: How) -> tuple[SpeechTranslator, str]:
     """Our own model, and what tells it from others."""
     folder = checked(model or "tiny", asked.wanted, how.device, how.threads)
     from dragoman.cli.finished import fingerprint
     from dragoman.inference.translator import Translator
 
-    translator = Translator.from_pretrained(folder, vad_parameters=vad, **how.told())
+    translator = Translator.from_pretrained(folder, vad_parameters=asked.vad, **how.told())
     asked.check(translator)
     return translator, fingerprint(folder)
 
 
-def _other(
-    name: str, model: str | None, asked: _Asked, vad: dict[str, float], how: How
-) -> tuple[SpeechTranslator, str]:
+def _other(name: str, model: str | None, asked: _Asked, how: How) -> tuple[SpeechTranslator, str]:
     """One of SYSTEMS, and what tells it from others. What it cannot do is told before its weights are read."""
     prepared(how.device, how.threads)
     from dragoman.systems import find_system
@@ -166,7 +162,7 @@ def _other(
     kind = find_system(name)
     asked.check(kind)
     system = kind.from_pretrained(model, **how.told())
-    system.vad = system.vad.varied(vad, name)
+    system.vad = system.vad.varied(asked.vad, name)
     return system, f"{name}: {system.identity}"
 
 

@@ -41,12 +41,18 @@ def locate(name: str | Path) -> Path:
         )
     if str(name) in RELEASES:
         return _converted(str(name), RELEASES[str(name)])
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 
     try:
+        hf_hub_download(str(name), "recipe.json")  # first: what is no model of ours may be large
         return Path(snapshot_download(str(name)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+    except RemoteEntryNotFoundError as error:
+        raise ModelError(
+            f"{name} on the hub is not a model of Dragoman's: it has no recipe.json; checkpoints of others go with "
+            "--system."
+        ) from error
+    except (HfHubHTTPError, OSError, ValueError) as error:  # a file that is not in the cache either is an OSError
         raise _not_downloaded(str(name)) from error
 
 

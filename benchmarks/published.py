@@ -15,7 +15,6 @@ import functools
 import gc
 import itertools
 import statistics
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import CLOCKS
 from shapes import TOY_ADAPTER, TOY_LLM, TOY_WHISPER, WHISPER_LARGE, llm_of, qwen2_audio, whisper
 from transformers import GenerationConfig
 
@@ -183,9 +183,17 @@ def log_mels(count: int) -> tuple[Mel, ...]:
 
 @torch.inference_mode()
 def measure(
-    system: System, machine: Machine, mels: Sequence[Mel], beams: int, tokens: int, samples: int, most_s: float
+    system: System,
+    machine: Machine,
+    mels: Sequence[Mel],
+    beams: int,
+    tokens: int,
+    samples: float,
+    most_s: float,
+    clock: str = "wall",
 ) -> Cell:
     """Whole batches of these until `samples` are done or `most_s` seconds are over, after one unmeasured."""
+    now = CLOCKS[clock]
 
     def run() -> None:
         written = system(mels, beams, tokens)
@@ -197,11 +205,11 @@ def measure(
     if machine.on_cuda:
         torch.cuda.reset_peak_memory_stats(machine.device)
     run()
-    done, start = 0, time.perf_counter()
-    while not done or (done < samples and time.perf_counter() - start < most_s):
+    done, start = 0, now()
+    while not done or (done < samples and now() - start < most_s):
         run()
         done += len(mels)
-    seconds = time.perf_counter() - start
+    seconds = now() - start
     return Cell(done, seconds, torch.cuda.max_memory_allocated(machine.device) / 1e9 if machine.on_cuda else None)
 
 
@@ -236,13 +244,17 @@ def one_turn(shelf: Shelf, names: Sequence[str], amounts: Sequence[Amount], opti
     """Measure every system with every amount, in the order that this module's head tells."""
     order = list(itertools.product(names, amounts))
     if not shelf.machine.on_cuda:
-        order.sort(key=lambda cell: amounts.index(cell[1]))
+        order.sort(key=lambda pair: amounts.index(pair[1]))
     mels = log_mels(max(options.batches))
     for name, amount in order:
-        system, (batch, beams) = shelf.take(name), amount
-        share = (options.samples / options.turns, options.seconds / options.turns)
-        given = (shelf.machine, mels[:batch], beams, options.tokens, *share)
-        found.setdefault((name, amount), []).append(system and fits(measure, system, *given))
+        found.setdefault((name, amount), []).append(cell(shelf, name, amount, mels, options))
+
+
+def cell(shelf: Shelf, name: str, amount: Amount, mels: Sequence[Mel], options: Any) -> Cell | None:
+    """One turn of one system. Nothing holds the system when this returns but the shelf."""
+    system, (batch, beams) = shelf.take(name), amount
+    given = (options.tokens, options.samples / options.turns, options.seconds / options.turns, options.clock)
+    return system and fits(measure, system, shelf.machine, mels[:batch], beams, *given)
 
 
 def table(found: Turns) -> Iterator[str]:
@@ -275,6 +287,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=15.0, help="a cell that takes longer, over all turns, stops")
     parser.add_argument("--tokens", type=int, default=64, help="written for each sample")
     parser.add_argument("--device", default="cuda" if cuda else "cpu")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: what was computed, on a busy machine")
     return parser.parse_args(given)
 
 

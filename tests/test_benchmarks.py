@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import published
@@ -48,15 +49,32 @@ def test_they_take_turns_and_the_ratio_is_the_median_of_the_turns(capsys: Any, m
 
 
 def test_on_a_gpu_there_is_one_system_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(published, "make", lambda name, machine: name)
-    monkeypatch.setattr(published, "measure", lambda name, *_: name)
+    alive: weakref.WeakSet[published.System] = weakref.WeakSet()
+    most = []
+
+    class Small(published.System):
+        def __call__(self, mels: Any, beams: int, tokens: int) -> list[int]:
+            most.append(len(alive))
+            return [tokens] * len(mels)
+
+    def built(name: str, machine: Machine) -> published.System:
+        alive.add(system := Small())
+        return system
+
+    def measured(system: published.System, *_: Any) -> None:
+        system([], 1, 1)
+
+    monkeypatch.setattr(published, "make", built)
+    monkeypatch.setattr(published, "measure", measured)
     options = published.arguments(["--batches", "1", "2", "--beams", "1"])
-    found: published.Turns = {}
-    for device in ("cuda", "cpu"):
+    for device, held in (("cuda", 1), ("cpu", 2)):
+        found: published.Turns = {}
         shelf = Shelf(Machine(torch.device(device), torch.float32, full=False))
         published.one_turn(shelf, NAMES[:2], [(1, 1), (2, 1)], options, found)
-        assert tuple(shelf.built) == (NAMES[1:2] if device == "cuda" else NAMES[:2])
-    assert list(found) == [(name, amount) for name in NAMES[:2] for amount in ((1, 1), (2, 1))]
+        assert max(most) == held and len(most) == 4
+        assert sorted(found) == sorted((name, amount) for name in NAMES[:2] for amount in ((1, 1), (2, 1)))
+        shelf.built.clear()
+        most.clear()
 
 
 def test_out_of_memory_is_a_cell_and_not_the_end(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:

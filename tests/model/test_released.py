@@ -472,7 +472,20 @@ def test_a_release_that_cannot_be_had_is_one_sentence(hub: Path) -> None:
         locate("yxdu/mcat-small")
 
 
-def test_what_is_no_model_of_ours_is_not_downloaded(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "files", "says"),
+    [
+        ("them/llm", ["recipe.json"], r"them/llm on the hub is not a model of Dragoman's: .* with --system\.$"),
+        (
+            "yxdu/llm-srt",
+            RELEASES["yxdu/llm-srt"].files,
+            r"no longer holds llm_srt_3b\.pt nor qwen2\.5-3b\.pt; .* convert`\.$",
+        ),
+    ],
+)
+def test_what_the_hub_does_not_hold_is_said_and_nothing_else_downloaded(
+    name: str, files: list[str], says: str, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
     class Empty(BaseHTTPRequestHandler):
@@ -494,7 +507,7 @@ def test_what_is_no_model_of_ours_is_not_downloaded(hub: Path, monkeypatch: pyte
         url = f"http://127.0.0.1:{server.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        with pytest.raises(ModelError, match=r"them/llm on the hub is not a model of Dragoman's: .* with --system\.$"):
-            locate("them/llm")
+        with pytest.raises(ModelError, match=says):
+            locate(name)
         server.shutdown()
-    assert set(asked) == {"/them/llm/resolve/main/recipe.json"}
+    assert set(asked) == {f"/{name}/resolve/main/{file}" for file in files}

@@ -43,7 +43,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return {name: str(make(tmp_path_factory.mktemp("small"))) for name, make in SMALL.items()}
+    return {name: str(make(tmp_path_factory.mktemp("c++"))) for name, make in SMALL.items()}
 
 
 @pytest.fixture(params=SYSTEMS)

@@ -76,7 +76,7 @@ def _converted(name: str, release: Release) -> Path:
 def _downloaded(name: str, files: tuple[str, ...]) -> Path:
     """`<cache>/snapshots/<revision>/<file>`, of the first of these files that there is."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RemoteEntryNotFoundError
 
     missing: Exception | None = None
     for file in files:
@@ -86,6 +86,11 @@ def _downloaded(name: str, files: tuple[str, ...]) -> Path:
             missing = error
         except (HfHubHTTPError, OSError, ValueError) as error:
             raise _not_downloaded(name) from error
+    if isinstance(missing, RemoteEntryNotFoundError):
+        names = " nor ".join(files)
+        raise ModelError(
+            f"{name} on the hub no longer holds {names}; fetch its checkpoint and give it to `dragoman convert`."
+        ) from missing
     raise _not_downloaded(name) from missing
 
 

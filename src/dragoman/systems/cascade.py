@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -63,10 +64,11 @@ class Cascade(System):
     ) -> Self:
         """`name` is two, with a plus between them: openai/whisper-small+facebook/nllb-200-distilled-600M; one that is
         left out is the usual."""
-        heard, plus, written = (name or "+").partition("+")
-        if not plus or "+" in written:
+        pairs = _pairs(name or "+")
+        if len(pairs) != 1:
             usual = f"{cls.asr.checkpoint.name}+{cls.mt.checkpoint.name}"
             raise ModelError(f"{cls.name} is two models: name them as in {usual}.")
+        ((heard, written),) = pairs
         hears = cls.asr.from_pretrained(
             heard or None, device=device, compute_type=compute_type, beam_size=beam_size, batch_size=batch_size
         )
@@ -102,3 +104,9 @@ def cascade(asr: Any, mt: type[TextTranslator]) -> type[Cascade]:
     """Of two kinds, as a system of its own."""
     about = {"name": f"{asr.name}+{mt.name}", "asr": asr, "mt": mt, "identifies": asr.identifies}
     return type(f"{asr.__name__}{mt.__name__}", (Cascade,), about)
+
+
+def _pairs(name: str) -> list[tuple[str, str]]:
+    """The two that a plus may stand between; one in a folder's own name does not."""
+    pairs = [(name[:at], name[at + 1 :]) for at, sign in enumerate(name) if sign == "+"]
+    return [pair for pair in pairs if all("+" not in part or Path(part).is_dir() for part in pair)]

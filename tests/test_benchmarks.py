@@ -90,7 +90,7 @@ def test_out_of_memory_is_a_cell_and_not_the_end(capsys: Any, monkeypatch: pytes
         return Small()
 
     monkeypatch.setattr(published, "make", built)
-    options = "--width toy --device cpu --batches 2 8 1 --beams 1 --tokens 2 --samples 1"
+    options = "--width toy --device cpu --batches 2 4 1 --beams 1 --tokens 2 --samples 1"
     published.main([*options.split(), "--systems", REFERENCE, "mcat-large-27b", "llm-srt-7b"])
     full = [row[0] for row in table(capsys) if row[3] == "out of memory"]
     assert sorted(full) == ["llm-srt-7b"] + ["mcat-large-27b"] * 3 + [REFERENCE]

@@ -26,7 +26,7 @@ from dragoman.records import Utterance, write_rows
 from dragoman.systems import SYSTEMS, find_system
 from dragoman.systems.audio_llm import AudioLlm
 from dragoman.systems.base import System
-from dragoman.systems.cascade import Cascade
+from dragoman.systems.cascade import Cascade, _pairs
 from dragoman.systems.seamless import Seamless
 from dragoman.systems.texts import _FLORES, Nllb
 from dragoman.systems.voxtral import Voxtral
@@ -43,7 +43,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return {name: str(make(tmp_path_factory.mktemp("c++"))) for name, make in SMALL.items()}
+    return {name: str(make(tmp_path_factory.mktemp("small"))) for name, make in SMALL.items()}
 
 
 @pytest.fixture(params=SYSTEMS)
@@ -121,6 +121,13 @@ def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
         find_system("whisper").from_pretrained(str(tmp_path), device="cpu")
     with pytest.raises(ModelError, match=r"name them as in openai/whisper-large-v3\+facebook/nllb-200-3\.3B"):
         find_system("whisper+nllb").from_pretrained("openai/whisper-tiny", device="cpu")
+
+
+def test_a_plus_in_a_folders_name_divides_no_cascade(tmp_path: Path) -> None:
+    (tmp_path / "c++").mkdir()
+    assert _pairs(f"{tmp_path}/c+++a/b") == [(f"{tmp_path}/c++", "a/b")]
+    assert _pairs("a/b+c/d") == [("a/b", "c/d")] and _pairs("+") == [("", "")]
+    assert _pairs("a/b") == _pairs("a/b+c+d") == []
 
 
 def test_another_kind_of_checkpoint_and_too_large_a_one_are_refused(

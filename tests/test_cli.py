@@ -19,6 +19,7 @@ import typer
 from foreign import SMALL
 from safetensors.numpy import load_file, save_file
 
+from dragoman.catalogue import OTHERS
 from dragoman.cli import app, finished
 from dragoman.cli.console import printable
 from dragoman.cli.files import recordings, stems
@@ -599,12 +600,14 @@ def test_a_folder_of_hostile_files(random_model: Path, tmp_path: Path) -> None:
         assert json.loads((tmp_path / f"{Path(name).stem}.json").read_text(encoding="utf-8"))["segments"] == []
 
 
-def test_models_lists_every_recipe_with_its_memory(call: Call) -> None:
+def test_models_lists_every_recipe_and_system_with_its_memory(call: Call) -> None:
     done = call("models", "--json")
     found = {entry["name"]: entry for entry in json.loads(done.out)}
-    assert set(found) == set(names()) and done.code == 0
+    assert set(found) == {*names(), *OTHERS} and done.code == 0
     assert 55e9 < found["mcat-large-27b"]["memory_bytes"] < 56e9
     assert len(found["mcat-large-27b"]["sources"]) == 70 and found["tiny"]["parameters"] > 1e6
+    both = found["whisper+nllb"]
+    assert (both["hears"], both["get"], both["licence"]) == (100, "--system whisper+nllb", "Apache-2.0; CC-BY-NC-4.0")
     table = call("models").out
     assert (
         all(name in table for name in found) and "FLEURS 9x69: COMET 81.5" in table and "hub: yxdu/mcat-large" in table

@@ -21,8 +21,8 @@ TEMPERATURE = 0.6
 SURE = 0.95
 """Where greedy transcripts make no language so likely, beams look for likelier ones in the two likeliest."""
 _WORST = -20.0
-"""No transcript counts less a token: one that is too long for its audio has none to CTC, and would outvote all others of a
-recording."""
+"""No transcript counts less a token: one too long for its audio is impossible to CTC, and would outvote all others of
+a recording."""
 
 
 class Identifier:

@@ -76,7 +76,7 @@ def chosen(path: str, translator: Translator, count: int) -> list[Utterance]:
 
 def measure(translator: Translator, utterances: Sequence[Utterance]) -> Measured:
     mels = [translator.features(load_audio(row.audio, row.start_s, row.duration_s)) for row in utterances]
-    likelihoods = translator.identifier.likelihoods(mels)
+    likelihoods = translator.identifier.likelihoods([[mel] for mel in mels])
     found: dict[str, list[tuple[float, bool]]] = {kind: [] for kind in KINDS}
     for start in range(0, len(mels), 16):
         rows = utterances[start : start + 16]

@@ -420,6 +420,16 @@ def test_a_stray_translation_is_said_once_a_file(capsys: pytest.CaptureFixture[s
     assert "talk.mp3: " in line and "German 2, French 1" in line
 
 
+def test_a_doubted_language_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    def said(likely: float | None) -> str:
+        segment = Segment(0.0, 1.0, "nld", "Ja.", {"deu": "Ja."}, 0.0, language_confidence=likely)
+        remark(Path("talk.mp3"), Result("talk.mp3", ("deu",), [segment]), ("deu",))
+        return capsys.readouterr().err
+
+    assert "talk.mp3: is taken for Dutch, 61% likely" in said(0.613)
+    assert said(0.8) == said(None) == ""
+
+
 @needs_examples
 def test_a_second_run_over_a_folder_does_what_is_left(call: Call, random_model: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"

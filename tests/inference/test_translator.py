@@ -12,6 +12,7 @@ from toy import model, recipe, stage
 
 from dragoman import Translator
 from dragoman.data.audio import SAMPLE_RATE, load_audio
+from dragoman.data.batching import Mel
 from dragoman.data.synthesis import write_flac
 from dragoman.data.tasks import TASKS, Item, escape
 from dragoman.errors import AudioError, LanguageError, ModelError
@@ -184,3 +185,30 @@ def test_how_likely_the_language_is(translator: Translator) -> None:
     result = translator.translate(utterance.audio, to="deu")
     assert result.language == next(iter(told)) and 0.25 < result.language_confidence <= 1
     assert translator.translate(utterance.audio, "deu", "eng").language_confidence is None
+
+
+def test_beams_look_again_at_the_two_likeliest_languages_where_there_is_doubt(translator: Translator) -> None:
+    """Alone or in a batch, a segment's or a recording's; what greedy transcripts are sure of stays."""
+    english, german = load_audio(EXAMPLES / "english-wav.wav"), load_audio(EXAMPLES / "german-mp3.mp3")
+    noise = np.random.default_rng(0).normal(0, 0.02, german.shape).astype(np.float32)
+    sure, doubted = translator.features(english), translator.features((german + noise) / 2)
+
+    def alone(mel: Mel, beams: int) -> list[float]:
+        requests = [Request(mel, code, ()) for code in translator.sources]
+        return [translator.decoder.likelihoods([request], beams)[0] for request in requests]
+
+    greedy, beams = alone(doubted, 1), alone(doubted, translator.decoder.beams)
+    best = sorted(range(len(greedy)), key=greedy.__getitem__)[-2:]
+    expected = [max(one, beams[at]) if at in best else one for at, one in enumerate(greedy)]
+    assert expected != pytest.approx(greedy, abs=0.1)  # or nothing is tested
+    told = translator.identifier.likelihoods([[sure], [doubted], [sure, sure]])
+    assert told[0] == pytest.approx(alone(sure, 1), abs=1e-3) and told[1] == pytest.approx(expected, abs=1e-3)
+    assert told[2] == pytest.approx(2 * told[0], abs=1e-3)
+    (_, likely), (code, _) = translator.identifier.each([doubted, sure])
+    assert likely == pytest.approx(next(iter(translator.identifier.together([doubted]).values()))) and code == "eng"
+
+
+def test_a_click_in_which_nothing_can_be_said_does_not_tell_the_language(translator: Translator) -> None:
+    click, speech = np.ones(480, np.float32), load_audio(EXAMPLES / "english-wav.wav")
+    assert set(translator.identify([click]).values()) == {1 / len(translator.sources)}
+    assert next(iter(translator.identify([click, speech]))) == "eng"

@@ -56,7 +56,10 @@ MostSpeech = Annotated[
     float | None, typer.Option("--vad_max_speech_duration_s", help="The longest segment; the model's window at most.")
 ]
 LeastSilence = Annotated[
-    int | None, typer.Option("--vad_min_silence_duration_ms", help="A pause of this length ends a segment.")
+    int | None,
+    typer.Option(
+        "--vad_min_silence_duration_ms", help="A pause of this length ends a segment; --vad_speech_pad_ms at least."
+    ),
 ]
 Pad = Annotated[int | None, typer.Option("--vad_speech_pad_ms", help="What a segment keeps around its speech.")]
 Hotwords = Annotated[

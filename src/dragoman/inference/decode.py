@@ -87,11 +87,11 @@ class Decoder:
         ]
 
     @torch.inference_mode()
-    def likelihoods(self, requests: Sequence[Request]) -> list[float]:
-        """How likely it is that each request's `source` is what is spoken: the log-likelihood of its greedy transcript,
-        to the LLM and (where the model was taught by CTC) to the audio tokens alone, per token."""
+    def likelihoods(self, requests: Sequence[Request], beams: int) -> list[float]:
+        """How likely it is that each request's `source` is what is spoken: the log-likelihood of its transcript, to the
+        LLM and (where the model was taught by CTC) to the audio tokens alone, per token."""
         heard = hear(self.model, [request.mel for request in requests])
-        transcripts = self._transcribe(requests, heard, 1)
+        transcripts = self._transcribe(requests, heard, beams)
         both = zip(self._scores(requests, heard, transcripts), self._ctc_scores(heard, transcripts), strict=True)
         return [score + ctc_score for score, ctc_score in both]
 

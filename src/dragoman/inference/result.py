@@ -13,6 +13,8 @@ from dragoman.languages import LANGUAGES
 LOW_TRANSCRIPT = 0.8
 LOW_TRANSLATION = 0.7
 """What is less confident than this is marked; docs/translating.md says how often that is right."""
+LOW_LANGUAGE = 0.8
+"""A language that is less likely than this is said to be doubted."""
 
 
 @dataclass(frozen=True)

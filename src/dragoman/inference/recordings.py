@@ -263,8 +263,8 @@ def _hypothesis(utterance: Utterance, code: str, parts: Sequence[Decoded]) -> Hy
         target=code,
         start_s=utterance.start_s,
         end_s=None if utterance.duration_s is None else utterance.start_s + utterance.duration_s,
-        transcript=joined((part.transcript for part in parts), utterance.language),
-        translation=joined((translation.text for translation in translations), code),
+        transcript=joined(part.transcript for part in parts),
+        translation=joined(translation.text for translation in translations),
         raw="\n".join(translation.raw for translation in translations),
         truncated=any(part.truncated for part in parts) or any(translation.truncated for translation in translations),
     )

@@ -17,7 +17,6 @@ from torch.nn.utils.rnn import pad_sequence
 from dragoman.data.audio import load_audio
 from dragoman.data.batching import IGNORED
 from dragoman.data.index import ManifestIndex
-from dragoman.data.indexing import NUMBERS
 from dragoman.data.sampling import Rows
 from dragoman.errors import DataError
 from dragoman.files import whole_folder
@@ -100,7 +99,7 @@ class TranslatedSpeech:
     """Every utterance of a manifest with every translation that is wanted, a row each; made into batches."""
 
     def __init__(self, system: Seamless, index: ManifestIndex, targets: Sequence[str]) -> None:
-        heard = {NUMBERS[code] for code in system.sources}
+        heard = {index.numbers[code] for code in system.sources if code in index.numbers}
         self.system, self.index = system, index
         self.rows = [
             (row, code)

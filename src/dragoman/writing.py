@@ -30,7 +30,7 @@ _OFTEN = 0.05
 """Words with a mark; Arabic and Hebrew, which can be written without, have fewer."""
 
 
-def spaced(text: str) -> bool:
+def is_spaced(text: str) -> bool:
     """Whether its words stand apart: it has no more letters of scripts without spaces than words of the others."""
     return len(_SIGN.findall(text)) <= len(_WORD.findall(text))
 
@@ -43,4 +43,4 @@ def as_written(language: Language, texts: Iterable[str]) -> Language:
     text = unicodedata.normalize("NFKC", " ".join(islice(texts, _ENOUGH)))
     words = [word for word in text.split() if _LETTER.search(word)]
     marked = sum(bool(_MARK.search(word)) for word in words)
-    return replace(language, is_unspaced=not spaced(text), has_marks=marked > _OFTEN * len(words))
+    return replace(language, is_unspaced=not is_spaced(text), has_marks=marked > _OFTEN * len(words))

@@ -160,8 +160,8 @@ class Sources:
 
     side = "translation"
 
-    def __init__(self, language: str) -> None:
-        self.signature = f"Sources|language:{language}"
+    def __init__(self, language: Language) -> None:
+        self.signature = f"Sources|language:{language.code}"
 
     @staticmethod
     def suits(language: Language) -> bool:

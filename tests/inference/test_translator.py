@@ -20,6 +20,7 @@ from dragoman.inference.decode import Request
 from dragoman.inference.glossary import Glossary, Term
 from dragoman.inference.phrases import occurs
 from dragoman.inference.result import LOW_TRANSCRIPT
+from dragoman.languages import LANGUAGES
 from dragoman.records import read_manifest
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -45,7 +46,7 @@ def test_it_tells_the_language_and_hears_most_words(translator: Translator) -> N
     told = [result.language == utterance.language for result, utterance in zip(results, UTTERANCES, strict=True)]
     assert sum(told) >= len(told) - 1
     pairs = [Pair(result.transcript, utterance.text) for result, utterance in zip(results, UTTERANCES, strict=True)]
-    errors = METRICS["WER"]("eng").score(pairs)
+    errors = METRICS["WER"](LANGUAGES["eng"]).score(pairs)
     assert errors < 50
 
 

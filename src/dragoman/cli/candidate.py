@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dragoman.cli.options import Wanted, checked, only_for_ours, prepared
 from dragoman.errors import DataError
 from dragoman.files import digest_of_weights
-from dragoman.languages import known_source, known_targets
+from dragoman.languages import LANGUAGES, known_source, known_targets
 
 if TYPE_CHECKING:
     from dragoman.evaluation.generate import Translate
@@ -110,10 +110,13 @@ def _other(name: str, model: str | None, utterances: Sequence[Utterance], option
     )
     for language in dict.fromkeys(utterance.language for utterance in utterances):
         known_source(language, system.sources, name)
+    to = options.wanted.to
+    if to == ("all",) and len(system.targets) == len(LANGUAGES):
+        to = tuple(dict.fromkeys(code for row in utterances for code in (row.language, *row.translations)))
     return Candidate(
         f"{name}: {system.identity}",
         name if model is None else f"{name} {model}",
-        known_targets(options.wanted.to, system.targets, name),
+        known_targets(to, system.targets, name),
         system,
         sum(part.num_parameters for part in system.parts),
         hardware(str(system.parts[0].model.device)),

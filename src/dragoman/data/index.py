@@ -32,10 +32,10 @@ _CLOCK_TICK_NS = 20_000_000
 class ManifestIndex:
     """An open index.
 
-    `languages` those that it names, sorted; `offset` (N + 1,) in bytes; `language` (N,) its place among them; `duration_s` (N,), NaN where unknown; `letters` (N,) of the
-    text, at most 65,535; `shard` (N,) the tar file that holds the audio, or -1; `sentence` (N,) or -1; `written` (N,)
-    which of the `written_sets` (K, W); `rows_from` (S + 1,) into `sentence_rows`, those of each sentence that have a
-    text; `sentence_sets` (S, W) their languages.
+    `languages` those that it names, sorted; `offset` (N + 1,) in bytes; `language` (N,) its place among them;
+    `duration_s` (N,), NaN where unknown; `letters` (N,) of the text, at most 65,535; `shard` (N,) the tar file that
+    holds the audio, or -1; `sentence` (N,) or -1; `written` (N,) which of the `written_sets` (K, W); `rows_from`
+    (S + 1,) into `sentence_rows`, those of each sentence that have a text; `sentence_sets` (S, W) their languages.
     """
 
     def __init__(self, manifest: Path, place: Path) -> None:

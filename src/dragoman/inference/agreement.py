@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import regex  # type: ignore[import-untyped]
 
-from dragoman.writing import spaced
+from dragoman.writing import is_spaced
 
 _WORD_END = regex.compile(r"(?<=\S)(?=\p{P}*(?:\s|$))")
 _SIGN_END = regex.compile(r"\X\K(?!(?<=[\p{Latin}\p{N}])[\p{Latin}\p{N}])")
@@ -57,5 +57,5 @@ def agreed(one: str, other: str) -> str:
 def _ends(text: str) -> set[int]:
     """The places where a word ends, marks behind it aside; those behind the last word are none."""
     said = _LAST_MARKS.search(text).start()
-    pattern = _WORD_END if spaced(text) else _SIGN_END
+    pattern = _WORD_END if is_spaced(text) else _SIGN_END
     return {found.end() for found in pattern.finditer(text) if found.end() <= said}

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import regex  # type: ignore[import-untyped]
 
 from dragoman.languages import LANGUAGES
-from dragoman.writing import UNSPACED, spaced
-
+from dragoman.writing import UNSPACED, is_spaced
 
 _INSIDE = regex.compile(rf"(?V1)[[\p{{L}}\p{{N}}\p{{M}}]--{UNSPACED}]+")
 
@@ -37,7 +36,7 @@ class Phrases:
     def __init__(self, phrases: Iterable[str], code: str, plain: Callable[[str], Sequence[int]]) -> None:
         self._first, self._inside = _Node(), _Node()
         for number, phrase in enumerate(phrases):
-            space = " " if LANGUAGES[code].uses_spaces and spaced(phrase) else ""
+            space = " " if LANGUAGES[code].uses_spaces and is_spaced(phrase) else ""
             for form in (phrase, phrase[:1].upper() + phrase[1:]):  # a sentence may begin with it
                 self._first.add(plain(form), number)
             self._inside.add(_after("a" + space, phrase, plain), number)

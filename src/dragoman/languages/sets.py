@@ -62,5 +62,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "Koreanic": _codes_in("kor"),
     "Japonic": _codes_in("jpn"),
 }
-"""Each of the 102 once, relatives side by side: the order of matrices. The first nine are branches of Indo-European; the
-families are Glottolog's. MCAT groups its languages by family (Table V, V-B1) but our copy does not hold its list."""
+"""Each of the 102 once, relatives side by side: the order of matrices. The first nine are branches of Indo-European.
+The families are Glottolog's. MCAT groups its languages by family (Table V, V-B1), but our copy does not hold its
+list."""

@@ -192,8 +192,8 @@ class _Languages(Mapping[str, Language]):
 
 
 LANGUAGES: Mapping[str, Language] = _Languages()
-"""By ISO 639-3 code, in the order of the codes: macrolanguages too, and those that nobody grows up with any more, but
-not the four codes for no language or several."""
+"""By ISO 639-3 code, in the order of the codes: macrolanguages too, and those that nobody grows up with any more. Not
+the four codes for no language or several, nor Allar's, `all`, which means every language here."""
 
 
 def is_code(code: str) -> bool:
@@ -210,10 +210,11 @@ class Beyond(NamedTuple):
 
 @cache
 def beyond() -> Beyond:
-    """ISO 639-3. A name that two languages share means neither, save where it is the first name of one."""
+    """ISO 639-3. A name that two languages share means neither, save where it is the first name of one; a code is the
+    code of a language before it is the name of another."""
     import iso639  # it takes a third of a second, and few ask for it
 
-    every = [one for one in iso639.ALL_LANGUAGES if one.status == "A" and one.scope != "S"]
+    every = [one for one in iso639.ALL_LANGUAGES if one.status == "A" and one.scope != "S" and one.part3 != "all"]
     codes: dict[str, Language] = {}
     others: list[tuple[str, Language]] = []
     for one in sorted(every, key=lambda one: one.part3):
@@ -224,8 +225,9 @@ def beyond() -> Beyond:
         others += [(name, language) for name in {one.name.lower(), *aliases}]
     uses = Counter(name for name, _ in others)
     names = {name: language for name, language in others if uses[name] == 1}
-    for language in codes.values():
-        names |= {name: language for name in (language.code, language.iso1, language.name.lower()) if name}
+    names |= {language.name.lower(): language for language in codes.values()}
+    names |= {language.iso1: language for language in codes.values() if language.iso1}
+    names |= codes
     return Beyond(codes, names)
 
 

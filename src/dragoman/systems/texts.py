@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from dragoman.errors import ModelError
 from dragoman.inference.decode import Translation
-from dragoman.languages import LANGUAGES
+from dragoman.languages import LANGUAGES, is_code
 from dragoman.systems.pretrained import Pretrained
 
 
@@ -45,6 +47,15 @@ _FLORES = {
     "msa": "zsm_Latn", "mya": "mya_Mymr", "orm": "gaz_Latn", "ory": "ory_Orya", "pan": "pan_Guru", "pus": "pbt_Arab",
     "tam": "tam_Taml", "tel": "tel_Telu", "tha": "tha_Thai", "uzb": "uzn_Latn", "yue": "yue_Hant",
 }  # fmt: skip
+_FLORES_NAME = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
+
+
+def _beyond(known: Iterable[str]) -> dict[str, str]:
+    """NLLB's further languages, where it writes them in one script alone."""
+    scripts: dict[str, list[str]] = defaultdict(list)
+    for name in filter(_FLORES_NAME.fullmatch, set(known) - set(_FLORES.values())):
+        scripts[name[:3]].append(name)
+    return {code: names[0] for code, names in scripts.items() if len(names) == 1 and is_code(code)}
 
 
 class Nllb:
@@ -55,7 +66,7 @@ class Nllb:
     def __init__(self, part: Pretrained) -> None:
         self.part = part
         known = part.processor.get_vocab()
-        self._codes = {code: _FLORES[code] for code in LANGUAGES if _FLORES[code] in known}
+        self._codes = dict(sorted((code, own) for code, own in (_beyond(known) | _FLORES).items() if own in known))
 
     @classmethod
     def from_pretrained(

@@ -19,11 +19,11 @@ from dragoman.data.audio import SAMPLE_RATE
 from dragoman.data.check import Report, check, is_held_out, manifests_in
 from dragoman.data.check.kinds import KINDS
 from dragoman.data.check.skip import outputs, skip_bad
-from dragoman.data.check.texts import MOST_SYLLABLES_PER_S, rate_bounds, scripts, text_key
+from dragoman.data.check.texts import MOST_SYLLABLES_PER_S, problems, rate_bounds, scripts, text_key
 from dragoman.data.langid import KNOWN, identify
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import DataError, ManifestError, OutputError
-from dragoman.languages import LANGUAGES, SETS
+from dragoman.languages import LANGUAGES, SETS, find
 from dragoman.records import read_manifest
 
 Entry = dict[str, Any]
@@ -326,6 +326,19 @@ def test_every_language_has_scripts_bounds_and_is_known_to_the_identifier(code: 
     assert scripts(code) and 0 < fewest < MOST_SYLLABLES_PER_S < most
     labels = {code, LANGUAGES[code].iso1, *{"nob": ("no",), "ful": ("fuv",)}.get(code, ())}
     assert bool(labels & set(_identifier().labels)) == (code in KNOWN)
+
+
+def test_the_identifier_s_labels_are_languages() -> None:
+    from dragoman.data.langid import _CODES, _identifier
+
+    assert set(_identifier().labels) - {"zxx"} <= set(_CODES) and set(LANGUAGES) >= KNOWN
+    assert {label for label, code in _CODES.items() if find(label).code != code} == {"nn", "fuv"}  # nearly, they are
+
+
+def test_a_text_in_a_language_of_which_nothing_is_known_is_not_accused() -> None:
+    assert not list(problems("text", "Allinllachu kachkanki, wawqiy? Ñuqaqa allinmi.", "quy"))
+    assert not list(problems("text", "ꦱꦸꦒꦼꦁꦫꦮꦸꦃ", "kaw"))
+    assert scripts("quy") == [] and rate_bounds("quy") == (0.25 * 1.2, 10 * 4.0)  # of any script
 
 
 def test_the_identifier_gives_probabilities_of_our_codes() -> None:

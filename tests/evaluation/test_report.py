@@ -199,6 +199,22 @@ def test_a_report_holds_page_figures_and_tables(tmp_path: Path) -> None:
     assert before == ((out / "report.html").read_bytes(), (out / "figures" / "dev-BLEU-matrix.svg").read_bytes())
 
 
+def test_languages_of_no_family_known_here_come_last_and_are_all_there(tmp_path: Path) -> None:
+    tibetan = {"transcript": "བོད་སྐད་", "reference_transcript": "བོད་ཡིག་"}
+    rows = [row("1", "bod", "deu", **tibetan), row("2", "deu", "quy"), row("3", "eng", "deu")]
+    folder = run_folder(tmp_path / "dev", rows, metrics=("WER", "CER", "BLEU"))
+    runs = read_runs([folder])
+    data = data_of(render(runs, {"dev": choose(rows)}, {"dev": 3}, {}))
+    assert data["order"] == ["eng", "deu", "bod", "quy"] and data["families"][-1] == ["others", ["bod", "quy"]]
+    assert data["names"]["quy"] == "Ayacucho Quechua"
+    assert {sample["id"]: sample["unit"] for sample in data["runs"][0]["samples"]} == {
+        "1": "character",
+        "2": "word",
+        "3": "word",
+    }
+    assert set(runs[0].scores["CER"]) == {"bod"} and set(runs[0].scores["WER"]) == {"deu", "eng"}
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.doc").touch()
     with pytest.raises(OutputError, match=r"thesis\.doc.*choose another folder"):

@@ -85,6 +85,7 @@ def download(languages: Sequence[str], splits: Sequence[str]) -> Path:
 def parts_of(root: Path, code: str, split: str) -> list[Part]:
     """The parts of one language and split, whichever layout it has. Raises DataError when there is none."""
     config = LANGUAGES[code].fleurs
+    assert config, code
     manifest = manifest_name(CORPUS.name, split)
     for base in (root / "data" / config, root / config, root / "parquet-data" / config):
         table, archive = base / f"{split}.tsv", base / "audio" / f"{split}.tar.gz"

@@ -57,7 +57,7 @@ def _data(
         "audio": audio,
         "lower": sorted(filter(lower_is_better, metrics)),
         "neutral": sorted(NEUTRAL),
-        "names": {code: LANGUAGES[code].name for code in codes},
+        "names": {code: LANGUAGES[code].name for code in sorted(codes)},
         "order": in_order(codes),
         "families": list(families(codes).items()),
         "colours": [[round(255 * channel) for channel in steps(i)[:3]] for i in range(32)],

@@ -216,8 +216,19 @@ def test_beyond_the_102_the_references_tell_how_a_language_is_scored(
 
 @pytest.mark.parametrize(
     ("text", "spaced"),
-    [("", True), ("42", True), ("one two", True), ("안녕하세요", True), ("他说", False), ("用iPhone打", False)]
-    + [("I met 王小明 today", True), ("สวัสดี", False), ("かな", False), ("བོད་སྐད་", False), ("ꦗꦮ", False)],
+    [
+        ("", True),
+        ("42", True),
+        ("one two", True),
+        ("안녕하세요", True),
+        ("他说", False),
+        ("用iPhone打", False),
+        ("I met 王小明 today", True),
+        ("สวัสดี", False),
+        ("かな", False),
+        ("བོད་སྐད་", False),
+        ("ꦗꦮ", False),
+    ],
 )
 def test_a_text_tells_whether_its_words_stand_apart(text: str, spaced: bool) -> None:
     assert is_spaced(text) == spaced

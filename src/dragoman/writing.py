@@ -32,7 +32,8 @@ _OFTEN = 0.05
 
 def is_spaced(text: str) -> bool:
     """Whether its words stand apart: it has no more letters of scripts without spaces than words of the others."""
-    return len(_SIGN.findall(text)) <= len(_WORD.findall(text))
+    signs = len(_SIGN.findall(text))
+    return not signs or signs <= len(_WORD.findall(text))
 
 
 def as_written(language: Language, texts: Iterable[str]) -> Language:

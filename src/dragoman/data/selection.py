@@ -182,11 +182,12 @@ def _per_direction(
 def _drawn_pairs(had: Bits, most: int, random: np.random.Generator) -> Bits:
     """(n, W) what rows of one language have -> what of it is drawn, each target at most so often."""
     pairs = np.zeros_like(had)
-    words = [np.ascontiguousarray(column) for column in had.T]
-    for number in range(64 * len(words)):
-        word, bit = number // 64, np.uint64(1) << np.uint64(number % 64)
-        able = np.flatnonzero(words[word] & bit)
-        if len(able) > most:
-            able = random.choice(able, most, replace=False, shuffle=False)
-        pairs[able, word] |= bit
+    for word in range(had.shape[1]):
+        column = np.ascontiguousarray(had[:, word])
+        held = int(np.bitwise_or.reduce(column, initial=0))
+        for bit in (np.uint64(1 << number) for number in range(64) if held >> number & 1):
+            able = np.flatnonzero(column & bit)
+            if len(able) > most:
+                able = random.choice(able, most, replace=False, shuffle=False)
+            pairs[able, word] |= bit
     return pairs

@@ -10,7 +10,9 @@ import pytest
 import torch
 from shapes import TOY_ADAPTER, TOY_LLM, TOY_WHISPER, WHISPER_LARGE, llm_of, whisper
 from torch import nn
-from toy import tokenizer
+from toy import LORA, tokenizer
+from toy import recipe as toy_recipe
+from toy import stage as toy_stage
 
 from dragoman.catalogue import BASES, PUBLISHED, entries
 from dragoman.data.batching import Example, Row, collate
@@ -153,6 +155,16 @@ def test_a_stage_lasts_steps_or_epochs(length: dict[str, int]) -> None:
     table["stages"][0]["schedule"] = {"batch": 1, "learning_rate": 1e-3, **length}
     with pytest.raises(RecipeError, match=r"stages.0.schedule: .*give either steps or epochs"):
         parse_recipe(table, "x")
+
+
+@pytest.mark.parametrize(
+    "over", [{"tasks": {"mt": 0.5, "smt": 0.5}}, {"trains": ["adapter", "llm_lora"]}, {"ctc_weight": 0.1}]
+)
+def test_text_alone_is_a_stage_of_its_own(over: dict[str, Any]) -> None:
+    llm = {"name": "base", "lora": LORA}
+    assert not toy_recipe(llm=llm, stages=[toy_stage("mt", trains=["llm_lora"])]).stages[0].hears
+    with pytest.raises(RecipeError, match="mt is text alone: give it a stage of its own"):
+        toy_recipe(llm=llm, stages=[toy_stage("mt", **{"trains": ["llm_lora"], **over})])
 
 
 def test_prompts_in_words_have_known_places() -> None:

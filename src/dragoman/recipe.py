@@ -25,7 +25,7 @@ RECIPES = Path(__file__).parent / "recipes"
 MEL_FRAMES_PER_S = 100  # Whisper: a hop of 160 samples at 16 kHz
 ENCODER_FRAMES_PER_S = 50  # Whisper's second convolution halves the mel frames
 
-TaskName = Literal["asr", "smt", "srt", "st"]
+TaskName = Literal["asr", "smt", "srt", "st", "mt"]
 Part = Literal["adapter", "llm_lora", "encoder_lora"]
 Quantisation = Literal["8bit", "4bit"]
 
@@ -193,7 +193,8 @@ class Augment(Strict):
 
 
 class Source(Strict):
-    """One manifest (`<data>/<name>.jsonl`) with filters; languages are codes or named sets, empty means any."""
+    """One manifest (`<data>/<name>.jsonl`) with filters; languages are codes or named sets, empty means any. Where
+    targets are named, an utterance without a translation into one of them is left out."""
 
     name: str
     sources: list[str] = Field(default_factory=list)
@@ -215,6 +216,7 @@ class Source(Strict):
 class Stage(Strict):
     """One stage of the curriculum: which tasks, which parameters, which data, how long.
 
+    `tasks = { mt = 1.0 }` leaves the speech out and teaches the LLM to translate the transcripts.
     `targets` is the number of target languages that share one utterance's encoder pass in a batch.
     `temperature` T draws a spoken language of n utterances in proportion to n^(1/T): 1 leaves the data as they are,
     more brings small languages nearer to large ones. `shards_at_once` takes the tar shards in a random order and the
@@ -240,6 +242,21 @@ class Stage(Strict):
             raise ValueError("data: some sources have a weight and some have none; weigh all or none")
         return self
 
+    @model_validator(mode="after")
+    def _text_alone(self) -> Stage:
+        if "mt" in self.tasks and (
+            len(self.tasks) > 1 or self.trains != ["llm_lora"] or self.ctc_weight or self.augment
+        ):
+            raise ValueError(
+                "mt is text alone: give it a stage of its own that trains llm_lora, without ctc_weight and augment"
+            )
+        return self
+
+    @property
+    def hears(self) -> bool:
+        """Whether its tasks have speech in them."""
+        return "mt" not in self.tasks
+
 
 class Decoding(Strict):
     beams: int = Field(default=1, gt=0)
@@ -258,11 +275,13 @@ class TatoebaCorpus(Strict):
     """How many of the most frequent words of each language the domain knows."""
     clips_per_language: int = Field(ge=0)
     """Spoken training clips of each language, at most."""
+    spoken_first: tuple[str, ...] = ()
+    """Languages whose sentences come first among the clips of the others too, so that these translate into them."""
     valid_sentences: int = Field(ge=0)
     """Sentences held out of training."""
     seed: int = Field(ge=0)
 
-    @field_validator("languages", mode="before")
+    @field_validator("languages", "spoken_first", mode="before")
     @classmethod
     def _toml_has_no_tuples(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value

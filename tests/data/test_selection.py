@@ -61,7 +61,7 @@ def test_filters(tmp_path: Path) -> None:
     assert kept("st") == ["a", "b", "e"]
     assert kept("asr", sources=["eng"]) == ["a", "c", "d"]
     assert kept("asr", max_duration_s=2.0) == ["a", "b", "d"]
-    assert kept("srt", targets=["fra"]) == ["a"]
+    assert kept("srt", targets=["fra"]) == ["a"] == kept("srt", {"srt": 0.9, "asr": 0.1}, targets=["fra"])
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

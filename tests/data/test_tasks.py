@@ -24,6 +24,7 @@ PIECES = st.lists(st.sampled_from(["<|eng|>", "<|deu|>", "<|eng|><|deu|>", "<\\|
             Parsed("Good morning.", "Guten Morgen."),
         ),
         ("st", "<|eng|><|deu|>", "Guten Morgen.", Parsed(None, "Guten Morgen.")),
+        ("mt", "Good morning.<|eng|><|deu|>", "Guten Morgen.", Parsed(None, "Guten Morgen.")),
     ],
 )  # fmt: skip
 def test_the_formats_of_the_papers(task: str, prompt: str, answer: str, parsed: Parsed) -> None:

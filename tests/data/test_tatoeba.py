@@ -174,6 +174,17 @@ def test_training_goes_round_the_variants_and_stops_at_the_limits() -> None:
     )
 
 
+def test_sentences_of_some_languages_come_first_in_all() -> None:
+    rows = [sentence(f"{number}", eng=f"{number}", deu="eins") for number in range(9)]
+    rows[5] = sentence("5", eng="5", fra="cinq")
+    few = SETTINGS.model_copy(update={"clips_per_language": 3})
+    english = [line.utterance.id for line in plan(rows, "train", few) if line.utterance.language == "eng"]
+    fra_first = plan(rows, "train", few.model_copy(update={"spoken_first": ("fra",)}))
+    assert "5-eng-0" not in english
+    expected = ["5-eng-0", *english[:2]]
+    assert [line.utterance.id for line in fra_first if line.utterance.language == "eng"] == expected
+
+
 def test_evaluation_is_spoken_once_in_held_out_voices() -> None:
     rows = [sentence("a", eng="one", deu="eins|ein"), sentence("b", eng="two", fra="deux")]
     lines = list(plan(rows, "dev", SETTINGS))

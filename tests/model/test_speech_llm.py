@@ -68,6 +68,16 @@ def test_the_loss_is_the_cross_entropy_of_the_sequence_written_out(speech_llm: S
     torch.testing.assert_close(loss(speech_llm, [example]), expected)
 
 
+def test_text_alone_costs_what_it_costs_the_llm(speech_llm: SpeechLLM) -> None:
+    given = [replace(example, mel=None) for example in examples()]
+    text = collate(given, 0).text
+    with torch.no_grad():
+        logits = speech_llm.llm(input_ids=text.input_ids, attention_mask=text.attention_mask).logits[:, :-1]
+    expected = nn.functional.cross_entropy(logits.flatten(0, 1), text.labels[:, 1:].flatten(), reduction="sum")
+    torch.testing.assert_close(loss(speech_llm, given), expected)
+    torch.testing.assert_close(loss(speech_llm, given), sum(loss(speech_llm, [row]) for row in apart(given)))
+
+
 def test_padding_never_changes_the_loss(speech_llm: SpeechLLM) -> None:
     batch = collate(examples(), 0)
     with torch.no_grad():

@@ -24,8 +24,10 @@ def plan(precision: str = "fp32", padding: str = "trimmed", adapter: dict[str, A
     stages = [
         stage("asr", ctc_weight=0.2, schedule={"precision": precision}),
         stage("srt", targets=2, data=[{"name": "train", "sources": ["deu", "fra"]}], schedule={"precision": precision}),
+        stage("mt", trains=["llm_lora"], schedule={"precision": precision, "steps": 1}),
     ]
-    return recipe(audio={"mel_bins": 80, "window_s": 2.0, "padding": padding}, adapter=adapter, stages=stages)
+    audio = {"mel_bins": 80, "window_s": 2.0, "padding": padding}
+    return recipe(audio=audio, adapter=adapter, llm={"name": "base", "lora": LORA}, stages=stages)
 
 
 @pytest.fixture(autouse=True)

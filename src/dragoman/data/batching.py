@@ -37,7 +37,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Example:
-    """One utterance, mel (M, F) or the frames (S, E) that the encoder made of it before, and the rows that share it.
+    """One utterance, mel (M, F) or the frames (S, E) that the encoder made of it before, and the rows that share it;
+    with neither it is text alone.
     `transcript` ids serve the auxiliary CTC loss."""
 
     mel: Mel | None
@@ -48,7 +49,9 @@ class Example:
     @property
     def mel_frames(self) -> int:
         """F, even where the frames are stored: two to each of them."""
-        return self.mel.shape[1] if self.frames is None else 2 * len(self.frames)
+        if self.frames is not None:
+            return 2 * len(self.frames)
+        return 0 if self.mel is None else self.mel.shape[1]
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class TextRows:
 
 @dataclass(frozen=True)
 class Batch:
-    """mel (U, M, F) or, where the encoder has heard it before, frames (U, S, E); num_frames (U,) of either; text
+    """mel (U, M, F) or, where the encoder has heard it before, frames (U, S, E), or neither; num_frames (U,); text
     (B, T); utterance_of (B,): which utterance each row hears; transcripts (U, L) with their lengths (U,) for CTC."""
 
     mel: Tensor | None
@@ -106,13 +109,14 @@ class Batch:
 
 
 def collate(examples: Sequence[Example], pad_id: int, side: Literal["left", "right"] = "right") -> Batch:
-    """Stack examples, all with mels or all with frames; `side` is where text is padded: right in training, left in
-    decoding."""
+    """Stack examples, all with mels, all with frames or all without either; `side` is where text is padded: right
+    in training, left in decoding."""
     mel = frames = None
-    if examples[0].frames is None:
-        mel, num_frames = pad_mels([example.mel for example in examples])
-    else:
+    num_frames = torch.zeros(len(examples), dtype=torch.long)
+    if examples[0].frames is not None:
         frames, num_frames = pad_frames([example.frames for example in examples])
+    elif examples[0].mel is not None:
+        mel, num_frames = pad_mels([example.mel for example in examples])
     rows = [row for example in examples for row in example.rows]
     utterance_of = torch.tensor([at for at, example in enumerate(examples) for _ in example.rows])
     transcripts, lengths = pad_ids([example.transcript for example in examples])

@@ -96,7 +96,7 @@ class Examples:
 
     def _widest(self, examples: Sequence[Example]) -> int:
         """Positions of a row of the batch that the LLM reads: [audio][text], each padded to the longest."""
-        audio = max(self.recipe.audio_tokens(example.mel_frames) for example in examples)
+        audio = max(self.recipe.audio_tokens(example.mel_frames) for example in examples) if self.stage.hears else 0
         return audio + max(len(row.prompt) + len(row.answer) for example in examples for row in example.rows)
 
     def utterance(self, draw: Draw) -> Utterance:
@@ -109,6 +109,8 @@ class Examples:
         utterance = self.indexes[draw.source].utterance(draw.row, targets)
         transcript = self.text.plain(escape(utterance.text)) if self.stage.ctc_weight else ()
         rows = tuple(self._row(task, utterance, target) for target in targets or [utterance.language])
+        if not self.stage.hears:
+            return Example(None, rows)
         if self.frames is not None:
             return Example(None, rows, transcript, self.frames[draw.source][draw.row])
         return Example(mel_of(utterance, lambda waveform: self.features(waveform, random)), rows, transcript)

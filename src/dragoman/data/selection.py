@@ -68,7 +68,7 @@ class Selection:
         return [self.draw(int(item), int(visit)) for item, visit in zip(step.item, step.visit, strict=True)]
 
     def order(self) -> Order:
-        """The steps of the stage: length buckets by audio, or by text where all audio is padded to one length."""
+        """The steps of the stage: length buckets by audio, or by text where there is no audio or all of one length."""
         schedule, at_once = self.stage.schedule, self.stage.shards_at_once
         lengths = self._column(self._lengths)
         shards = self._shards() if at_once else None
@@ -93,7 +93,7 @@ class Selection:
         return Shares.of(number.astype(np.uint16)[group], share)
 
     def _lengths(self, index: ManifestIndex, rows: Rows) -> Rows:
-        if self.recipe.audio.padding == "window":
+        if self.recipe.audio.padding == "window" or not self.stage.hears:
             return index.letters[rows]
         seconds = index.duration_s[rows]
         seconds[np.isnan(seconds)] = self.recipe.audio.window_s
@@ -125,8 +125,8 @@ def wanted(source: Source, recipe: Recipe) -> list[str]:
 
 def choose(index: ManifestIndex, source: Source, stage: Stage, recipe: Recipe) -> Chosen:
     """Apply a source's filters, and leave out what no task of the stage can use: a row without a translation can only
-    be transcribed, one without a transcript only be translated directly (st). Caps come last; what they keep is drawn
-    by the stage's seed."""
+    be transcribed, one without a transcript only be translated directly (st). A source that names targets has no row
+    without any of them. Caps come last; what they keep is drawn by the stage's seed."""
     heard = [code for code in recipe.sources if not source.sources or code in source.sources]
     kept = np.isin(index.language, [index.numbers[code] for code in heard if code in index.numbers])
     if source.max_duration_s is not None:
@@ -135,7 +135,7 @@ def choose(index: ManifestIndex, source: Source, stage: Stage, recipe: Recipe) -
         kept &= index.letters > 0
     targets = index.bit_set(wanted(source, recipe))
     rows = np.flatnonzero(kept).astype(np.int32)
-    if "asr" not in stage.tasks:
+    if "asr" not in stage.tasks or source.targets:
         rows = rows[_any_target(index, rows, targets)]
     random = np.random.default_rng(stage.schedule.seed)
     if source.max_per_language is not None:

@@ -1,5 +1,5 @@
 """What is asked of the model and what it answers, as text: transcribe, translate with the transcript at hand, hear and
-write both, translate directly. The same module serves training, decoding and serving.
+write both, translate directly, translate text alone. The same module serves training, decoding and serving.
 
 The formats are the papers' (LLM-SRT section 3, MCAT section III): tags are plain text, `<|deu|>`. A text that holds
 something like a tag itself is escaped (`<|` -> `<\\|`), so that whatever was built can be parsed. A recipe may ask
@@ -127,7 +127,14 @@ class St:
         return Parsed(None, said(output))
 
 
-TASKS: dict[str, Task] = {"asr": Asr(), "smt": Smt(), "srt": Srt(), "st": St()}
+class Mt(Smt):
+    """As SMT, without the speech: for an LLM that does not know a language yet."""
+
+    def prompt(self, item: Item, tags: Tags) -> str:
+        return tags.in_words("mt", item) or super().prompt(item, tags)
+
+
+TASKS: dict[str, Task] = {"asr": Asr(), "smt": Smt(), "srt": Srt(), "st": St(), "mt": Mt()}
 
 
 def build(task: str, item: Item, tags: Tags) -> tuple[str, str]:

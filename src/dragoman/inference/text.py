@@ -17,12 +17,16 @@ from dragoman.records import Hypothesis, Utterance
 
 
 class TextTranslator:
-    """Translates the reference transcripts by the SMT prompt, audio left out; LoRA is switched off, so that it is the
-    LLM as it was before it learnt to hear. With as many beams as a Translator takes."""
+    """Translates the reference transcripts, audio left out, with as many beams as a Translator takes. LoRA is switched
+    off, so that it is the LLM as it was before it learnt to hear, unless LoRA learnt a language from text (`mt`)."""
 
     def __init__(self, loaded: LoadedModel, *, beam_size: int | None = None, batch_size: int = 32) -> None:
         self.llm, self.tokenizer, self.batch_size = loaded.model.llm.eval(), loaded.tokenizer, batch_size
         self.tags = Tags.of(loaded.recipe.prompt)
+        taught = any(not stage.hears for stage in loaded.recipe.stages)
+        self.as_it_was = (
+            contextlib.nullcontext if taught else getattr(self.llm, "disable_adapter", contextlib.nullcontext)
+        )
         self.text = TextEncoder(loaded.tokenizer)
         self.generation = GenerationConfig(
             do_sample=False,
@@ -66,11 +70,11 @@ class TextTranslator:
         ]
 
     def _translate(self, wanted: Sequence[tuple[Utterance, str]]) -> list[tuple[str, bool]]:
-        task = TASKS["smt"]
+        task = TASKS["mt"]
         items = [Item(utterance.language, code, utterance.text) for utterance, code in wanted]
         rows = [Row(self.text.prompt(task.prompt(item, self.tags))) for item in items]
         text = pad_rows(rows, self.tokenizer.pad_token_id, "left").to(self.llm.device)
-        with getattr(self.llm, "disable_adapter", contextlib.nullcontext)():
+        with self.as_it_was():
             found = self.llm.generate(
                 input_ids=text.input_ids, attention_mask=text.attention_mask, generation_config=self.generation
             )
@@ -82,5 +86,5 @@ class TextTranslator:
     def _output(self, ids: list[int], item: Item) -> tuple[str, bool]:
         end = self.tokenizer.eos_token_id
         kept = ids[: ids.index(end)] if end in ids else ids
-        parsed = TASKS["smt"].parse(self.tokenizer.decode(kept), item, self.tags)
+        parsed = TASKS["mt"].parse(self.tokenizer.decode(kept), item, self.tags)
         return (parsed.translation or "").strip(), end not in ids

@@ -58,15 +58,22 @@ class SpeechLLM(nn.Module):
         audio = audio * self.audio_scale
         if not len(self.lead_ids):
             return audio, num_audio
-        lead = embed(self.llm, self.lead_ids).to(audio.dtype).expand(len(audio), -1, -1)
-        return torch.cat([lead, audio], 1), num_audio + len(self.lead_ids)
+        lead, num_lead = self.lead(len(audio))
+        return torch.cat([lead.to(audio.dtype), audio], 1), num_audio + num_lead
+
+    def lead(self, utterances: int) -> tuple[Tensor, Tensor]:
+        """What stands before the text where there is no speech: (U, A, D) and (U,), the lead alone."""
+        lead = embed(self.llm, self.lead_ids).expand(utterances, -1, -1)
+        return lead, torch.full((utterances,), len(self.lead_ids), device=lead.device)
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         """A data.batching.Batch -> {"loss": summed cross-entropy of the labels (+ CTC), and its parts}."""
-        if batch.frames is None:
+        if batch.mel is not None:
             audio, num_audio = self.hear(batch.mel, batch.num_frames)
-        else:
+        elif batch.frames is not None:
             audio, num_audio = self.adapt(batch.frames, batch.num_frames)
+        else:
+            audio, num_audio = self.lead(len(batch.num_frames))
         text = batch.text
         rows, mask, position_ids = splice(
             audio, num_audio, embed(self.llm, text.input_ids), text.attention_mask, batch.utterance_of

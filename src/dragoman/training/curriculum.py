@@ -152,7 +152,8 @@ class StageRun:
         if self.checkpointed:
             loaded.model.checkpoint_activations()
         loaded = replace(loaded, recipe=self._so_far())
-        stored = self.features and StoredFrames.of(self.features, self.recipe, loaded.model.encoder)
+        heard_before = self.features if self.stage.hears else None
+        stored = heard_before and StoredFrames.of(heard_before, self.recipe, loaded.model.encoder)
         frames = stored and [stored.open(index, own.row) for index, own in zip(indexes, selection.chosen, strict=True)]
         limits = self.micro_batch, self.micro_tokens
         examples = Examples(indexes, self.stage, self.recipe, loaded.tokenizer, *limits, frames)

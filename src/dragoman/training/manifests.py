@@ -41,10 +41,10 @@ def held_out(index: ManifestIndex, stage: Stage, recipe: Recipe) -> tuple[Stage,
 
 
 def used_rows(recipe: Recipe, data: Path) -> list[tuple[ManifestIndex, NDArray[np.int32]]]:
-    """Every manifest of a recipe, valid.jsonl too, and the rows that any stage uses, sorted."""
+    """Every manifest of a recipe, valid.jsonl too, and the rows that any stage hears, sorted."""
     valid = valid_index(data)
     used: dict[Path, tuple[ManifestIndex, list[NDArray[np.int32]]]] = {}
-    for stage in recipe.stages:
+    for stage in (stage for stage in recipe.stages if stage.hears):
         for index, source in zip(stage_indexes(stage, data), stage.data, strict=True):
             used.setdefault(index.manifest, (index, []))[1].append(choose(index, source, stage, recipe).row)
         if valid is not None:

@@ -273,8 +273,9 @@ def _training_takes(
     sentences: Sequence[Sentence], code: str, settings: TatoebaCorpus
 ) -> Iterable[tuple[Sentence, int]]:
     """Sentences and the number of the take, as many as there are to be clips."""
-    order = generator(settings.seed, "order", code).permutation(len(sentences))
-    return islice(_go_round([sentences[index] for index in order], code), settings.clips_per_language)
+    order = [sentences[index] for index in generator(settings.seed, "order", code).permutation(len(sentences))]
+    order.sort(key=lambda sentence: sentence.texts.keys().isdisjoint(settings.spoken_first))
+    return islice(_go_round(order, code), settings.clips_per_language)
 
 
 def _go_round(sentences: Sequence[Sentence], code: str) -> Iterator[tuple[Sentence, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,12 +70,12 @@ class SpeechTranslator(ABC):
 
     @property
     @abstractmethod
-    def sources(self) -> list[str]:
+    def sources(self) -> Collection[str]:
         """Languages it hears, ISO 639-3."""
 
     @property
     @abstractmethod
-    def targets(self) -> list[str]:
+    def targets(self) -> Collection[str]:
         """Languages it writes, ISO 639-3."""
 
     @abstractmethod

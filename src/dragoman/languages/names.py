@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from dragoman.errors import LanguageError
 from dragoman.languages.sets import SETS
@@ -38,13 +38,13 @@ def expand(names: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(code for name in joined.split(",") for code in _codes(name)))
 
 
-def known_source(name: str, known: Sequence[str], who: str) -> str:
+def known_source(name: str, known: Collection[str], who: str) -> str:
     """The code of a language that `who` hears, given by code or name. Raises LanguageError."""
     return _among(name, known, f"{who} does not hear")
 
 
 def known_targets(
-    names: str | Sequence[str], known: Sequence[str], who: str, source: str | None = None
+    names: str | Sequence[str], known: Collection[str], who: str, source: str | None = None
 ) -> tuple[str, ...]:
     """The codes of languages that `who` writes, given by codes, names or sets; "all" means every one but `source`, the
     code of what is spoken.
@@ -64,7 +64,7 @@ def known_targets(
     return tuple(codes)
 
 
-def _among(name: str, known: Sequence[str], complaint: str) -> str:
+def _among(name: str, known: Collection[str], complaint: str) -> str:
     code = find(name).code
     if code not in known:
         spoken = ", ".join(f"{c} ({LANGUAGES[c].name})" for c in known)

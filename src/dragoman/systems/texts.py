@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
@@ -22,7 +22,7 @@ class TextTranslator(Protocol):
     def part(self) -> Pretrained: ...
 
     @property
-    def languages(self) -> list[str]: ...
+    def languages(self) -> Collection[str]: ...
 
     def translate(self, texts: Sequence[tuple[str, str]], target: str) -> list[Translation]: ...
 
@@ -114,9 +114,9 @@ class ChatTranslator:
         return cls(Pretrained.load(AutoModelForCausalLM, name, device, beam_size or 1, processor=AutoTokenizer))
 
     @property
-    def languages(self) -> list[str]:
+    def languages(self) -> Collection[str]:
         """All: what it really knows, it does not tell."""
-        return list(LANGUAGES)
+        return LANGUAGES
 
     def translate(self, texts: Sequence[tuple[str, str]], target: str) -> list[Translation]:
         tokenizer = self.part.processor

@@ -169,7 +169,7 @@ DEFECTS: dict[str, tuple[Callable[[Corpus, Path], None], dict[str, int]]] = {
     "a field too many": (edit(speaker="Ann"), {"row": 1}),
     "a field missing": (line('{"id": "x", "language": "deu", "text": "Hallo"}'), {"row": 1}),
     "unknown language": (edit(language="qqq"), {"row": 1}),
-    "unknown target": (edit(translations={"tlh": "Qapla'"}), {"row": 1}),
+    "unknown target": (edit(translations={"qqq": "Qapla'"}), {"row": 1}),
     "duration of zero": (edit(duration_s=0.0), {"row": 1}),
     "repeated id": (edit("train", 1, id="train0-eng"), {"repeated-id": 1}),
     "missing file": (edit(audio="audio/none.flac"), {"audio-missing": 1}),

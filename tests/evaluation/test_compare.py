@@ -86,7 +86,7 @@ def table() -> Table:
 @pytest.mark.parametrize("kind", ["bs", "ar"])
 def test_p_values_are_sacrebleus(table: Table, kind: str) -> None:
     worse, better = of(WORSE, "deu-eng"), of(BETTER, "deu-eng")
-    metrics = {name: DECOMPOSED[name]("eng") for name in ("BLEU", "chrF")}
+    metrics = {name: DECOMPOSED[name](LANGUAGES["eng"]) for name in ("BLEU", "chrF")}
     systems = [("first", [row.translation for row in worse]), ("second", [row.translation for row in better])]
     _, found = PairedTest(systems, metrics, [[row.reference or "" for row in worse]], test_type=kind)()
     for metric, name in (("BLEU", "BLEU"), ("chrF", "chrF2")):

@@ -124,7 +124,7 @@ def test_nothing_to_score_and_unknown_language() -> None:
     with pytest.raises(DataError, match="no hypotheses"):
         score([])
     with pytest.raises(LanguageError):
-        score([row("1", "eng", "klingon")])
+        score([row("1", "eng", "gibberish")])
 
 
 def test_a_system_that_only_translates_has_no_error_rate() -> None:

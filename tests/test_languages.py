@@ -237,7 +237,7 @@ def test_a_text_tells_whether_its_words_stand_apart(text: str, spaced: bool) -> 
 def test_all_targets_of_what_may_be_asked_for_anything_must_be_named() -> None:
     assert known_targets("all", ["quy", "spa"], "it", "spa") == ("quy",)
     with pytest.raises(LanguageError, match="it may be asked for any language; name the targets instead of all"):
-        known_targets("all", list(LANGUAGES), "it")
+        known_targets("all", LANGUAGES, "it")
 
 
 def test_importing_it_brings_in_no_other_package() -> None:

@@ -111,7 +111,7 @@ def _other(name: str, model: str | None, utterances: Sequence[Utterance], option
     for language in dict.fromkeys(utterance.language for utterance in utterances):
         known_source(language, system.sources, name)
     to = options.wanted.to
-    if to == ("all",) and len(system.targets) == len(LANGUAGES):
+    if to == ("all",) and system.targets is LANGUAGES:
         to = tuple(dict.fromkeys(code for row in utterances for code in (row.language, *row.translations)))
     return Candidate(
         f"{name}: {system.identity}",

@@ -53,7 +53,7 @@ def known_targets(
     """
     joined = names if isinstance(names, str) else ",".join(names)
     if "all" in (name.strip().lower() for name in joined.split(",")):
-        if len(known) == len(LANGUAGES):
+        if known is LANGUAGES:
             raise LanguageError(f"{who} may be asked for any language; name the targets instead of all.")
         return tuple(code for code in known if code != source)
     codes = [_among(code, known, f"{who} does not write") for code in expand(joined)]

@@ -120,7 +120,7 @@ def test_version_and_usage() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["translate", "a.wav", "--to", "klingon"], "Unknown language"),
+        (["translate", "a.wav", "--to", "gibberish"], "Unknown language"),
         (["translate", "a.wav", "--to", ""], "No target language"),
         (["translate", "a.wav", "--to", "deu", "--language", "germn"], "did you mean deu (German)"),
         (["translate", "a.wav", "--to", "fr,de", "--language", "German"], "Source and target are both 'deu'"),

@@ -21,6 +21,7 @@ from dragoman.inference.decode import Request
 from dragoman.inference.glossary import Glossary, Term
 from dragoman.inference.phrases import occurs
 from dragoman.inference.result import LOW_TRANSCRIPT
+from dragoman.languages import LANGUAGES
 from dragoman.records import read_manifest
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -46,7 +47,7 @@ def test_it_tells_the_language_and_hears_most_words(translator: Translator) -> N
     told = [result.language == utterance.language for result, utterance in zip(results, UTTERANCES, strict=True)]
     assert sum(told) >= len(told) - 1
     pairs = [Pair(result.transcript, utterance.text) for result, utterance in zip(results, UTTERANCES, strict=True)]
-    errors = METRICS["WER"]("eng").score(pairs)
+    errors = METRICS["WER"](LANGUAGES["eng"]).score(pairs)
     assert errors < 50
 
 
@@ -129,9 +130,7 @@ def test_the_words_wanted_are_written_and_nothing_else_changes(translator: Trans
     plain = translator.translate(watch.audio, to="all", language="deu")
     asked = translator.translate(watch.audio, to="all", language="deu", glossary=GLOSSARY)
     assert "Uhr" in plain.transcript and asked.transcript == plain.transcript
-    assert not occurs("timepiece", plain.translations["eng"], "eng") and occurs(
-        "timepiece", asked.translations["eng"], "eng"
-    )
+    assert not occurs("timepiece", plain.translations["eng"]) and occurs("timepiece", asked.translations["eng"])
     assert {code: asked.translations[code] == text for code, text in plain.translations.items()} == {
         "eng": False,
         "fra": True,
@@ -153,7 +152,7 @@ def test_terms_in_a_batch_are_as_one_by_one(translator: Translator) -> None:
     ]
     together = translator.decoder(requests)
     alone = [translator.decoder([request])[0] for request in requests]
-    assert sum(occurs("timepiece", decoded.translations["eng"].text, "eng") for decoded in together) >= 1
+    assert sum(occurs("timepiece", decoded.translations["eng"].text) for decoded in together) >= 1
     assert [(d.transcript, d.translations["eng"].text) for d in together] == [
         (d.transcript, d.translations["eng"].text) for d in alone
     ]

@@ -21,14 +21,14 @@ from dragoman.data.synthesis import write_flac
 from dragoman.errors import DataError, LanguageError, ModelError
 from dragoman.inference.recordings import Speech
 from dragoman.inference.segment import VadOptions, segments
-from dragoman.languages import LANGUAGES
+from dragoman.languages import LANGUAGES, SETS, find
 from dragoman.records import Utterance, write_rows
 from dragoman.systems import SYSTEMS, find_system
 from dragoman.systems.audio_llm import AudioLlm
 from dragoman.systems.base import System
 from dragoman.systems.cascade import Cascade, _pairs
 from dragoman.systems.seamless import Seamless
-from dragoman.systems.texts import _FLORES, Nllb
+from dragoman.systems.texts import _FLORES, Nllb, _beyond
 from dragoman.systems.voxtral import Voxtral
 
 VIDEO = Path(__file__).parents[2] / "examples" / "english-video.mp4"
@@ -167,7 +167,17 @@ def test_how_it_is_held_is_as_asked(system: System, checkpoints: dict[str, str],
 def test_nllb_knows_all_our_languages_by_its_own_names() -> None:
     from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES
 
-    assert set(_FLORES) == set(LANGUAGES) and set(_FLORES.values()) <= set(FAIRSEQ_LANGUAGE_CODES)
+    assert set(_FLORES) == set(SETS["fleurs-102"]) and set(_FLORES.values()) <= set(FAIRSEQ_LANGUAGE_CODES)
+    further = _beyond(FAIRSEQ_LANGUAGE_CODES)
+    assert further["quy"] == "quy_Latn" and not set(further) & set(_FLORES)
+    assert "ace" not in further  # in Arabic or in Latin letters: nothing says in which
+
+
+def test_whisper_s_languages_are_ours() -> None:
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES as theirs
+
+    found = [find(code).code for code in theirs]
+    assert len(set(found)) == len(theirs) == 100 and {"jav", "nob", "nno", "yue", "haw", "eus"} < set(found)
 
 
 def test_evaluate_takes_any_system(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dragoman.cli.options import How, Wanted, checked, prepared
 from dragoman.errors import DataError
 from dragoman.files import digest_of_weights
-from dragoman.languages import known_source, known_targets
+from dragoman.languages import LANGUAGES, known_source, known_targets
 
 if TYPE_CHECKING:
     from dragoman.evaluation.generate import Translate
@@ -88,10 +88,13 @@ def _other(name: str, model: str | None, utterances: Sequence[Utterance], wanted
     system = find_system(name).from_pretrained(model, **how.told())
     for language in dict.fromkeys(utterance.language for utterance in utterances):
         known_source(language, system.sources, name)
+    to = wanted.to
+    if to == ("all",) and system.targets is LANGUAGES:
+        to = tuple(dict.fromkeys(code for row in utterances for code in (row.language, *row.translations)))
     return Candidate(
         f"{name}: {system.identity}{_held(how)}",
         name if model is None else f"{name} {model}",
-        known_targets(wanted.to, system.targets, name),
+        known_targets(to, system.targets, name),
         system,
         sum(part.num_parameters for part in system.parts),
         hardware(str(system.parts[0].model.device)),

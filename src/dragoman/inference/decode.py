@@ -179,11 +179,11 @@ class Decoder:
             {code: Translation("", "", transcript.truncated) for code in request.targets}
             for request, transcript in zip(requests, transcripts, strict=True)
         ]
-        outputs = with_terms(write, wishes, terms, codes)
+        outputs = with_terms(write, wishes, terms)
         scores = self._whole_scores(heard, numbers, rows, outputs)
         for (number, code), output, asked, score in zip(spoken, outputs, terms, scores, strict=True):
             translation = self._translation(requests[number].source, code, transcripts[number].text, output)
-            found[number][code] = replace(translation, score=score, missed=missed(asked, output.text, code))
+            found[number][code] = replace(translation, score=score, missed=missed(asked, output.text))
         return found
 
     def _whole_scores(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from transformers import Qwen2AudioForConditionalGeneration
@@ -20,12 +20,12 @@ class AudioLlm(OfOne):
     """Greedy. All languages: what such a model really knows, it does not tell."""
 
     @property
-    def sources(self) -> list[str]:
-        return list(LANGUAGES)
+    def sources(self) -> Collection[str]:
+        return LANGUAGES
 
     @property
-    def targets(self) -> list[str]:
-        return list(LANGUAGES)
+    def targets(self) -> Collection[str]:
+        return LANGUAGES
 
     @abstractmethod
     def asked(self, source: str, target: str) -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -77,15 +77,17 @@ class Cascade(System):
 
     @property
     def sources(self) -> list[str]:
-        return [code for code in self.hears.sources if code in self.writes.languages]
+        written = self.writes.languages
+        return [code for code in self.hears.sources if code in written]
 
     @property
-    def targets(self) -> list[str]:
-        return list(self.writes.languages)
+    def targets(self) -> Collection[str]:
+        return self.writes.languages
 
     def language_scores(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
         """The recogniser's, of the languages that the translator knows too."""
-        both = [at for at, code in enumerate(self.hears.sources) if code in self.writes.languages]
+        written = self.writes.languages
+        both = [at for at, code in enumerate(self.hears.sources) if code in written]
         return self.hears.language_scores(waveforms)[:, both]
 
     def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[Decoded]:

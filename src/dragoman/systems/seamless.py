@@ -17,7 +17,7 @@ from transformers import SeamlessM4Tv2ForSpeechToText
 from dragoman.data.audio import SAMPLE_RATE
 from dragoman.inference.decode import Decoded, Translation
 from dragoman.inference.recordings import Speech
-from dragoman.languages import LANGUAGES
+from dragoman.languages import is_code
 from dragoman.systems.base import NOTHING, OfOne, into_each
 from dragoman.systems.pretrained import Checkpoint, Pretrained
 
@@ -41,8 +41,9 @@ class Seamless(OfOne):
     def __init__(self, part: Pretrained, batch_size: int = 16) -> None:
         super().__init__(part, batch_size)
         known = part.model.generation_config.text_decoder_lang_to_code_id
-        codes = {code: _OWN.get(code, code) for code in LANGUAGES}
-        self._codes = {code: own for code, own in codes.items() if own in known}
+        ours = {own: code for code, own in _OWN.items()}
+        codes = sorted((ours.get(own, own), own) for own in known)
+        self._codes = {code: own for code, own in codes if is_code(code)}
         for layer in part.model.speech_encoder.adapter.layers:
             layer.residual_conv.register_forward_pre_hook(self._nothing_beyond)
             layer.self_attn_conv.register_forward_pre_hook(self._nothing_beyond)

@@ -19,7 +19,6 @@ from torch.nn.utils.rnn import pad_sequence
 from dragoman.data.audio import load_audio
 from dragoman.data.batching import IGNORED
 from dragoman.data.index import ManifestIndex
-from dragoman.data.indexing import NUMBERS
 from dragoman.data.sampling import Rows
 from dragoman.errors import DataError
 from dragoman.files import whole_folder
@@ -104,7 +103,8 @@ class TranslatedSpeech:
     how many utterances are in languages that the system does not hear, and are left out."""
 
     def __init__(self, system: Seamless, index: ManifestIndex, targets: Sequence[str]) -> None:
-        heard = np.isin(index.language, [NUMBERS[code] for code in system.sources])
+        known = [index.numbers[code] for code in system.sources if code in index.numbers]
+        heard = np.isin(index.language, known)
         self.system, self.index, self.unheard = system, index, int((~heard).sum())
         self.rows = [
             (row, code) for row in np.flatnonzero(heard).tolist() for code in index.target_codes(row) if code in targets

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from typing import ClassVar, Self
 
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from dragoman.errors import ModelError
 from dragoman.inference.decode import Translation
-from dragoman.languages import LANGUAGES
+from dragoman.languages import LANGUAGES, is_code
 from dragoman.systems.pretrained import Checkpoint, Pretrained
 
 
@@ -37,7 +39,7 @@ class TextTranslator(ABC):
 
     @property
     @abstractmethod
-    def languages(self) -> list[str]:
+    def languages(self) -> Collection[str]:
         """Those it reads and writes, ISO 639-3."""
 
     @abstractmethod
@@ -65,6 +67,15 @@ _FLORES = {
     "msa": "zsm_Latn", "mya": "mya_Mymr", "orm": "gaz_Latn", "ory": "ory_Orya", "pan": "pan_Guru", "pus": "pbt_Arab",
     "tam": "tam_Taml", "tel": "tel_Telu", "tha": "tha_Thai", "uzb": "uzn_Latn", "yue": "yue_Hant",
 }  # fmt: skip
+_FLORES_NAME = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
+
+
+def _beyond(known: Iterable[str]) -> dict[str, str]:
+    """NLLB's further languages, where it writes them in one script alone."""
+    scripts: dict[str, list[str]] = defaultdict(list)
+    for name in filter(_FLORES_NAME.fullmatch, set(known) - set(_FLORES.values())):
+        scripts[name[:3]].append(name)
+    return {code: names[0] for code, names in scripts.items() if len(names) == 1 and is_code(code)}
 
 
 class Nllb(TextTranslator):
@@ -76,7 +87,7 @@ class Nllb(TextTranslator):
     def __init__(self, part: Pretrained) -> None:
         super().__init__(part)
         known = part.processor.get_vocab()
-        self._codes = {code: _FLORES[code] for code in LANGUAGES if _FLORES[code] in known}
+        self._codes = dict(sorted((code, own) for code, own in (_beyond(known) | _FLORES).items() if own in known))
 
     @property
     def languages(self) -> list[str]:
@@ -109,9 +120,9 @@ class ChatTranslator(TextTranslator):
             raise ModelError(f"{part.name}: its tokenizer has no chat template; name a model that was taught to chat.")
 
     @property
-    def languages(self) -> list[str]:
+    def languages(self) -> Collection[str]:
         """All: what it really knows, it does not tell."""
-        return list(LANGUAGES)
+        return LANGUAGES
 
     def translate(self, texts: Sequence[tuple[str, str]], target: str) -> list[Translation]:
         tokenizer = self.part.processor

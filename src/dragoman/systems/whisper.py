@@ -18,12 +18,10 @@ from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.errors import ModelError
 from dragoman.inference.decode import Decoded, Translation
 from dragoman.inference.recordings import Speech
-from dragoman.languages import LANGUAGES
+from dragoman.languages import find
 from dragoman.systems.base import OfOne, into_each
 from dragoman.systems.pretrained import Checkpoint, Pretrained
 
-# Where Whisper's code is not that of ISO 639-1 (the authors' whisper/tokenizer.py).
-_OWN = {"jav": "jw", "nob": "no", "yue": "yue"}
 _PROMPT = 4
 """Tokens before the text: start, language, task, no timestamps; they share the decoder's positions with it."""
 
@@ -40,8 +38,7 @@ class Whisper(OfOne):
         known = getattr(part.model.generation_config, "lang_to_id", None)
         if not known:
             raise ModelError(f"{part.name}: this Whisper hears English only; name one that is multilingual.")
-        codes = {code: _OWN.get(code, language.iso1) for code, language in LANGUAGES.items()}
-        self._tokens = {code: f"<|{own}|>" for code, own in codes.items() if f"<|{own}|>" in known}
+        self._tokens = dict(sorted((find(token.strip("<|>")).code, token) for token in known))
 
     @property
     def sources(self) -> list[str]:

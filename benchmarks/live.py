@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--to", default="deu")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--beam_size", type=int)
-    parser.add_argument("--min_chunk_s", type=float, nargs="+", default=[60.0, 1.0, 0.5])
+    parser.add_argument("--min_chunk_s", type=float, nargs="+", default=[60.0, 1.0, 0.7])
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

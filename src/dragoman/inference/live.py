@@ -77,7 +77,7 @@ class Live:
         to: str | Sequence[str],
         language: str | None = None,
         *,
-        min_chunk_s: float = 1.0,
+        min_chunk_s: float = 0.7,
         hotwords: Sequence[str] = (),
         glossary: Glossary | None = None,
     ) -> None:

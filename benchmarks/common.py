@@ -18,7 +18,7 @@ from dragoman.bases.encoder import new_whisper_encoder
 from dragoman.bases.llm import new_llm
 from dragoman.bases.tokenizer import train_tokenizer
 from dragoman.data.batching import Mel
-from dragoman.languages import LANGUAGES
+from dragoman.languages import SETS
 from dragoman.model.checkpoint import LoadedModel, load_on, new_model
 from dragoman.recipe import Recipe, load_recipe
 
@@ -65,7 +65,7 @@ def random_bases(recipe: Recipe, folder: Path) -> None:
     assert recipe.bases is not None
     random = np.random.default_rng(0)
     words = ["".join(random.choice(list("abcdefghijklmnopqrstuvwxyz"), random.integers(2, 9))) for _ in range(3000)]
-    tokenizer = train_tokenizer(words, list(LANGUAGES), recipe.bases.tokenizer.pieces)
+    tokenizer = train_tokenizer(words, list(SETS["fleurs-102"]), recipe.bases.tokenizer.pieces)
     tokenizer.save_pretrained(folder / "tokenizer")
     new_llm(recipe.bases.llm, tokenizer).save_pretrained(folder / "llm")
     new_whisper_encoder(recipe.bases.encoder, recipe).save_pretrained(folder / "encoder")

@@ -26,6 +26,7 @@ from dragoman.evaluation.metrics import METRICS, Pair
 from dragoman.inference.decode import Request
 from dragoman.inference.identify import TEMPERATURE
 from dragoman.inference.result import LOW_TRANSCRIPT, LOW_TRANSLATION
+from dragoman.languages import LANGUAGES
 from dragoman.records import Utterance, read_manifest
 
 Numbers = npt.NDArray[np.float64]
@@ -76,7 +77,7 @@ def chosen(path: str, translator: Translator, count: int) -> list[Utterance]:
 
 def measure(translator: Translator, utterances: Sequence[Utterance]) -> Measured:
     mels = [translator.features(load_audio(row.audio, row.start_s, row.duration_s)) for row in utterances]
-    likelihoods = translator.identifier.likelihoods(mels)
+    likelihoods = translator.identifier.likelihoods([[mel] for mel in mels])
     found: dict[str, list[tuple[float, bool]]] = {kind: [] for kind in KINDS}
     for start in range(0, len(mels), 16):
         rows = utterances[start : start + 16]
@@ -85,10 +86,10 @@ def measure(translator: Translator, utterances: Sequence[Utterance]) -> Measured
             Request(mel, row.language, codes) for mel, row, codes in zip(mels[start:], rows, targets, strict=False)
         ]
         for row, decoded in zip(rows, translator.decoder(requests), strict=True):
-            errors = METRICS["WER"](row.language).score([Pair(decoded.transcript, row.text)])
+            errors = METRICS["WER"](LANGUAGES[row.language]).score([Pair(decoded.transcript, row.text)])
             found["transcripts"].append((float(np.exp(decoded.score)), errors == 0))
             for code, translation in decoded.translations.items():
-                chrf = METRICS["chrF"](code).score([Pair(translation.text, row.translations[code])])
+                chrf = METRICS["chrF"](LANGUAGES[code]).score([Pair(translation.text, row.translations[code])])
                 found["translations"].append((float(np.exp(translation.score)), chrf >= GOOD_CHRF))
     return Measured(
         likelihoods,

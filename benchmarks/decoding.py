@@ -14,7 +14,7 @@ import numpy as np
 from common import arguments, clips, compare, in_turns, load, ratio
 
 from dragoman.inference.decode import Decoder, Request
-from dragoman.languages import LANGUAGES
+from dragoman.languages import SETS
 from dragoman.model.checkpoint import LoadedModel, merge_lora
 
 
@@ -40,7 +40,7 @@ def main() -> None:
 def many_targets(loaded: LoadedModel, decoder: Decoder, count: int, targets: int, options: argparse.Namespace) -> None:
     """A line: seconds of one pass, seconds of single passes and how many times faster the one pass is."""
     source, *own = dict.fromkeys([loaded.recipe.sources[0], *loaded.recipe.targets])
-    codes = tuple(dict.fromkeys([*own, *(code for code in LANGUAGES if code != source)]))[:targets]
+    codes = tuple(dict.fromkeys([*own, *(code for code in SETS["fleurs-102"] if code != source)]))[:targets]
     mels = clips(loaded, [3.0] * count)
     singles = [[Request(mel.copy(), source, (code,)) for mel in mels] for code in codes]
     decoder(singles[0])

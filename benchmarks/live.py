@@ -1,89 +1,117 @@
-"""Live translation: files are spoken in real time; how far the stable text is behind, and how much of it is there
-before its segment ends.
+"""Live translation of clips: how far the stable text is behind the speech, how much of it is there before its segment
+ends, and what deciding early costs in quality.
+
+    python benchmarks/live.py data/valid.jsonl --clips 40 --min_chunk_s 60 1 0.7 0.5 0.3
 
 The lag of a word is from when it was said to when it became stable for good. Models give no times of words, so those of
-a text are taken to be spread evenly over its segment, as in LAAL (Papi et al. 2022, https://arxiv.org/abs/2206.05807);
-computing is part of the lag. The real-time factor is of all the updates and finals, without waiting: below 1 the model
-keeps up. The offline factor, of the same files in one go, is what live costs more than.
+a text are taken to be spread evenly over its segment, as in LAAL (Papi et al. 2022, https://arxiv.org/abs/2206.05807).
+The clock is that of a machine which does nothing else: blocks of 0.1 s come in real time, and what is computed takes
+its processor time. The real-time factor is of all that is computed: below 1 the model keeps up. With a min_chunk_s that
+is longer than any segment there are no updates.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 
 from dragoman import Translator
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
+from dragoman.evaluation.metrics import METRICS, Pair
 from dragoman.inference.live import Event, Final, Live
+from dragoman.inference.result import joined
+from dragoman.records import Utterance, read_manifest
 
 BLOCK = SAMPLE_RATE // 10
+Timed = list[tuple[float, Event]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="+", type=Path)
-    parser.add_argument("--to", default="deu")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifest")
+    parser.add_argument("--clips", type=int, default=40, help="so many recordings, of clips drawn by chance")
+    parser.add_argument("--join", type=int, default=1, help="so many clips make a recording")
+    parser.add_argument("--pause_s", type=float, default=0.3, help="between the clips of a recording")
     parser.add_argument("--language", default="eng")
+    parser.add_argument("--to", default="deu")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--beam_size", type=int)
-    parser.add_argument("--min_chunk_s", type=float, default=1.0)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--min_chunk_s", type=float, nargs="+", default=[60.0, 1.0, 0.7])
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     translator = Translator.from_pretrained(options.model, beam_size=options.beam_size)
-    targets = options.to.split(",")
-
-    def live() -> Live:
-        return Live(translator, targets, options.language, min_chunk_s=options.min_chunk_s)
-
-    speech = [load_audio(path) for path in options.files]
+    rows = [
+        row
+        for row in read_manifest(options.manifest)
+        if row.language == options.language and options.to in row.translations
+    ]
+    order = np.random.default_rng(0).permutation(len(rows))[: options.clips * options.join]
+    parts = [[rows[number] for number in order[at : at + options.join]] for at in range(0, len(order), options.join)]
+    speech = [spoken(part, options.pause_s) for part in parts]
     audio_s = sum(map(len, speech)) / SAMPLE_RATE
-    timed = [list(in_real_time(live(), waveform)) for waveform in speech]
-    for name in ("transcript", *targets):
-        lags, early = zip(*(measured(events, name) for events in timed), strict=True)
-        words = [lag for of_file in lags for lag in of_file]
-        before, whole = (sum(counts) for counts in zip(*early, strict=True))
-        print(
-            f"{name}: lag of {len(words)} words {sum(words) / len(words):.2f} s on average, {max(words):.2f} s at most;"
-            f" {before / whole:.0%} of the text is stable before its segment's end"
+    print(f"{len(speech)} recordings, {audio_s:.0f} s, {options.threads} threads")
+    for min_chunk_s in options.min_chunk_s:
+        start = time.process_time()
+        timed = [
+            list(heard(Live(translator, options.to, options.language, min_chunk_s=min_chunk_s), waveform))
+            for waveform in speech
+        ]
+        factor = (time.process_time() - start) / audio_s
+        print(f"min_chunk_s {min_chunk_s:g}: real-time factor {factor:.2f}")
+        tell("WER", options.language, timed, "transcript", [[row.text for row in part] for part in parts])
+        tell("chrF", options.to, timed, options.to, [[row.translations[options.to] for row in part] for part in parts])
+
+
+def spoken(clips: Sequence[Utterance], pause_s: float) -> Waveform:
+    """The clips with pauses between them, and a second of silence."""
+    pause = np.zeros(round(pause_s * SAMPLE_RATE), np.float32)
+    parts = [part for clip in clips for part in (load_audio(clip.audio, clip.start_s, clip.duration_s), pause)]
+    return np.concatenate([*parts[:-1], np.zeros(SAMPLE_RATE, np.float32)])
+
+
+def heard(live: Live, waveform: Waveform) -> Iterator[tuple[float, Event]]:
+    """Each event and when it comes, in seconds from the first sample."""
+    free = 0.0  # when all that came before is done
+    for at in range(0, len(waveform), BLOCK):
+        comes = (at + BLOCK) / SAMPLE_RATE
+        began = time.process_time() - max(free, comes)
+        for event in live.push(waveform[at : at + BLOCK], behind=free >= comes + BLOCK / SAMPLE_RATE):
+            yield time.process_time() - began, event
+        free = time.process_time() - began
+    began = time.process_time() - free
+    for event in live.finish():
+        yield time.process_time() - began, event
+
+
+def tell(metric: str, code: str, timed: Sequence[Timed], name: str, references: Sequence[Sequence[str]]) -> None:
+    """Of the transcript or a target."""
+    lags, early = zip(*(measured(events, name) for events in timed), strict=True)
+    words = [lag for of_one in lags for lag in of_one]
+    before, whole = (sum(counts) for counts in zip(*early, strict=True))
+    pairs = [
+        Pair(
+            joined((text_of(event, name) for _, event in events if isinstance(event, Final)), code),
+            joined(reference, code),
         )
-    start = time.perf_counter()
-    for waveform in speech:
-        one = live()
-        for block in blocks(waveform):
-            list(one.push(block))
-        list(one.finish())
-    factor = (time.perf_counter() - start) / audio_s
-    start = time.perf_counter()
-    for path in options.files:
-        translator.translate(path, to=targets, language=options.language)
-    offline = (time.perf_counter() - start) / audio_s
-    print(f"real-time factor {factor:.2f} live, {offline:.2f} offline ({audio_s:.1f} s, {options.threads} threads)")
+        for events, reference in zip(timed, references, strict=True)
+    ]
+    print(
+        f"  {name}: lag {np.mean(words):.2f} s on average, {max(words):.2f} s at most; {before / whole:.0%} of the text"
+        f" is stable before its segment's end; {metric} {METRICS[metric](code).score(pairs):.1f}",
+        flush=True,
+    )
 
 
-def blocks(waveform: Waveform) -> Iterator[Waveform]:
-    return (waveform[at : at + BLOCK] for at in range(0, len(waveform), BLOCK))
+def text_of(event: Final, name: str) -> str:
+    return event.segment.transcript if name == "transcript" else event.segment.translations[name]
 
 
-def in_real_time(live: Live, waveform: Waveform) -> Iterator[tuple[float, Event]]:
-    """Each event and when it came, in seconds from the first sample."""
-    began = time.monotonic()
-
-    def spoken() -> Iterator[Waveform]:
-        for number, block in enumerate(blocks(waveform), 1):
-            time.sleep(max(0.0, began + number * BLOCK / SAMPLE_RATE - time.monotonic()))
-            yield block
-
-    for event in live.follow(spoken()):
-        yield time.monotonic() - began, event
-
-
-def measured(events: list[tuple[float, Event]], name: str) -> tuple[list[float], tuple[int, int]]:
+def measured(events: Timed, name: str) -> tuple[list[float], tuple[int, int]]:
     """The lag of each word of a text, in seconds; its characters that were stable before segments ended, and all."""
     lags: list[float] = []
     before = whole = 0
@@ -92,8 +120,7 @@ def measured(events: list[tuple[float, Event]], name: str) -> tuple[list[float],
         if not isinstance(event, Final):
             grown.append((at, len((event.transcript if name == "transcript" else event.translations[name]).stable)))
             continue
-        segment = event.segment
-        text = segment.transcript if name == "transcript" else segment.translations[name]
+        segment, text = event.segment, text_of(event, name)
         before += grown[-1][1] if grown else 0
         whole += len(text)
         words = text.split()

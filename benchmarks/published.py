@@ -1,5 +1,9 @@
 """Samples a second and peak memory of the published systems, and their ratio to Qwen2-Audio on the same card in the
-same run, from waveforms of 10 s to tokens. Weights are random: what is written is noise, but always `--tokens` long.
+same run, from log-mels of 10 s to tokens. Weights are random: what is written is noise, but always `--tokens` long.
+
+All systems are given the same log-mels, made beforehand. They take turns, and a ratio is the median of the turns': on a
+CPU a turn goes from system to system with each batch and number of beams; on a GPU, which has room for one of them, a
+turn measures all of one system, then builds the next in its place.
 
 At toy width, layers are few and narrow; windows, audio tokens, prompts and outputs are as long as at full size.
 """
@@ -7,8 +11,10 @@ At toy width, layers are few and narrow; windows, audio tokens, prompts and outp
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
-import time
+import itertools
+import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,13 +23,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import CLOCKS
 from shapes import TOY_ADAPTER, TOY_LLM, TOY_WHISPER, WHISPER_LARGE, llm_of, qwen2_audio, whisper
-from transformers import GenerationConfig, WhisperFeatureExtractor
+from transformers import GenerationConfig
 
 from dragoman.bases.tokenizer import train_tokenizer
-from dragoman.data.audio import SAMPLE_RATE, Waveform
-from dragoman.data.batching import Row
-from dragoman.data.features import LogMel
+from dragoman.data.audio import SAMPLE_RATE
+from dragoman.data.batching import Mel, Row
+from dragoman.data.features import FRAMES_PER_SECOND, LogMel
 from dragoman.inference.hearing import hear
 from dragoman.inference.search import Search
 from dragoman.model.checkpoint import LoadedModel, assemble, merge_lora
@@ -31,7 +38,7 @@ from dragoman.recipe import load_recipe
 
 REFERENCE = "qwen2-audio-7b"
 NAMES = (REFERENCE, "llm-srt-7b", "mcat-small-9b", "mcat-large-27b")
-CLIP_S = 10
+CLIP_S, WINDOW_S, MEL_BINS = 10, 30.0, 128
 PAD, END, AUDIO = 0, 1, 2
 TOY_VOCABULARY = 4096
 PROMPT = tuple(range(10, 24))
@@ -76,15 +83,16 @@ class Machine:
 
 class System(ABC):
     @abstractmethod
-    def __call__(self, clips: Sequence[Waveform], beams: int, tokens: int) -> list[int]:
+    def __call__(self, mels: Sequence[Mel], beams: int, tokens: int) -> list[int]:
         """One batch, heard and answered in `tokens` tokens; returns how many were written for each clip."""
 
 
 class SpeechLlm(System):
-    """Ours, of a recipe: log-mel, encoder, adapter, the LLM over the audio, and its search."""
+    """Ours, of a recipe: encoder, adapter, the LLM over the audio, and its search."""
 
     def __init__(self, name: str, machine: Machine) -> None:
         recipe = load_recipe(name)
+        assert (recipe.audio.mel_bins, recipe.audio.window_s, recipe.audio.padding) == (MEL_BINS, WINDOW_S, "window")
         if not machine.full:
             recipe = recipe.model_copy(update={"adapter": recipe.adapter.model_copy(update=TOY_ADAPTER)})
         tokenizer = train_tokenizer(["a b c"], recipe.languages[:2], 300)  # the LLM's has no part in the time
@@ -95,38 +103,29 @@ class SpeechLlm(System):
             model = assemble(recipe, encoder, llm, tokenizer)
         merge_lora(model)
         self.loaded = LoadedModel(recipe, model.eval(), tokenizer, None)
-        audio = recipe.audio
-        self.features = LogMel(audio.mel_bins, audio.window_s, padded=audio.padding == "window")
 
-    def __call__(self, clips: Sequence[Waveform], beams: int, tokens: int) -> list[int]:
-        search = Search(self.loaded, tokens, len(clips) * beams)
+    def __call__(self, mels: Sequence[Mel], beams: int, tokens: int) -> list[int]:
+        search = Search(self.loaded, tokens, len(mels) * beams)
         search.min_new_tokens = tokens
-        heard = hear(self.loaded.model, [self.features(clip) for clip in clips])
-        outputs = search(heard, range(len(clips)), [Row(PROMPT)] * len(clips), [[]] * len(clips), beams)
+        heard = hear(self.loaded.model, mels)
+        outputs = search(heard, range(len(mels)), [Row(PROMPT)] * len(mels), [[]] * len(mels), beams)
         return [output.told.tokens for output in outputs]
 
 
 class Qwen2Audio(System):
-    """Transformers' own, with what its processor gives: a window of 30 s, of which 10 s are 250 audio tokens."""
+    """Transformers' own, told what its processor tells it: of a window of 30 s, 10 s are speech, 250 audio tokens."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.features = WhisperFeatureExtractor(feature_size=128)
         with machine.weights():
             self.model = qwen2_audio(machine.encoder, AUDIO, **machine.llm).eval()
 
-    def __call__(self, clips: Sequence[Waveform], beams: int, tokens: int) -> list[int]:
-        device = self.machine.device
-        heard = self.features(
-            list(clips),
-            sampling_rate=SAMPLE_RATE,
-            padding="max_length",
-            return_attention_mask=True,
-            return_tensors="pt",
-        )
-        # as its processor counts; the model refuses any other number
-        audio = ((int(heard.attention_mask[0].sum()) - 1) // 2 - 1) // 2 + 1
-        ids = torch.tensor([[*PROMPT[:1], *[AUDIO] * audio, *PROMPT[1:]]] * len(clips), device=device)
+    def __call__(self, mels: Sequence[Mel], beams: int, tokens: int) -> list[int]:
+        device, frames = self.machine.device, CLIP_S * FRAMES_PER_SECOND
+        heard = torch.from_numpy(np.stack(mels)).to(device, self.machine.dtype)
+        speech = torch.arange(heard.shape[2], device=device).expand(len(mels), -1) < frames
+        audio = ((frames - 1) // 2 - 1) // 2 + 1  # as its processor counts; the model refuses any other number
+        ids = torch.tensor([[*PROMPT[:1], *[AUDIO] * audio, *PROMPT[1:]]] * len(mels), device=device)
         how = GenerationConfig(
             do_sample=False,
             num_beams=beams,
@@ -138,16 +137,16 @@ class Qwen2Audio(System):
         found = self.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            input_features=heard.input_features.to(device, self.machine.dtype),
-            feature_attention_mask=heard.attention_mask.to(device),
+            input_features=heard,
+            feature_attention_mask=speech.long(),
             generation_config=how,
         )
-        return [found.shape[1] - ids.shape[1]] * len(clips)
+        return [found.shape[1] - ids.shape[1]] * len(mels)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """`peak_gb`: 10^9 bytes, weights included; None on a CPU."""
+    """What was measured in one turn. `peak_gb`: 10^9 bytes, weights included; None on a CPU."""
 
     samples: int
     seconds: float
@@ -174,15 +173,31 @@ def empty() -> None:
         torch.cuda.empty_cache()
 
 
+@functools.cache
+def log_mels(count: int) -> tuple[Mel, ...]:
+    """Of noise, (128, 3000) each, of which 10 s are it."""
+    random, features = np.random.default_rng(0), LogMel(MEL_BINS, WINDOW_S)
+    noise = (random.normal(scale=0.1, size=CLIP_S * SAMPLE_RATE) for _ in range(count))
+    return tuple(features(clip.astype(np.float32)) for clip in noise)
+
+
 @torch.inference_mode()
-def measure(system: System, machine: Machine, batch: int, beams: int, tokens: int, samples: int, most_s: float) -> Cell:
-    """Whole batches until `samples` are done or `most_s` seconds are over, after one unmeasured."""
-    random = np.random.default_rng(0)
-    clips = [random.normal(scale=0.1, size=CLIP_S * SAMPLE_RATE).astype(np.float32) for _ in range(batch)]
+def measure(
+    system: System,
+    machine: Machine,
+    mels: Sequence[Mel],
+    beams: int,
+    tokens: int,
+    samples: float,
+    most_s: float,
+    clock: str = "wall",
+) -> Cell:
+    """Whole batches of these until `samples` are done or `most_s` seconds are over, after one unmeasured."""
+    now = CLOCKS[clock]
 
     def run() -> None:
-        written = system(clips, beams, tokens)
-        if written != [tokens] * batch:
+        written = system(mels, beams, tokens)
+        if written != [tokens] * len(mels):
             raise AssertionError(f"{tokens} tokens were to be written for each clip, and {written} were")
         if machine.on_cuda:
             torch.cuda.synchronize(machine.device)
@@ -190,24 +205,74 @@ def measure(system: System, machine: Machine, batch: int, beams: int, tokens: in
     if machine.on_cuda:
         torch.cuda.reset_peak_memory_stats(machine.device)
     run()
-    done, start = 0, time.perf_counter()
-    while not done or (done < samples and time.perf_counter() - start < most_s):
+    done, start = 0, now()
+    while not done or (done < samples and now() - start < most_s):
         run()
-        done += batch
-    seconds = time.perf_counter() - start
+        done += len(mels)
+    seconds = now() - start
     return Cell(done, seconds, torch.cuda.max_memory_allocated(machine.device) / 1e9 if machine.on_cuda else None)
 
 
-def row(name: str, batch: int, beams: int, cell: Cell | None, reference: Cell | None) -> str:
-    if cell is None:
-        return f"| {name} | {batch} | {beams} | out of memory | - | - | - |"
-    ratio = f"{cell.rate / reference.rate:.2f}" if reference else "-"
-    peak = "-" if cell.peak_gb is None else f"{cell.peak_gb:.1f}"
-    return f"| {name} | {batch} | {beams} | {cell.rate:.3g} | {ratio} | {peak} | {cell.samples} |"
+Amount = tuple[int, int]
+"""A batch, and beams."""
+Turns = dict[tuple[str, Amount], list[Cell | None]]
+"""What each system's turns found; None: out of memory."""
+
+
+class Shelf:
+    """The systems: on a CPU all at once, on a GPU the one that was taken last."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.built: dict[str, System | None] = {}
+
+    def take(self, name: str) -> System | None:
+        if name not in self.built:
+            if self.machine.on_cuda:
+                self.built.clear()
+                empty()
+            self.built[name] = fits(make, name, self.machine)
+        return self.built[name]
 
 
 def make(name: str, machine: Machine) -> System:
+    torch.manual_seed(0)
     return Qwen2Audio(machine) if name == REFERENCE else SpeechLlm(name, machine)
+
+
+def one_turn(shelf: Shelf, names: Sequence[str], amounts: Sequence[Amount], options: Any, found: Turns) -> None:
+    """Measure every system with every amount, in the order that this module's head tells."""
+    order = list(itertools.product(names, amounts))
+    if not shelf.machine.on_cuda:
+        order.sort(key=lambda pair: amounts.index(pair[1]))
+    mels = log_mels(max(options.batches))
+    for name, amount in order:
+        found.setdefault((name, amount), []).append(cell(shelf, name, amount, mels, options))
+
+
+def cell(shelf: Shelf, name: str, amount: Amount, mels: Sequence[Mel], options: Any) -> Cell | None:
+    """One turn of one system. Nothing holds the system when this returns but the shelf."""
+    system, (batch, beams) = shelf.take(name), amount
+    given = (options.tokens, options.samples / options.turns, options.seconds / options.turns, options.clock)
+    return system and fits(measure, system, shelf.machine, mels[:batch], beams, *given)
+
+
+def table(found: Turns) -> Iterator[str]:
+    """In Markdown, of all turns so far."""
+    yield "| system | batch | beams | samples/s | ratio to Qwen2-Audio | peak GB | samples measured |"
+    yield "|---|---|---|---|---|---|---|"
+    for (name, (batch, beams)), turns in found.items():
+        cells = [cell for cell in turns if cell is not None]
+        if len(cells) < len(turns):
+            yield f"| {name} | {batch} | {beams} | out of memory | - | - | - |"
+            continue
+        others = found.get((REFERENCE, (batch, beams)), [])
+        ratios = [own.rate / other.rate for own, other in zip(cells, others, strict=False) if other is not None]
+        ratio = f"{statistics.median(ratios):.2f}" if len(ratios) == len(cells) else "-"
+        peaks = [cell.peak_gb for cell in cells if cell.peak_gb is not None]
+        peak = f"{max(peaks):.1f}" if peaks else "-"
+        samples, seconds = sum(cell.samples for cell in cells), sum(cell.seconds for cell in cells)
+        yield f"| {name} | {batch} | {beams} | {samples / seconds:.3g} | {ratio} | {peak} | {samples} |"
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -217,10 +282,12 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--systems", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32, 64] if cuda else [1, 4])
     parser.add_argument("--beams", nargs="+", type=int, default=[1, 5])
-    parser.add_argument("--samples", type=int, default=1000, help="of each cell; whole batches")
-    parser.add_argument("--seconds", type=float, default=15.0, help="a cell that takes longer stops after its batch")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=1000, help="of each cell, over all turns; whole batches")
+    parser.add_argument("--seconds", type=float, default=15.0, help="a cell that takes longer, over all turns, stops")
     parser.add_argument("--tokens", type=int, default=64, help="written for each sample")
     parser.add_argument("--device", default="cuda" if cuda else "cpu")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: what was computed, on a busy machine")
     return parser.parse_args(given)
 
 
@@ -228,23 +295,13 @@ def main(given: Sequence[str] | None = None) -> None:
     options = arguments(given)
     device = torch.device(options.device)
     machine = Machine(device, torch.bfloat16 if device.type == "cuda" else torch.float32, options.width == "full")
-    torch.manual_seed(0)
     precision = str(machine.dtype).removeprefix("torch.")
-    print(f"{machine.name}; {options.width} width, {precision}, torch {torch.__version__}; {options.tokens} tokens\n")
-    print("| system | batch | beams | samples/s | ratio to Qwen2-Audio | peak GB | samples measured |")
-    print("|---|---|---|---|---|---|---|", flush=True)
-    against: dict[tuple[int, int], Cell | None] = {}
-    for name in sorted(options.systems, key=NAMES.index):  # the one that the others are measured by is first
-        system = fits(make, name, machine)
-        for beams in options.beams:
-            for batch in options.batches:
-                amount = (batch, beams, options.tokens, options.samples, options.seconds)
-                cell = system and fits(measure, system, machine, *amount)
-                if name == REFERENCE:
-                    against[batch, beams] = cell
-                print(row(name, batch, beams, cell, against.get((batch, beams))), flush=True)
-        del system
-        empty()
+    print(f"{machine.name}; {options.width} width, {precision}, torch {torch.__version__}; {options.tokens} tokens")
+    amounts = [(batch, beams) for beams in options.beams for batch in options.batches]
+    shelf, found = Shelf(machine), Turns()
+    for turn in range(1, options.turns + 1):
+        one_turn(shelf, sorted(options.systems, key=NAMES.index), amounts, options, found)
+        print(f"\nAfter turn {turn} of {options.turns}:\n", *table(found), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 from dragoman.evaluation.metrics import METRICS
 from dragoman.evaluation.score import score
 from dragoman.evaluation.workers import cores
-from dragoman.languages import LANGUAGES
+from dragoman.languages import LANGUAGES, SETS
 from dragoman.records import Hypothesis
 
 
@@ -42,7 +42,7 @@ def main() -> None:
 def hypotheses(languages: int, sentences: int) -> list[Hypothesis]:
     """N-way: about 22 words a sentence, as in FLEURS; one word in four is another, one in twelve left out."""
     random = np.random.default_rng(0)
-    codes = list(LANGUAGES)[:languages]
+    codes = list(SETS["fleurs-102"])[:languages]
     texts = {code: [_sentence(random, LANGUAGES[code].uses_spaces) for _ in range(sentences)] for code in codes}
     return [
         Hypothesis(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import torch
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -11,11 +13,22 @@ from transformers import (
     Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    M2M100Config,
+    M2M100ForConditionalGeneration,
+    Qwen2_5OmniThinkerConfig,
+    Qwen2_5OmniThinkerForConditionalGeneration,
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3OmniMoeThinkerConfig,
+    Qwen3OmniMoeThinkerForConditionalGeneration,
+    SeamlessM4Tv2Config,
+    SeamlessM4Tv2ForSpeechToText,
+    VoxtralConfig,
+    VoxtralForConditionalGeneration,
     WhisperConfig,
+    WhisperForConditionalGeneration,
 )
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -91,3 +104,52 @@ def qwen2_audio(encoder: dict[str, int], audio_id: int, **over: Any) -> Any:
         audio_token_index=audio_id,
     )
     return Qwen2AudioForConditionalGeneration(config)
+
+
+def others() -> dict[str, tuple[Any, Any]]:
+    """Other systems' checkpoints at full size: class and config, as the hub's config.json of each says."""
+    layers = {"encoder_layers": 32, "decoder_layers": 32, "encoder_ffn_dim": 5120, "decoder_ffn_dim": 5120}
+    heads = {"encoder_attention_heads": 20, "decoder_attention_heads": 20}
+    nllb = {"encoder_layers": 24, "decoder_layers": 24, "encoder_ffn_dim": 8192, "decoder_ffn_dim": 8192}
+    moe = {
+        "vocab_size": 152064, "hidden_size": 2048, "num_hidden_layers": 48, "num_attention_heads": 32,
+        "num_key_value_heads": 4, "head_dim": 128, "moe_intermediate_size": 768, "num_experts": 128,
+    }  # fmt: skip
+    ministral = {
+        "model_type": "llama", "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 30,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 131072,
+    }  # fmt: skip
+    return {
+        "openai/whisper-large-v3": (
+            WhisperForConditionalGeneration,
+            WhisperConfig(d_model=1280, num_mel_bins=128, vocab_size=51866, **layers, **heads),
+        ),
+        "facebook/nllb-200-3.3B": (
+            M2M100ForConditionalGeneration,
+            M2M100Config(d_model=2048, vocab_size=256206, **nllb),
+        ),
+        "facebook/seamless-m4t-v2-large": (SeamlessM4Tv2ForSpeechToText, SeamlessM4Tv2Config()),
+        "Qwen/Qwen2.5-Omni-7B": (
+            Qwen2_5OmniThinkerForConditionalGeneration,
+            Qwen2_5OmniThinkerConfig(vision_config={"hidden_size": 1280}),
+        ),
+        "Qwen/Qwen3-Omni-30B-A3B-Instruct": (
+            Qwen3OmniMoeThinkerForConditionalGeneration,
+            Qwen3OmniMoeThinkerConfig(
+                text_config=moe, audio_config={"output_dim": 2048}, vision_config={"out_hidden_size": 2048}
+            ),
+        ),
+        "mistralai/Voxtral-Mini-3B-2507": (VoxtralForConditionalGeneration, VoxtralConfig(text_config=ministral)),
+    }
+
+
+def sizes_of_others() -> Iterator[tuple[str, int]]:
+    """Checkpoint and parameters, on the meta device."""
+    with torch.device("meta"):
+        yield "Qwen/Qwen2-Audio-7B", _size(qwen2_audio(WHISPER_LARGE, 2))
+        for name, (kind, config) in others().items():
+            yield name, _size(kind(config))
+
+
+def _size(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

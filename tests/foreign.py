@@ -52,10 +52,12 @@ def spread(model: Any, seed: int) -> Any:
     """Weights with which what a model writes depends on what it hears, and not on its last token alone."""
     torch.manual_seed(seed)
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
             std = 0.1 if id(parameter) in embeddings else 2 / parameter[0].numel() ** 0.5
             torch.nn.init.normal_(parameter, std=std)
+        elif name.endswith("bias"):  # a convolution's begins otherwise each time
+            torch.nn.init.zeros_(parameter)
     return model
 
 
@@ -272,13 +274,16 @@ def small_voxtral(folder: Path) -> Path:
 
 def both(first: Callable[[Path], Path], second: Callable[[Path], Path]) -> Callable[[Path], str]:
     """A cascade's name: the two folders with a plus."""
-    return lambda folder: f"{first(folder / 'asr')}+{second(folder / 'mt')}"
+
+    def save(folder: Path) -> str:
+        (folder / "asr").mkdir()
+        return f"{first(folder / 'asr')}+{second(folder / 'mt')}"
+
+    return save
 
 
 SMALL: dict[str, Callable[[Path], Any]] = {
     "whisper": small_whisper,
-    "whisper+nllb": both(small_whisper, small_nllb),
-    "whisper+chat": both(small_whisper, small_chat),
     "seamless-m4t-v2-large": small_seamless,
     "qwen2-audio-7b": small_qwen2_audio,
     "qwen2.5-omni-7b": small_omni(Qwen2_5OmniConfig, Qwen2_5OmniForConditionalGeneration, {}, {}),
@@ -289,4 +294,9 @@ SMALL: dict[str, Callable[[Path], Any]] = {
         {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16, "head_dim": 8},
     ),
     "voxtral-mini-3b": small_voxtral,
+}
+SMALL |= {
+    f"{asr}+{mt}": both(SMALL[asr], save)
+    for asr in ("whisper", "seamless-m4t-v2-large", "voxtral-mini-3b")
+    for mt, save in (("nllb", small_nllb), ("chat", small_chat))
 }

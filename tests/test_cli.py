@@ -19,6 +19,7 @@ import typer
 from foreign import SMALL
 from safetensors.numpy import load_file, save_file
 
+from dragoman.catalogue import OTHERS
 from dragoman.cli import app, finished
 from dragoman.cli.console import printable
 from dragoman.cli.files import recordings, stems
@@ -119,7 +120,7 @@ def test_version_and_usage() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["translate", "a.wav", "--to", "klingon"], "Unknown language"),
+        (["translate", "a.wav", "--to", "gibberish"], "Unknown language"),
         (["translate", "a.wav", "--to", ""], "No target language"),
         (["translate", "a.wav", "--to", "deu", "--language", "germn"], "did you mean deu (German)"),
         (["translate", "a.wav", "--to", "fr,de", "--language", "German"], "Source and target are both 'deu'"),
@@ -419,6 +420,16 @@ def test_a_stray_translation_is_said_once_a_file(capsys: pytest.CaptureFixture[s
     assert "talk.mp3: " in line and "German 2, French 1" in line
 
 
+def test_a_doubted_language_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    def said(likely: float | None) -> str:
+        segment = Segment(0.0, 1.0, "nld", "Ja.", {"deu": "Ja."}, 0.0, language_confidence=likely)
+        remark(Path("talk.mp3"), Result("talk.mp3", ("deu",), [segment]), ("deu",))
+        return capsys.readouterr().err
+
+    assert "talk.mp3: is taken for Dutch, 61% likely" in said(0.613)
+    assert said(0.8) == said(None) == ""
+
+
 @needs_examples
 def test_a_second_run_over_a_folder_does_what_is_left(call: Call, random_model: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
@@ -599,12 +610,14 @@ def test_a_folder_of_hostile_files(random_model: Path, tmp_path: Path) -> None:
         assert json.loads((tmp_path / f"{Path(name).stem}.json").read_text(encoding="utf-8"))["segments"] == []
 
 
-def test_models_lists_every_recipe_with_its_memory(call: Call) -> None:
+def test_models_lists_every_recipe_and_system_with_its_memory(call: Call) -> None:
     done = call("models", "--json")
     found = {entry["name"]: entry for entry in json.loads(done.out)}
-    assert set(found) == set(names()) and done.code == 0
+    assert set(found) == {*names(), *OTHERS} and done.code == 0
     assert 55e9 < found["mcat-large-27b"]["memory_bytes"] < 56e9
     assert len(found["mcat-large-27b"]["sources"]) == 70 and found["tiny"]["parameters"] > 1e6
+    both = found["whisper+nllb"]
+    assert (both["hears"], both["get"], both["licence"]) == (100, "--system whisper+nllb", "Apache-2.0; CC-BY-NC-4.0")
     table = call("models").out
     assert (
         all(name in table for name in found) and "FLEURS 9x69: COMET 81.5" in table and "hub: yxdu/mcat-large" in table

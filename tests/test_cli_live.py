@@ -1,4 +1,4 @@
-"""`dragoman live` as a process: speech on a pipe, a terminal, a microphone, Ctrl-C."""
+"""`dragoman live` as a process: speech on a pipe, a microphone, Ctrl-C."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The models that recipes describe: how large, in how many languages, under which licence, what their papers report,
-how to get them. Known without loading any (no torch)."""
+"""The models that recipes describe, and other people's systems: how large, in how many languages, under which licence,
+what papers report of them, how to get them. Known without loading any (no torch)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from dragoman.recipe import Recipe, load_recipe, names
 
 @dataclass(frozen=True)
 class Base:
-    """A model on the hub: all its parameters that a recipe uses (of Gemma3 the language model), and its licence."""
+    """A model on the hub: all its parameters that are used (of Gemma3 the language model, of an Omni the thinker, of
+    Seamless what goes from speech to text), and its licence."""
 
     parameters: int
     licence: str
@@ -31,6 +32,18 @@ BASES: dict[str, Base] = {
     "TinyLlama/TinyLlama-1.1B-Chat-v1.0": Base(1_100_048_384, "Apache-2.0"),
     "NousResearch/Llama-2-7b-chat-hf": Base(6_738_415_616, "Llama 2"),
     "NousResearch/Llama-2-13b-chat-hf": Base(13_015_864_320, "Llama 2"),
+}
+WHISPER, NLLB, CHAT = "openai/whisper-large-v3", "facebook/nllb-200-3.3B", "Qwen/Qwen2.5-7B-Instruct"
+SEAMLESS, VOXTRAL = "facebook/seamless-m4t-v2-large", "mistralai/Voxtral-Mini-3B-2507"
+CHECKPOINTS: dict[str, Base] = {
+    WHISPER: Base(1_543_490_560, "Apache-2.0"),
+    NLLB: Base(3_344_863_232, "CC-BY-NC-4.0"),
+    CHAT: Base(7_615_616_512, "Apache-2.0"),
+    SEAMLESS: Base(1_501_842_240, "CC-BY-NC-4.0"),
+    "Qwen/Qwen2-Audio-7B": Base(8_397_094_912, "Apache-2.0"),
+    "Qwen/Qwen2.5-Omni-7B": Base(8_931_813_888, "Apache-2.0"),
+    "Qwen/Qwen3-Omni-30B-A3B-Instruct": Base(31_719_205_488, "Apache-2.0"),
+    VOXTRAL: Base(4_676_271_104, "Apache-2.0"),
 }
 
 
@@ -71,14 +84,46 @@ PUBLISHED: dict[str, Published] = {
 
 
 @dataclass(frozen=True)
+class Other:
+    """A system of others': its usual checkpoints; how many languages it `hears` and `writes` as its authors count them,
+    None where they do not; and what the papers of LLM-SRT and MCAT report of it."""
+
+    checkpoints: tuple[str, ...]
+    hears: int | None = None
+    writes: int | None = None
+    reports: str = ""
+
+
+# Languages: Whisper's tokenizer (large-v3), the cards of SeamlessM4T-v2, NLLB-200, Qwen3-Omni and Voxtral.
+OTHERS: dict[str, Other] = {
+    "whisper": Other((WHISPER,), 100, 1),
+    "seamless-m4t-v2-large": Other((SEAMLESS,), 101, 96, "FLEURS 6x12: BLEU 20.2; 9x69: COMET 73.2"),
+    "qwen2-audio-7b": Other(("Qwen/Qwen2-Audio-7B",), reports=f"FLEURS 6x12: BLEU 16.0; {_COVOST} 29.9/39.7/44.0"),
+    "qwen2.5-omni-7b": Other(("Qwen/Qwen2.5-Omni-7B",), reports="FLEURS eng-27: COMET 73.8"),
+    "qwen3-omni-30b-a3b": Other(("Qwen/Qwen3-Omni-30B-A3B-Instruct",), 19, 119),
+    "voxtral-mini-3b": Other((VOXTRAL,), 8, 8),
+    "whisper+nllb": Other((WHISPER, NLLB), 100, 200, f"{_COVOST} 33.4/31.0/32.0"),
+    "whisper+chat": Other((WHISPER, CHAT), 100, None, f"FLEURS 6x12: BLEU 20.9; {_COVOST} 24.1/29.8/37.6"),
+    "seamless-m4t-v2-large+nllb": Other((SEAMLESS, NLLB), 101, 200),
+    "seamless-m4t-v2-large+chat": Other((SEAMLESS, CHAT), 101),
+    "voxtral-mini-3b+nllb": Other((VOXTRAL, NLLB), 8, 200),
+    "voxtral-mini-3b+chat": Other((VOXTRAL, CHAT), 8),
+}
+
+
+@dataclass(frozen=True)
 class Entry:
-    """One model. `parameters` and `memory_bytes` (of its weights: bases in bf16, its own in fp32) are None where it has
-    bases that are not made yet; `licence` is that of weights that can be had, `llm_licence` that of the LLM."""
+    """One model. `sources` and `targets` are None, and `hears` and `writes` count, where the checkpoint knows them.
+    `parameters` and `memory_bytes` (of its weights: bases in bf16, its own in fp32) are None where it has bases that
+    are not made yet; `llm` is the LLM of a recipe, the checkpoints of another system; `licence` is that of weights that
+    can be had, `llm_licence` that of the LLM."""
 
     name: str
     about: str
-    sources: list[str]
-    targets: list[str]
+    sources: list[str] | None
+    targets: list[str] | None
+    hears: int | None
+    writes: int | None
     llm: str
     parameters: int | None
     memory_bytes: int | None
@@ -89,9 +134,10 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """All recipes that Dragoman ships, smallest first."""
+    """All recipes that Dragoman ships, smallest first, then the other systems."""
     found = [_entry(load_recipe(name)) for name in names()]
-    return sorted(found, key=lambda entry: (entry.parameters or 0, entry.name))
+    others = [_other(name, other) for name, other in OTHERS.items()]
+    return sorted(found, key=lambda entry: (entry.parameters or 0, entry.name)) + others
 
 
 def _entry(recipe: Recipe) -> Entry:
@@ -103,6 +149,8 @@ def _entry(recipe: Recipe) -> Entry:
         about=recipe.about,
         sources=recipe.sources,
         targets=recipe.targets,
+        hears=len(recipe.sources),
+        writes=len(recipe.targets),
         llm="its own" if recipe.llm.name == "base" else recipe.llm.name,
         parameters=None if count is None else sum(count),
         memory_bytes=None if count is None else 2 * count[0] + 4 * count[1],
@@ -110,6 +158,26 @@ def _entry(recipe: Recipe) -> Entry:
         llm_licence=BASES[recipe.llm.name].licence if recipe.llm.name in BASES else None,
         reports=PUBLISHED[recipe.name].reports if recipe.name in PUBLISHED else "",
         get=had[0] if had else f"dragoman train {recipe.name}",
+    )
+
+
+def _other(name: str, other: Other) -> Entry:
+    parts = [CHECKPOINTS[checkpoint] for checkpoint in other.checkpoints]
+    count = sum(part.parameters for part in parts)
+    return Entry(
+        name=name,
+        about="Other people's: see docs/systems.md.",
+        sources=None,
+        targets=None,
+        hears=other.hears,
+        writes=other.writes,
+        llm=" + ".join(other.checkpoints),
+        parameters=count,
+        memory_bytes=2 * count,
+        licence="; ".join(dict.fromkeys(part.licence for part in parts)),
+        llm_licence=None,
+        reports=other.reports,
+        get=f"--system {name}",
     )
 
 

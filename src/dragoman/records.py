@@ -14,9 +14,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dragoman.errors import ManifestError
+from dragoman.errors import LanguageError, ManifestError
 from dragoman.files import whole_file
-from dragoman.languages import is_code
+from dragoman.languages import find, is_code
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -150,7 +150,10 @@ def _check_direction(path: Path, number: int, row: Hypothesis) -> None:
 
 
 def _check_language(path: Path, number: int, field: str, code: str) -> None:
-    if not is_code(code):
-        raise ManifestError(
-            f"{path}:{number}: {field}: {code!r} is not an ISO 639-3 code that Dragoman knows, like deu."
-        )
+    if is_code(code):
+        return
+    try:
+        reason = f"{code!r} is {find(code).code!r} in a manifest."
+    except LanguageError as error:
+        reason = str(error)
+    raise ManifestError(f"{path}:{number}: {field}: {reason}")

@@ -19,11 +19,11 @@ from dragoman.data.audio import SAMPLE_RATE
 from dragoman.data.check import Report, check, is_held_out, manifests_in
 from dragoman.data.check.kinds import KINDS
 from dragoman.data.check.skip import outputs, skip_bad
-from dragoman.data.check.texts import MOST_SYLLABLES_PER_S, rate_bounds, scripts, text_key
-from dragoman.data.langid import UNKNOWN, identify
+from dragoman.data.check.texts import MOST_SYLLABLES_PER_S, problems, rate_bounds, scripts, text_key
+from dragoman.data.langid import KNOWN, identify
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import DataError, ManifestError, OutputError
-from dragoman.languages import LANGUAGES
+from dragoman.languages import LANGUAGES, SETS, find
 from dragoman.records import read_manifest
 
 Entry = dict[str, Any]
@@ -168,8 +168,8 @@ DEFECTS: dict[str, tuple[Callable[[Corpus, Path], None], dict[str, int]]] = {
     "not UTF-8": (line('{"id": "x", "audio": "\udcff", "language": "deu"}'), {"row": 1}),
     "a field too many": (edit(speaker="Ann"), {"row": 1}),
     "a field missing": (line('{"id": "x", "language": "deu", "text": "Hallo"}'), {"row": 1}),
-    "unknown language": (edit(language="tlh"), {"row": 1}),
-    "unknown target": (edit(translations={"tlh": "Qapla'"}), {"row": 1}),
+    "unknown language": (edit(language="qqq"), {"row": 1}),
+    "unknown target": (edit(translations={"qqq": "Qapla'"}), {"row": 1}),
     "duration of zero": (edit(duration_s=0.0), {"row": 1}),
     "repeated id": (edit("train", 1, id="train0-eng"), {"repeated-id": 1}),
     "missing file": (edit(audio="audio/none.flac"), {"audio-missing": 1}),
@@ -318,14 +318,27 @@ def test_the_number_of_processes_changes_nothing(corpus: Corpus, tmp_path: Path)
     assert check(paths, workers=2).to_json() == check(paths, workers=1).to_json()
 
 
-@pytest.mark.parametrize("code", LANGUAGES)
+@pytest.mark.parametrize("code", SETS["fleurs-102"])
 def test_every_language_has_scripts_bounds_and_is_known_to_the_identifier(code: str) -> None:
     from dragoman.data.langid import _identifier
 
     fewest, most = rate_bounds(code)
     assert scripts(code) and 0 < fewest < MOST_SYLLABLES_PER_S < most
     labels = {code, LANGUAGES[code].iso1, *{"nob": ("no",), "ful": ("fuv",)}.get(code, ())}
-    assert bool(labels & set(_identifier().labels)) == (code not in UNKNOWN)
+    assert bool(labels & set(_identifier().labels)) == (code in KNOWN)
+
+
+def test_the_identifier_s_labels_are_languages() -> None:
+    from dragoman.data.langid import _CODES, _identifier
+
+    assert set(_identifier().labels) - {"zxx"} <= set(_CODES) and set(LANGUAGES) >= KNOWN
+    assert {label for label, code in _CODES.items() if find(label).code != code} == {"nn", "fuv"}  # nearly, they are
+
+
+def test_a_text_in_a_language_of_which_nothing_is_known_is_not_accused() -> None:
+    assert not list(problems("text", "Allinllachu kachkanki, wawqiy? Ñuqaqa allinmi.", "quy"))
+    assert not list(problems("text", "ꦱꦸꦒꦼꦁꦫꦮꦸꦃ", "kaw"))
+    assert scripts("quy") == [] and rate_bounds("quy") == (0.25 * 1.2, 10 * 4.0)  # of any script
 
 
 def test_the_identifier_gives_probabilities_of_our_codes() -> None:

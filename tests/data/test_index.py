@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -17,12 +18,14 @@ from hypothesis import strategies as st
 from dragoman.data import index as index_module
 from dragoman.data import indexing
 from dragoman.data.arrays import read_arrays, write_arrays
-from dragoman.data.index import ManifestIndex, named, open_index
-from dragoman.data.indexing import NUMBERS, bit_set
+from dragoman.data.index import ManifestIndex, open_index
+from dragoman.data.indexing import bit_set, named, numbered
 from dragoman.errors import DataError, ManifestError
+from dragoman.languages import LANGUAGES
 from dragoman.records import Utterance, read_manifest, to_line, write_rows
 
-CODES = ["eng", "deu", "fra", "cmn", "yue"]  # the last has the bit of another word
+CODES = ["eng", "deu", "fra", "cmn", "quy"]
+MANY = sorted(LANGUAGES)[::25]  # 317: more than a byte numbers, and five words of bits
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 ROW = st.fixed_dictionaries(
     {"language": st.sampled_from(CODES), "text": TEXT},
@@ -65,7 +68,8 @@ def test_it_says_what_the_whole_manifest_says(tmp_path_factory: pytest.TempPathF
     for number, utterance in enumerate(expected):
         assert index.utterance(number, CODES) == utterance
         assert index.target_codes(number) == sorted(utterance.translations)
-        assert index.language[number] == NUMBERS[utterance.language] and index.letters[number] == len(utterance.text)
+        assert index.languages[index.language[number]] == utterance.language
+        assert index.letters[number] == len(utterance.text)
         assert index.duration_s[number] == utterance.duration_s or utterance.duration_s is None
     again = pickle.loads(pickle.dumps(index))
     assert all(again.utterance(n, CODES) == utterance for n, utterance in enumerate(expected))
@@ -195,9 +199,36 @@ def test_the_fast_reader_takes_every_usual_row() -> None:
     assert msgspec.to_builtins(indexing._decoded(to_line(row).encode())) == row.model_dump()
 
 
-def test_sets_of_languages() -> None:
-    assert named(bit_set(["yue", "afr"])) == ["afr", "yue"] and named(bit_set([])) == []
-    assert bit_set(["yue"]).tolist() == [0, 1 << (NUMBERS["yue"] - 64)]
+@given(st.sets(st.sampled_from(MANY)), st.sets(st.sampled_from(MANY)))
+def test_a_set_of_languages_is_as_wide_as_the_manifest_needs(held: set[str], wanted: set[str]) -> None:
+    codes = sorted(held)
+    bits = bit_set(wanted, numbered(codes))
+    assert named(bits, codes) == sorted(held & wanted)
+    assert len(bits) == max(1, -(-len(codes) // 64))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.sampled_from(MANY), min_size=1), st.sets(st.sampled_from(MANY)), st.randoms())
+def test_languages_are_numbered_by_manifest(
+    tmp_path_factory: pytest.TempPathFactory, spoken: list[str], written: set[str], random: Random
+) -> None:
+    """What was written is read back, of any languages and however many; each manifest names its own."""
+    texts = [{code: code for code in sorted(written) if random.random() < 0.5} for _ in spoken]
+    rows = [{"language": code, "translations": own} for code, own in zip(spoken, texts, strict=True)]
+    index = open_index(write(tmp_path_factory.mktemp("data"), rows))
+    assert index.languages == tuple(sorted({*spoken, *(code for own in texts for code in own)}))
+    assert index.written_sets.shape[1] == -(-len(index.languages) // 64)
+    for row, (code, own) in enumerate(zip(spoken, texts, strict=True)):
+        assert index.languages[index.language[row]] == code
+        assert index.target_codes(row) == sorted(own.keys() - {code})
+
+
+def test_an_index_of_an_earlier_version_is_made_anew(tmp_path: Path) -> None:
+    manifest = write(tmp_path, [{"language": "quy", "text": "Allinllachu"}])
+    place = open_index(manifest).place
+    arrays, about = read_arrays(place)
+    write_arrays(place, dict(arrays), {**about, "format": "1 afr amh ara"})
+    assert open_index(manifest).languages == ("quy",) and read_arrays(place)[1] == about
 
 
 def test_arrays_are_those_that_were_written_and_safetensors_reads_them(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toy import recipe, stage
 
-from dragoman.data.index import named, open_index
+from dragoman.data.index import open_index
 from dragoman.data.selection import Selection
 from dragoman.errors import RecipeError
 from dragoman.recipe import Stage
@@ -97,7 +97,7 @@ def test_a_direction_has_as_many_pairs_as_it_may(
     parts = Counter()
     for draw in map(capped.draw, range(len(capped))):
         assert draw.pairs is not None and draw.part == parts[draw.row]
-        pairs[draw.row] = named(np.array(draw.pairs, np.uint64))
+        pairs[draw.row] = whole.indexes[0].named(np.array(draw.pairs, np.uint64))
         parts[draw.row] += 1
     drawn = Counter((rows[row].language, code) for row, codes in pairs.items() for code in codes)
     assert drawn == {direction: min(most, count) for direction, count in able.items()}
@@ -123,7 +123,7 @@ def test_many_languages_n_way(tmp_path: Path) -> None:
         (rows[draw.row].language, code)
         for draw in map(found.draw, range(len(found)))
         if draw.part == 0 and draw.pairs
-        for code in named(np.array(draw.pairs, np.uint64))
+        for code in index.named(np.array(draw.pairs, np.uint64))
     )
     assert len(drawn) == 4830 and set(drawn.values()) == {2}
 
@@ -165,3 +165,16 @@ def test_shards_come_together_in_a_new_order_each_epoch(tmp_path: Path) -> None:
     short = selection(tmp_path, rows, "asr", shards_at_once=1, schedule={"batch": 1}).order()  # a bucket: 64
     first = [int(step.item[0]) // 10 for step in islice(short.steps(0), 64)]
     assert len(set(first)) == 7
+
+
+def test_languages_are_the_same_in_manifests_that_number_them_differently(tmp_path: Path) -> None:
+    """English has number 0 in the one and 1 in the other, and one share of both."""
+    folders = [("a", n_way(64, ["eng"])), ("b", [*n_way(36, ["eng"]), *n_way(4, ["deu"])])]
+    for name, rows in folders:
+        write_rows(tmp_path / f"{name}.jsonl", rows)
+    chosen = recipe(stages=[stage("asr", data=[{"name": "a"}, {"name": "b"}], temperature=2.0)])
+    indexes = [open_index(tmp_path / f"{name}.jsonl") for name, _ in folders]
+    shares = Selection(indexes, chosen.stages[0], chosen).shares()
+    assert shares is not None and [index.numbers["eng"] for index in indexes] == [0, 1]
+    assert shares.group.tolist() == [1] * 64 + [1] * 36 + [0] * 4
+    assert shares.quota.tolist() == [17, 87]  # 2 to 10, the roots of 4 and 100

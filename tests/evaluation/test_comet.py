@@ -23,6 +23,7 @@ from dragoman.evaluation.comet import Comet, comet_metric
 from dragoman.evaluation.comet_checkpoint import read_checkpoint
 from dragoman.evaluation.comet_network import sparsemax
 from dragoman.evaluation.metrics import Pair
+from dragoman.languages import LANGUAGES
 
 PACKAGE = json.loads(SCORES.read_text(encoding="utf-8"))
 SOURCES, HYPOTHESES, REFERENCES = zip(*TRIPLES, strict=True)
@@ -98,7 +99,7 @@ def test_sparsemax_by_hand() -> None:
 
 def test_the_metric(folder: Path, comet: Comet) -> None:
     kind = comet_metric(folder, device="cpu", batch_size=3)
-    metric = kind("deu")
+    metric = kind(LANGUAGES["deu"])
     expected = 100 * sum(PACKAGE["wmt22"]) / len(PAIRS)
     assert metric.score(PAIRS) == pytest.approx(expected, abs=1e-2)
     packages = "|".join(f"{name}:{version(name)}" for name in ("torch", "transformers", "tokenizers"))

@@ -86,7 +86,7 @@ def table() -> Table:
 @pytest.mark.parametrize("kind", ["bs", "ar"])
 def test_p_values_are_sacrebleus(table: Table, kind: str) -> None:
     worse, better = of(WORSE, "deu-eng"), of(BETTER, "deu-eng")
-    metrics = {name: DECOMPOSED[name]("eng") for name in ("BLEU", "chrF")}
+    metrics = {name: DECOMPOSED[name](LANGUAGES["eng"]) for name in ("BLEU", "chrF")}
     systems = [("first", [row.translation for row in worse]), ("second", [row.translation for row in better])]
     _, found = PairedTest(systems, metrics, [[row.reference or "" for row in worse]], test_type=kind)()
     for metric, name in (("BLEU", "BLEU"), ("chrF", "chrF2")):
@@ -202,12 +202,13 @@ def test_values_and_signatures_are_those_of_score(fewer: None) -> None:
 
 @pytest.mark.parametrize("name", sorted(DECOMPOSED.keys() - {"spBLEU", "BLEU-ko-mecab"}))  # they need files
 def test_what_is_summed_over_sentences_is_the_metric(name: str) -> None:
-    code = next(code for code in ("eng", "jpn", "cmn", "hin", "tha") if METRICS[name].suits(LANGUAGES[code]))
+    known = map(LANGUAGES.__getitem__, ("eng", "jpn", "cmn", "hin", "tha"))
+    language = next(language for language in known if METRICS[name].suits(language))
     hypotheses, references = ["The cat, sat.", "", "良い天木 です"], ["The cat sat!", "No one.", "良い天気。"]
     pairs = [Pair(*texts) for texts in zip(hypotheses, references, strict=True)]
-    metric = DECOMPOSED[name](code)
+    metric = DECOMPOSED[name](language)
     stats = significance.counts(metric, hypotheses, references)
-    assert significance.value(metric, stats) == pytest.approx(METRICS[name](code).score(pairs))
+    assert significance.value(metric, stats) == pytest.approx(METRICS[name](language).score(pairs))
 
 
 def test_wins_are_counted_by_direction(fewer: None) -> None:

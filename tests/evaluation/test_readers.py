@@ -175,7 +175,7 @@ def test_outputs_that_are_all_empty_are_outputs(tmp_path: Path) -> None:
         ),
         (["a"], {"references": "one", "sources": "two", "direction": "eng-deu"}, "h has 1 lines and .*two has 2"),
         (["a"], {"references": "one"}, "with --direction, such as eng-deu"),
-        (["a"], {"references": "one", "direction": "eng-klingon"}, "Unknown language 'klingon'"),
+        (["a"], {"references": "one", "direction": "eng-gibberish"}, "Unknown language 'gibberish'"),
         (["a"], {"references": "one", "sources": "one", "direction": "eng"}, "transcripts have no source"),
         (["a"], {"references": "none", "direction": "eng-deu"}, "none: cannot be read"),
         (["a\tb", "c"], {"direction": "eng-deu"}, "h:2: has 1 columns where 2 are expected"),

@@ -27,7 +27,7 @@ from dragoman.evaluation.report.samples import align, choose
 from dragoman.evaluation.report.tables import Table, comet_bins
 from dragoman.evaluation.report.write import write_report
 from dragoman.evaluation.score import score, to_json
-from dragoman.languages import SETS
+from dragoman.languages import LANGUAGES, SETS
 from dragoman.records import Hypothesis, Utterance, write_rows
 
 ANCHORS = Path(os.environ.get("DRAGOMAN_ANCHORS", Path(__file__).parents[3] / "shared" / "anchors"))
@@ -112,28 +112,28 @@ def test_pearson_of_a_line_is_one_and_of_too_little_is_none() -> None:
 
 
 def test_word_errors_are_marked_in_the_texts_as_they_were_written() -> None:
-    said, heard = align("Yes, I saw TWO men.", "Yes! I saw too old", "eng")
+    said, heard = align("Yes, I saw TWO men.", "Yes! I saw too old", LANGUAGES["eng"])
     assert "".join(text for text, _ in said) == "Yes, I saw TWO men."
     assert [piece for piece in said if piece[1]] == [("TWO men.", "s")]
     assert [piece for piece in heard if piece[1]] == [("too old", "s")]
-    assert align("a b c", "a c", "eng")[0] == [("a ", ""), ("b", "d"), (" c", "")]
-    assert align("a c", "a b c", "eng")[1] == [("a ", ""), ("b", "i"), (" c", "")]
-    assert align("今日は", "今木は", "jpn") == (
+    assert align("a b c", "a c", LANGUAGES["eng"])[0] == [("a ", ""), ("b", "d"), (" c", "")]
+    assert align("a c", "a b c", LANGUAGES["eng"])[1] == [("a ", ""), ("b", "i"), (" c", "")]
+    assert align("今日は", "今木は", LANGUAGES["jpn"]) == (
         [("今", ""), ("日", "s"), ("は", "")],
         [("今", ""), ("木", "s"), ("は", "")],
     )
 
 
 def test_an_error_in_a_vowel_sign_is_marked() -> None:
-    assert align("मेरी किताब", "मेरी कताब", "hin")[1] == [("मेरी ", ""), ("कताब", "s")]
-    said, _ = align("กิน", "กัน", "tha")
+    assert align("मेरी किताब", "मेरी कताब", LANGUAGES["hin"])[1] == [("मेरी ", ""), ("कताब", "s")]
+    said, _ = align("กิน", "กัน", LANGUAGES["tha"])
     assert said == [("ก", ""), ("\u0e34", "s"), ("น", "")]
 
 
 @settings(max_examples=50)
 @given(st.text(max_size=20), st.text(max_size=20), st.sampled_from(["eng", "jpn"]))
 def test_marking_never_changes_a_text(said: str, heard: str, language: str) -> None:
-    for text, pieces in zip((said, heard), align(said, heard, language), strict=True):
+    for text, pieces in zip((said, heard), align(said, heard, LANGUAGES[language]), strict=True):
         assert "".join(piece for piece, _ in pieces) == text
 
 
@@ -197,6 +197,22 @@ def test_a_report_holds_page_figures_and_tables(tmp_path: Path) -> None:
     before = (out / "report.html").read_bytes(), (out / "figures" / "dev-BLEU-matrix.svg").read_bytes()
     write_report(read_runs([heard, read]), out)  # again, in its own place, to the same bytes
     assert before == ((out / "report.html").read_bytes(), (out / "figures" / "dev-BLEU-matrix.svg").read_bytes())
+
+
+def test_languages_of_no_family_known_here_come_last_and_are_all_there(tmp_path: Path) -> None:
+    tibetan = {"transcript": "བོད་སྐད་", "reference_transcript": "བོད་ཡིག་"}
+    rows = [row("1", "bod", "deu", **tibetan), row("2", "deu", "quy"), row("3", "eng", "deu")]
+    folder = run_folder(tmp_path / "dev", rows, metrics=("WER", "CER", "BLEU"))
+    runs = read_runs([folder])
+    data = data_of(render(runs, {"dev": choose(rows)}, {"dev": 3}, {}))
+    assert data["order"] == ["eng", "deu", "bod", "quy"] and data["families"][-1] == ["others", ["bod", "quy"]]
+    assert data["names"]["quy"] == "Ayacucho Quechua"
+    assert {sample["id"]: sample["unit"] for sample in data["runs"][0]["samples"]} == {
+        "1": "character",
+        "2": "word",
+        "3": "word",
+    }
+    assert set(runs[0].scores["CER"]) == {"bod"} and set(runs[0].scores["WER"]) == {"deu", "eng"}
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_nothing_to_score_and_unknown_language() -> None:
     with pytest.raises(DataError, match="no hypotheses"):
         score([])
     with pytest.raises(LanguageError):
-        score([row("1", "eng", "klingon")])
+        score([row("1", "eng", "gibberish")])
 
 
 def test_a_system_that_only_translates_has_no_error_rate() -> None:
@@ -160,8 +160,8 @@ class Sources:
 
     side = "translation"
 
-    def __init__(self, language: str) -> None:
-        self.signature = f"Sources|language:{language}"
+    def __init__(self, language: Language) -> None:
+        self.signature = f"Sources|language:{language.code}"
 
     @staticmethod
     def suits(language: Language) -> bool:

@@ -289,8 +289,8 @@ def test_words_and_terms_are_written_and_a_batch_is_one_by_one(beams: int, tmp_p
     for before, after in zip(first, together, strict=True):
         assert after.transcript == before.transcript
         for code, translation in after.translations.items():
-            asked = code == "deu" and occurs(word, after.transcript, "eng")
-            assert translation.missed == (("Katze",) if asked and not occurs("Katze", translation.text, code) else ())
+            asked = code == "deu" and occurs(word, after.transcript)
+            assert translation.missed == (("Katze",) if asked and not occurs("Katze", translation.text) else ())
             if not asked or translation.missed:
                 assert translation.text == before.translations[code].text
     hot = [replace(request, hotwords=("Katze", "Frau Holle")) for request in REQUESTS]

@@ -58,19 +58,21 @@ def test_the_tokens_of_a_phrase_are_those_it_has_in_a_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("phrase", "text", "code", "found"),
+    ("phrase", "text", "found"),
     [
-        ("cat", "The CAT sleeps.", "eng", True),
-        ("cat", "A category.", "eng", False),
-        ("cat", "the wildcat", "eng", False),
-        ("chat", "l'chat", "fra", True),
-        ("New York", "in new\nyork?", "eng", True),
-        ("कल", "कला", "hin", False),  # a vowel sign goes on with the word
-        ("कल", "वह कल आया", "hin", True),
-        ("京", "东京", "cmn", True),
-        ("é", "e\u0301", "fra", True),
-        ("Straße", "STRASSE", "deu", True),
+        ("cat", "The CAT sleeps.", True),
+        ("cat", "A category.", False),
+        ("cat", "the wildcat", False),
+        ("chat", "l'chat", True),
+        ("New York", "in new\nyork?", True),
+        ("कल", "कला", False),  # a vowel sign goes on with the word
+        ("कल", "वह कल आया", True),
+        ("京", "东京", True),
+        ("GPU", "我用GPU吗", True),
+        ("GPU", "我用GPUX吗", False),
+        ("é", "e\u0301", True),
+        ("Straße", "STRASSE", True),
     ],
 )
-def test_where_a_phrase_occurs(phrase: str, text: str, code: str, found: bool) -> None:
-    assert occurs(phrase, text, code) == found
+def test_where_a_phrase_occurs(phrase: str, text: str, found: bool) -> None:
+    assert occurs(phrase, text) == found

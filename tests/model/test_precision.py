@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def said(translator: Translator) -> list[float]:
     """Scores of the same made-up transcript, whatever the model would write."""
     mel = np.random.default_rng(0).normal(size=(80, 90)).astype(np.float32)
-    return translator.decoder.likelihoods([Request(mel, code, ()) for code in ("eng", "deu")])
+    return translator.decoder.likelihoods([Request(mel, code, ()) for code in ("eng", "deu")], beams=1)
 
 
 @needs_fbgemm
@@ -83,13 +83,17 @@ def test_what_cannot_be_is_one_sentence() -> None:
         precision("int4", CPU, None)
 
 
-def test_an_llm_in_several_places_says_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_llm_in_several_places_says_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     whole = said(Translator.from_pretrained(folder, device="cpu"))
     weights = sum(weight.nbytes for weight in load_on(folder, "cpu").model.llm.parameters())
     monkeypatch.setattr(placement, "room", lambda main, beside: {"cpu": weights * 3 // 4})
     loaded = load_on(folder, "auto", merged=True)
     places = set(map(str, loaded.model.llm.hf_device_map.values()))
     assert places == {"cpu", "disk"} and placement.spread(loaded.model.llm)
+    (said_where,) = [row.message for row in caplog.records if "slow" in row.message]
+    assert said_where.endswith("parts of its LLM come from the disk: slow.")  # of RAM nothing: all else is there
     assert said(Translator(loaded)) == pytest.approx(whole, abs=1e-5)
 
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import threading
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -468,3 +470,44 @@ def test_a_release_is_found_converted_once_and_loaded(
 def test_a_release_that_cannot_be_had_is_one_sentence(hub: Path) -> None:
     with pytest.raises(DragomanError, match=r"'yxdu/mcat-small' cannot be downloaded .*: check name and network\.$"):
         locate("yxdu/mcat-small")
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "says"),
+    [
+        ("them/llm", ["recipe.json"], r"them/llm on the hub is not a model of Dragoman's: .* with --system\.$"),
+        (
+            "yxdu/llm-srt",
+            RELEASES["yxdu/llm-srt"].files,
+            r"no longer holds llm_srt_3b\.pt nor qwen2\.5-3b\.pt; .* convert`\.$",
+        ),
+    ],
+)
+def test_what_the_hub_does_not_hold_is_said_and_nothing_else_downloaded(
+    name: str, files: list[str], says: str, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Empty(BaseHTTPRequestHandler):
+        """A hub whose repositories are there and hold nothing."""
+
+        def do_HEAD(self) -> None:
+            asked.append(self.path)
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("X-Repo-Commit", "a" * 40)
+            self.end_headers()
+
+        do_GET = do_HEAD
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Empty) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        with pytest.raises(ModelError, match=says):
+            locate(name)
+        server.shutdown()
+    assert set(asked) == {f"/{name}/resolve/main/{file}" for file in files}

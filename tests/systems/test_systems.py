@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from foreign import SMALL
+import torch
+from foreign import SMALL, tekken
+from shapes import sizes_of_others
 from transformers import AutoProcessor, SeamlessM4Tv2ForSpeechToText
 
+from dragoman.catalogue import BASES, CHAT, CHECKPOINTS, OTHERS
 from dragoman.cli.evaluate import evaluate
 from dragoman.data.audio import SAMPLE_RATE, load_audio
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import DataError, LanguageError, ModelError
 from dragoman.inference.recordings import Speech
 from dragoman.inference.segment import VadOptions, segments
-from dragoman.languages import LANGUAGES
+from dragoman.languages import LANGUAGES, SETS, find
 from dragoman.records import Utterance, write_rows
 from dragoman.systems import SYSTEMS, find_system
 from dragoman.systems.audio_llm import AudioLlm
 from dragoman.systems.base import System
-from dragoman.systems.cascade import Cascade
+from dragoman.systems.cascade import Cascade, _pairs
 from dragoman.systems.seamless import Seamless
-from dragoman.systems.texts import _FLORES, Nllb
+from dragoman.systems.texts import _FLORES, Nllb, _beyond
+from dragoman.systems.voxtral import Voxtral
 
 VIDEO = Path(__file__).parents[2] / "examples" / "english-video.mp4"
 TARGETS = {"whisper": ("eng",)}
@@ -60,8 +65,20 @@ def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
 
 
 def test_there_is_a_small_one_of_each_under_its_own_name() -> None:
-    assert set(SMALL) == set(SYSTEMS)
+    assert set(SMALL) == set(SYSTEMS) == set(OTHERS)
     assert all(kind.name == name for name, kind in SYSTEMS.items())
+    for name, kind in SYSTEMS.items():
+        parts = (kind.asr, kind.mt) if issubclass(kind, Cascade) else (kind,)
+        assert OTHERS[name].checkpoints == tuple(part.checkpoint.name for part in parts)
+
+
+def test_they_are_as_large_as_listed() -> None:
+    assert dict(sizes_of_others()) == {
+        name: base.parameters
+        for name, base in CHECKPOINTS.items()
+        if name != CHAT  # a recipe's LLM, under another name
+    }
+    assert CHECKPOINTS[CHAT].parameters == BASES["Qwen/Qwen2.5-7B"].parameters
 
 
 def test_a_batch_is_one_by_one(system: System, utterances: list[Utterance]) -> None:
@@ -106,6 +123,13 @@ def test_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
         find_system("whisper+nllb").from_pretrained("openai/whisper-tiny", device="cpu")
 
 
+def test_a_plus_in_a_folders_name_divides_no_cascade(tmp_path: Path) -> None:
+    (tmp_path / "c++").mkdir()
+    assert _pairs(f"{tmp_path}/c+++a/b") == [(f"{tmp_path}/c++", "a/b")]
+    assert _pairs("a/b+c/d") == [("a/b", "c/d")] and _pairs("+") == [("", "")]
+    assert _pairs("a/b") == _pairs("a/b+c+d") == []
+
+
 def test_another_kind_of_checkpoint_and_too_large_a_one_are_refused(
     checkpoints: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,17 +141,43 @@ def test_another_kind_of_checkpoint_and_too_large_a_one_are_refused(
     }.items():
         with pytest.raises(ModelError, match=r"is a checkpoint of '(whisper|qwen2)', which this system cannot use"):
             find_system(name).from_pretrained(model, device="cpu")
-    monkeypatch.setattr("dragoman.systems.pretrained.free_ram", lambda: 10_000)
-    with pytest.raises(
-        ModelError, match=r"its weights take 0\.0 GB, but 0\.0 GB of RAM is free; .* smaller checkpoint"
+    weights = find_system("whisper").from_pretrained(whisper, device="cpu").parts[0].num_parameters
+    for free, advice in ((3 * weights, "; it would fit with compute type bfloat16"), (weights, "; free some memory")):
+        monkeypatch.setattr("dragoman.systems.pretrained.free_ram", lambda free=free: free)
+        with pytest.raises(ModelError, match=rf"take 0\.0 GB, but 0\.0 GB of RAM is free{advice}.* smaller checkpoint"):
+            find_system("whisper").from_pretrained(whisper, device="cpu")
+
+
+def test_how_it_is_held_is_as_asked(system: System, checkpoints: dict[str, str], utterances: list[Utterance]) -> None:
+    model = checkpoints[system.name]
+    assert {part.model.dtype for part in system.parts} == {torch.float32}
+    held = SYSTEMS[system.name].from_pretrained(model, device="cpu", compute_type="bfloat16")
+    assert {part.model.dtype for part in held.parts} == {torch.bfloat16}
+    (row,) = held(utterances[:1], ["eng"])
+    assert row.translation
+    for wrong, says in (
+        ({"compute_type": "int8"}, "int8 is for our own models; others take float32, bfloat16, float16"),
+        ({"compute_type": "float8"}, "no compute type 'float8'"),
+        ({"device": "auto"}, "device auto is for our own models; name another, such as cuda or cpu"),
     ):
-        find_system("whisper").from_pretrained(whisper, device="cpu")
+        with pytest.raises(ModelError, match=says):
+            SYSTEMS[system.name].from_pretrained(model, **{"device": "cpu", **wrong})
 
 
 def test_nllb_knows_all_our_languages_by_its_own_names() -> None:
     from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES
 
-    assert set(_FLORES) == set(LANGUAGES) and set(_FLORES.values()) <= set(FAIRSEQ_LANGUAGE_CODES)
+    assert set(_FLORES) == set(SETS["fleurs-102"]) and set(_FLORES.values()) <= set(FAIRSEQ_LANGUAGE_CODES)
+    further = _beyond(FAIRSEQ_LANGUAGE_CODES)
+    assert further["quy"] == "quy_Latn" and not set(further) & set(_FLORES)
+    assert "ace" not in further  # in Arabic or in Latin letters: nothing says in which
+
+
+def test_whisper_s_languages_are_ours() -> None:
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES as theirs
+
+    found = [find(code).code for code in theirs]
+    assert len(set(found)) == len(theirs) == 100 and {"jav", "nob", "nno", "yue", "haw", "eus"} < set(found)
 
 
 def test_evaluate_takes_any_system(
@@ -177,6 +227,29 @@ def test_prompts_are_their_authors(checkpoints: dict[str, str]) -> None:
         assert isinstance(system, AudioLlm) and system.asked("deu", "cmn") == prompt
 
 
+def test_voxtral_is_asked_as_mistral_common_does(checkpoints: dict[str, str]) -> None:
+    """With the real vocabulary, mistral-common 1.13.1 asks for a German transcript by 1 3 25, 375 x 24, 4 9909 1058
+    1558 34: start, instruction, recording, its end, "lang:de", transcribe. Here 40 + n is the n-th of some tokens."""
+    voxtral = find_system("voxtral-mini-3b").from_pretrained(checkpoints["voxtral-mini-3b"], device="cpu")
+    assert isinstance(voxtral, Voxtral)
+    silence = np.zeros(SAMPLE_RATE, dtype=np.float32)
+
+    def asked(prompt: str) -> tuple[list[int], str, list[int]]:
+        """Special tokens before the text, the text, special tokens after it."""
+        (ids,) = voxtral.inputs([prompt], [silence])["input_ids"].tolist()
+        text = [number for number, token in enumerate(ids) if token >= 40]
+        said = b"".join(base64.b64decode(tekken()["vocab"][ids[number] - 40]["token_bytes"]) for number in text)
+        assert text == list(range(text[0], text[-1] + 1))
+        return ids[: text[0]], said.decode(), ids[text[-1] + 1 :]
+
+    recording = [1, 3, 25, *[24] * 375]
+    assert asked(voxtral.heard("deu")) == ([*recording, 4], "lang:de", [34])
+    instruction = "Translate the German speech into French. Answer with the translation alone."
+    assert asked(voxtral.asked("deu", "fra")) == (recording, instruction, [4])
+    (ids,) = voxtral.inputs([voxtral.heard("ast")], [silence])["input_ids"].tolist()  # no code of two letters
+    assert ids == [*recording, 4, 34]
+
+
 def test_any_recogniser_and_any_translator_make_a_cascade(checkpoints: dict[str, str]) -> None:
     seamless = Seamless.from_pretrained(checkpoints["seamless-m4t-v2-large"], device="cpu")
     nllb = Nllb.from_pretrained(checkpoints["whisper+nllb"].split("+")[1], device="cpu")
@@ -185,7 +258,8 @@ def test_any_recogniser_and_any_translator_make_a_cascade(checkpoints: dict[str,
     found = Cascade(seamless, nllb).decode(speech, ["eng"])
     for part, decoded in zip(speech, found, strict=True):
         (said,) = seamless.transcribe([part])
-        inputs = nllb.part.processor(said.text, src_lang=f"{part.language}_Latn", return_tensors="pt")
+        nllb.part.processor.src_lang = f"{part.language}_Latn"  # which the call itself does not heed
+        inputs = nllb.part.processor(said.text, return_tensors="pt")
         ids = nllb.part.model.generate(
             **inputs,
             forced_bos_token_id=nllb.part.processor.convert_tokens_to_ids("eng_Latn"),

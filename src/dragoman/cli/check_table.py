@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +12,8 @@ from rich.text import Text
 from dragoman.cli.console import printable
 from dragoman.data.check import Report
 from dragoman.data.check.kinds import KINDS
+from dragoman.data.check.texts import scripts
+from dragoman.data.langid import KNOWN
 from dragoman.languages import LANGUAGES
 
 _BAR = 40
@@ -23,6 +26,8 @@ def print_report(report: Report, decoded: bool) -> None:
     console.print(_manifests(report))
     console.print(_languages(report))
     console.print(Text(_directions(report)))
+    for sentence in _unjudged(report):
+        console.print(Text(sentence))
     console.print(_durations(report, decoded))
     if report.found:
         console.print(_findings(report))
@@ -44,6 +49,15 @@ def _languages(report: Report) -> Table:
         name = f"{share.code} {LANGUAGES[share.code].name}"
         table.add_row(name, f"{share.utterances:,}", f"{share.hours:.2f}", f"{share.texts:,}", str(share.targets))
     return table
+
+
+def _unjudged(report: Report) -> Iterator[str]:
+    """What cannot be found in texts of languages of which nothing is known."""
+    spoken = {share.code for share in report.languages}
+    codes = sorted(spoken | {code for direction in report.directions for code in direction.split("-")})
+    for what, known in (("script", scripts), ("language", KNOWN.__contains__)):
+        if names := [LANGUAGES[code].name for code in codes if not known(code)]:
+            yield f"Nothing here knows the {what} of {', '.join(names)}: texts in another are not found."
 
 
 def _directions(report: Report) -> str:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dragoman.cli.candidate import Options, chosen
+from dragoman.cli.candidate import chosen
 from dragoman.cli.console import hush, say
-from dragoman.cli.options import Batch, Beams, Checkpoint, Compute, Device, Other, Threads, To, Wanted
+from dragoman.cli.options import Batch, Beams, Checkpoint, Compute, Device, How, Other, Threads, To, Wanted
 from dragoman.errors import DataError
 from dragoman.files import whole_file
 
@@ -67,8 +67,8 @@ def evaluate(
 
     metrics = _metrics(metric, comet)
     rank, processes = launched()
-    options = Options(wanted, beam_size, batch_size, own_device(device), compute_type, threads)
-    works = chosen(system, model, text, utterances, options)
+    how = How(beam_size, batch_size, own_device(device), compute_type, threads)
+    works = chosen(system, model, text, utterances, wanted, how)
     started = time.monotonic()
     with progress_bar("translating", shown=rank == 0) as progress:
         done = generate(

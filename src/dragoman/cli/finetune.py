@@ -63,6 +63,8 @@ def finetune(
     epochs = steps * batch / len(speech.rows)
     if accelerator.is_main_process:
         say(f"{len(speech.rows)} pairs of an utterance and a target, {epochs:.1f} epochs of them.")
+        if speech.unheard:
+            say(f"{speech.unheard} utterances are left out: {system} does not hear their languages.")
     learner = SeamlessLora(base, seed)
     rank, world = accelerator.process_index, accelerator.num_processes
     stream = _stream(speech, schedule, rank, world, micro_batch, workers)
@@ -94,8 +96,10 @@ def _remember(out: Path, settings: dict[str, object]) -> None:
     stored, now = out / "settings.json", json.loads(json.dumps(settings))
     if stored.is_file():
         before = json.loads(stored.read_text(encoding="utf-8"))
-        if differs := [key for key in now if before.get(key) != now[key]]:
-            raise ModelError(f"{out} was started with another {differs[0]}; choose another --out, or what it had.")
+        for key in now:
+            if before.get(key) != now[key]:
+                had = f"{out} belongs to a run with {key} {before.get(key)}, not {now[key]}"
+                raise ModelError(f"{had}; choose another --out, or what it had.")
         return
     out.mkdir(parents=True, exist_ok=True)
     with whole_file(stored) as file:

@@ -48,7 +48,7 @@ def live(
     ] = None,
     min_chunk_s: Annotated[
         float, typer.Option("--min_chunk_s", help="New speech, in seconds, after which it is decoded anew.")
-    ] = 1.0,
+    ] = 0.7,
     beam_size: Beams = None,
     device: Device = None,
     compute_type: Compute = "auto",

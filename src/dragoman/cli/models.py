@@ -1,4 +1,4 @@
-"""`dragoman models`: what there is, how large it is, how to get it."""
+"""`dragoman models`: what there is, ours and others', how large it is, how to get it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False) -> None:
-    """List the models: size, languages, licence, memory, what their papers report, how to get them."""
+    """List models and other systems: size, languages, licence, memory, what papers report, how to get them."""
     from dragoman.catalogue import entries
 
     found = entries()
@@ -29,13 +29,24 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="All of it, as J
 
     Console(width=None if sys.stdout.isatty() else 240, highlight=False).print(_table(found))
     say("GB are those of the weights in bf16 (adapter and LoRA in fp32); on a CPU all are fp32 and take twice as much.")
+    say("Languages are counted as the authors do; where they do not, nothing stands there.")
 
 
 def _table(found: list[Entry]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("model", "parameters", "GB", "hears", "writes", "LLM", "licence", "reported", "how to get it"):
+    for column in (
+        "model",
+        "parameters",
+        "GB",
+        "hears",
+        "writes",
+        "LLM or parts",
+        "licence",
+        "reported",
+        "how to get it",
+    ):
         numbers = column in ("parameters", "GB", "hears", "writes")
         table.add_column(column, justify="right" if numbers else "left", overflow="fold", no_wrap=column == "model")
     for entry in found:
@@ -43,8 +54,8 @@ def _table(found: list[Entry]) -> Table:
             entry.name,
             _millions(entry.parameters),
             _gigabytes(entry.memory_bytes),
-            str(len(entry.sources)),
-            str(len(entry.targets)),
+            str(entry.hears or ""),
+            str(entry.writes or ""),
             entry.llm,
             _licence(entry),
             entry.reports,

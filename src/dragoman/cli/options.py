@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dragoman.cli.console import hush, say
-from dragoman.errors import LanguageError, ModelError
+from dragoman.errors import LanguageError
 from dragoman.languages import expand, find
 
 if TYPE_CHECKING:
@@ -37,11 +37,15 @@ Beams = Annotated[int | None, typer.Option("--beam_size", min=1, help="1 is gree
 Batch = Annotated[int, typer.Option("--batch_size", min=1, help="Stretches of speech decoded at once.")]
 Device = Annotated[
     str | None,
-    typer.Option(help="cpu, cuda, …; cuda by default where there is one. auto: the LLM over GPUs, RAM and disk."),
+    typer.Option(
+        help="cpu, cuda, …; cuda by default where there is one. auto, of ours: the LLM over GPUs, RAM and disk."
+    ),
 ]
 Compute = Annotated[
     str,
-    typer.Option("--compute_type", help="How a model of ours is held: auto, float32, bfloat16, float16, int8 or 4bit."),
+    typer.Option(
+        "--compute_type", help="How a model is held: auto, float32, bfloat16, float16; ours also int8 or 4bit."
+    ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
 Threshold = Annotated[float | None, typer.Option("--vad_threshold", help="Speech begins at this probability.")]
@@ -52,7 +56,10 @@ MostSpeech = Annotated[
     float | None, typer.Option("--vad_max_speech_duration_s", help="The longest segment; the model's window at most.")
 ]
 LeastSilence = Annotated[
-    int | None, typer.Option("--vad_min_silence_duration_ms", help="A pause of this length ends a segment.")
+    int | None,
+    typer.Option(
+        "--vad_min_silence_duration_ms", help="A pause of this length ends a segment; --vad_speech_pad_ms at least."
+    ),
 ]
 Pad = Annotated[int | None, typer.Option("--vad_speech_pad_ms", help="What a segment keeps around its speech.")]
 Hotwords = Annotated[
@@ -94,6 +101,21 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class How:
+    """How to translate, whatever does: by the flags of these names."""
+
+    beam_size: int | None
+    batch_size: int
+    device: str | None
+    compute_type: str
+    threads: int | None
+
+    def told(self) -> dict[str, Any]:
+        """What `from_pretrained` of our own models and of other systems is told."""
+        return {name: value for name, value in asdict(self).items() if name != "threads"}
+
+
+@dataclass(frozen=True)
 class Words:
     """What is known of the words before anything is heard."""
 
@@ -120,7 +142,7 @@ def checked(model: str, wanted: Wanted, device: str | None, threads: int | None)
     wanted.check(recipe)
     if folder.parent == BUILT_IN:
         say(f"{recipe.name}: {recipe.about} Name a model of your own, or one on the Hugging Face hub, with --model.")
-    prepared(None if device == "auto" else device, threads)  # which devices, is seen when it is loaded
+    prepared(device, threads)
     return folder
 
 
@@ -130,10 +152,4 @@ def prepared(device: str | None, threads: int | None) -> None:
 
     hush()
     set_threads(threads)
-    check_device(device)
-
-
-def only_for_ours(compute_type: str) -> None:
-    """Raise ModelError where another system is asked to be held otherwise than its class does."""
-    if compute_type != "auto":
-        raise ModelError("--compute_type is for our own models; leave out --system or --compute_type.")
+    check_device(None if device == "auto" else device)  # which devices, is seen when a model is loaded

@@ -13,6 +13,7 @@ from dragoman.cli.console import say, show, show_json
 from dragoman.cli.files import stems, writable
 from dragoman.cli.finished import Finished
 from dragoman.errors import OutputError
+from dragoman.inference.result import LOW_LANGUAGE
 from dragoman.languages import LANGUAGES
 
 if TYPE_CHECKING:
@@ -100,6 +101,10 @@ def remark(path: Path, result: Result, targets: Sequence[str]) -> None:
     if result.language and result.languages == (result.language,) and result.language in targets:
         name = LANGUAGES[result.language].name
         say(f"{path}: is in {name}, so there is no translation into {name}.")
+    likely = result.language_confidence
+    if result.language and likely is not None and likely < LOW_LANGUAGE:
+        name = LANGUAGES[result.language].name
+        say(f"{path}: is taken for {name}, {likely:.0%} likely; if it is not, name what is spoken with --language.")
     for segment in result.segments:
         where = f"{path}: from {segment.start_s:.1f} to {segment.end_s:.1f} s"
         if segment.truncated:

@@ -16,6 +16,7 @@ from dragoman.cli.options import (
     Compute,
     Device,
     Hotwords,
+    How,
     Language,
     LeastSilence,
     LeastSpeech,
@@ -29,7 +30,6 @@ from dragoman.cli.options import (
     Wanted,
     Words,
     checked,
-    only_for_ours,
     prepared,
 )
 from dragoman.cli.output import Format, Output, remark
@@ -115,11 +115,11 @@ def translate(
         "min_silence_duration_ms": vad_min_silence_duration_ms,
         "speech_pad_ms": vad_speech_pad_ms,
     }
-    asked = _Asked(wanted, multilingual, words, bilingual)
-    given = {k: v for k, v in vad.items() if v is not None}
-    options = _Options(beam_size, batch_size, device, compute_type, threads, given)
-    translator, identity = _ours(model, asked, options) if system is None else _other(system, model, asked, options)
-    finished = output.finished(_settings(identity, translator, asked, options))
+    given = {name: value for name, value in vad.items() if value is not None}
+    asked = _Asked(wanted, multilingual, words, bilingual, given)
+    how = How(beam_size, batch_size, device, compute_type, threads)
+    translator, identity = _ours(model, asked, how) if system is None else _other(system, model, asked, how)
+    finished = output.finished(_settings(identity, translator, asked, how))
     if _translate_all(translator, asked, output, finished):
         raise typer.Exit(2)
 
@@ -132,6 +132,7 @@ class _Asked:
     multilingual: bool
     words: Words
     bilingual: bool
+    vad: dict[str, float]
 
     def check(self, translator: SpeechTranslator | type[SpeechTranslator]) -> None:
         """Raise DragomanError for what it cannot do."""
@@ -142,52 +143,30 @@ class _Asked:
             raise OutputError(f"--bilingual: {translator.name} does not write what is said; leave it out.")
 
 
-@dataclass(frozen=True)
-class _Options:
-    """How to translate, whatever does."""
-
-    beam_size: int | None
-    batch_size: int
-    device: str | None
-    compute_type: str
-    threads: int | None
-    vad: dict[str, float]
-
-
-def _ours(model: str | None, asked: _Asked, options: _Options) -> tuple[SpeechTranslator, str]:
+def _ours(model: str | None, asked: _Asked, how: How) -> tuple[SpeechTranslator, str]:
     """Our own model, and what tells it from others."""
-    folder = checked(model or "tiny", asked.wanted, options.device, options.threads)
+    folder = checked(model or "tiny", asked.wanted, how.device, how.threads)
     from dragoman.cli.finished import fingerprint
     from dragoman.inference.translator import Translator
 
-    translator = Translator.from_pretrained(
-        folder,
-        device=options.device,
-        compute_type=options.compute_type,
-        beam_size=options.beam_size,
-        batch_size=options.batch_size,
-        vad_parameters=options.vad,
-    )
+    translator = Translator.from_pretrained(folder, vad_parameters=asked.vad, **how.told())
     asked.check(translator)
     return translator, fingerprint(folder)
 
 
-def _other(name: str, model: str | None, asked: _Asked, options: _Options) -> tuple[SpeechTranslator, str]:
+def _other(name: str, model: str | None, asked: _Asked, how: How) -> tuple[SpeechTranslator, str]:
     """One of SYSTEMS, and what tells it from others. What it cannot do is told before its weights are read."""
-    only_for_ours(options.compute_type)
-    prepared(options.device, options.threads)
+    prepared(how.device, how.threads)
     from dragoman.systems import find_system
 
     kind = find_system(name)
     asked.check(kind)
-    system = kind.from_pretrained(
-        model, device=options.device, beam_size=options.beam_size, batch_size=options.batch_size
-    )
-    system.vad = system.vad.varied(options.vad, name)
+    system = kind.from_pretrained(model, **how.told())
+    system.vad = system.vad.varied(asked.vad, name)
     return system, f"{name}: {system.identity}"
 
 
-def _settings(identity: str, translator: SpeechTranslator, asked: _Asked, options: _Options) -> dict[str, object]:
+def _settings(identity: str, translator: SpeechTranslator, asked: _Asked, how: How) -> dict[str, object]:
     """All that decides what is written of a recording."""
     from dragoman import __version__
 
@@ -195,8 +174,8 @@ def _settings(identity: str, translator: SpeechTranslator, asked: _Asked, option
         "model": identity,
         "version": __version__,
         "wanted": asdict(asked.wanted),
-        "beams": options.beam_size,
-        "compute_type": options.compute_type,
+        "beams": how.beam_size,
+        "compute_type": how.compute_type,
         "multilingual": asked.multilingual,
         "vad": asdict(translator.vad),
         "words": asdict(asked.words),

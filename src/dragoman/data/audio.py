@@ -110,8 +110,9 @@ def _pieces(source: str | Path | bytes) -> Iterator[Waveform]:
         if frames.lost and not decoded_s:
             raise AudioError(f"{name}: is damaged, none of its audio can be decoded; get the file again.")
         if frames.lost:
-            message = "%s: is damaged in %d places; the %.1f s that can be decoded are used."
-            logging.getLogger(__name__).warning(message, name, frames.lost, decoded_s)
+            places = f"{frames.lost} place{'s' * (frames.lost != 1)}"
+            message = "%s: is damaged in %s; the %.1f s that can be decoded are used."
+            logging.getLogger(__name__).warning(message, name, places, decoded_s)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from dragoman.data.augment import AugmentedMel
 from dragoman.data.batching import Batch, Example, Mel, Row, collate
 from dragoman.data.features import LogMel
 from dragoman.data.frames import FrameStore
-from dragoman.data.index import ManifestIndex, named
+from dragoman.data.index import ManifestIndex
 from dragoman.data.sampling import row_random
 from dragoman.data.selection import Draw, wanted
 from dragoman.data.tasks import Item, Tags, build, escape
@@ -118,7 +118,7 @@ class Examples:
     def _targets(self, draw: Draw) -> list[str]:
         """The targets an item may ask for, sorted."""
         if draw.pairs is not None:
-            return named(np.array(draw.pairs, np.uint64))
+            return self.indexes[draw.source].named(np.array(draw.pairs, np.uint64))
         had = set(self.indexes[draw.source].target_codes(draw.row))
         return [code for code in self.wanted[draw.source] if code in had]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dragoman.data.arrays import read_arrays, write_arrays
-from dragoman.data.indexing import FORMAT, NUMBERS, Bits, digest_of, index_rows, stamp_of
+from dragoman.data.indexing import FORMAT, Bits, bit_set, digest_of, index_rows, named, numbered, stamp_of
 from dragoman.errors import DataError, ManifestError
 from dragoman.records import Utterance, parse_utterance
 
@@ -32,10 +32,10 @@ _CLOCK_TICK_NS = 20_000_000
 class ManifestIndex:
     """An open index.
 
-    `offset` (N + 1,) in bytes; `language` (N,) its number; `duration_s` (N,), NaN where unknown; `letters` (N,) of the
-    text, at most 65,535; `shard` (N,) the tar file that holds the audio, or -1; `sentence` (N,) or -1; `written` (N,)
-    which of the `written_sets` (K, W); `rows_from` (S + 1,) into `sentence_rows`, those of each sentence that have a
-    text; `sentence_sets` (S, W) their languages.
+    `languages` those that it names, sorted; `offset` (N + 1,) in bytes; `language` (N,) its place among them;
+    `duration_s` (N,), NaN where unknown; `letters` (N,) of the text, at most 65,535; `shard` (N,) the tar file that
+    holds the audio, or -1; `sentence` (N,) or -1; `written` (N,) which of the `written_sets` (K, W); `rows_from`
+    (S + 1,) into `sentence_rows`, those of each sentence that have a text; `sentence_sets` (S, W) their languages.
     """
 
     def __init__(self, manifest: Path, place: Path) -> None:
@@ -44,6 +44,8 @@ class ManifestIndex:
         if self.about["format"] != FORMAT:
             raise ValueError("an index of another version")
         self.digest, self.stamp = self.about["digest"], self.about["stamp"]
+        self.languages = tuple(self.about["languages"].split())
+        self.numbers = numbered(self.languages)
         # read at positions, never mapped: a manifest that becomes shorter is an error, not the end of the process
         self.file = os.open(manifest, os.O_RDONLY)
         weakref.finalize(self, os.close, self.file)
@@ -59,6 +61,14 @@ class ManifestIndex:
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (self.manifest, self.place, self.digest)  # another process maps the same file
 
+    def bit_set(self, codes: Iterable[str]) -> Bits:
+        """(W,) those of these languages that the manifest holds."""
+        return bit_set(codes, self.numbers)
+
+    def named(self, bits: Bits) -> list[str]:
+        """The codes of a set of languages (W,), sorted."""
+        return named(bits, self.languages)
+
     def targets(self, rows: NDArray[Any]) -> Bits:
         """(n, W) the languages that each row has a translation in: its own, or a row that says the same sentence."""
         sentence = self.sentence[rows]
@@ -72,7 +82,7 @@ class ManifestIndex:
 
     def target_codes(self, row: int) -> list[str]:
         """The languages that a row has a translation in, sorted."""
-        return named(self.targets(np.array([row]))[0])
+        return self.named(self.targets(np.array([row]))[0])
 
     def utterance(self, row: int, targets: Sequence[str]) -> Utterance:
         """A row with its translations into `targets`, in this order, as far as there are any.
@@ -95,7 +105,7 @@ class ManifestIndex:
         if group < 0:
             return ""
         rows = self.sentence_rows[self.rows_from[group] : self.rows_from[group + 1]]
-        same = rows[self.language[rows] == NUMBERS[code]]
+        same = rows[self.language[rows] == self.numbers.get(code, -1)]
         if not len(same):
             return ""
         found = self._read(int(same[0]))
@@ -160,12 +170,6 @@ def _reopened(manifest: Path, place: Path, digest: str) -> ManifestIndex:
     if index.digest != digest:
         raise changed(manifest)
     return index
-
-
-def named(bits: Bits) -> list[str]:
-    """The codes of a set of languages (W,), sorted."""
-    whole = int.from_bytes(bits.astype("<u8").tobytes(), "little")
-    return [code for code, number in NUMBERS.items() if whole >> number & 1]
 
 
 def changed(manifest: Path) -> ManifestError:

@@ -1,11 +1,14 @@
-"""One pass over a manifest: every row checked as `read_manifest` does, its numbers kept, its texts not."""
+"""One pass over a manifest: every row checked as `read_manifest` does, its numbers kept, its texts not.
+
+Its languages are numbered in the order of their codes, so that a set of them is as wide as the manifest needs.
+"""
 
 from __future__ import annotations
 
 import gc
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from hashlib import sha256
@@ -24,15 +27,13 @@ from rich.progress import Progress
 from dragoman.data.arrays import Array
 from dragoman.data.shards import MARK
 from dragoman.errors import ManifestError
-from dragoman.languages import LANGUAGES
+from dragoman.languages import is_code
 from dragoman.records import Utterance, parse_utterance
 
 Bits = NDArray[np.uint64]
 
-NUMBERS = {code: number for number, code in enumerate(LANGUAGES)}
-WORDS = -(-len(LANGUAGES) // 64)
-FORMAT = "1 " + " ".join(LANGUAGES)
-"""An index made by another version, or with another table of languages, is made anew."""
+FORMAT = "2"
+"""An index made by another version is made anew."""
 _BLOCK = 1 << 18  # its rows stay in the processor's cache
 _BOM = b"\xef\xbb\xbf"
 _SHOWN = 64 << 20  # bytes from which on indexing takes long enough for a progress bar
@@ -71,8 +72,8 @@ def index_rows(manifest: Path) -> tuple[dict[str, Array], dict[str, str]]:
             columns.add(block)
     if stamp_of(os.stat(manifest)) != before:
         raise ManifestError(f"{manifest}: was changed while it was read; try again when it is complete.")
-    about = {"format": FORMAT, "stamp": before, "digest": digest.hexdigest()}
-    return columns.finished(), about
+    arrays, codes = columns.finished()
+    return arrays, {"format": FORMAT, "stamp": before, "digest": digest.hexdigest(), "languages": " ".join(codes)}
 
 
 def shared_recordings(manifest: Path) -> NDArray[np.bool_]:
@@ -126,6 +127,16 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
+class _Met(dict[str, int]):
+    """The languages met so far, numbered as they came."""
+
+    def __missing__(self, code: str) -> int:
+        if not is_code(code):
+            raise KeyError(code)
+        self[code] = len(self)
+        return self[code]
+
+
 class Columns:
     """The numbers of the rows so far."""
 
@@ -133,9 +144,10 @@ class Columns:
         self.manifest = manifest
         self.position = self.lines = 0
         self.shards: dict[str, int] = {}
+        self.met = _Met()
         self.written_sets: dict[frozenset[str], int] = {frozenset(): 0}
         self.offset, self.ids, self.sentence = array("q"), array("q"), array("q")
-        self.language, self.letters, self.duration_s = array("B"), array("H"), array("d")
+        self.language, self.letters, self.duration_s = array("H"), array("H"), array("d")
         self.written, self.shard = array("i"), array("i")
 
     def add(self, block: bytes) -> None:
@@ -146,7 +158,7 @@ class Columns:
         filled = np.array([not line.isspace() for line in lines], np.bool_)
         try:
             rows = _rows([line for line in lines if not line.isspace()])
-            self.language.extend([NUMBERS[row.language] for row in rows])
+            self.language.extend([self.met[row.language] for row in rows])
             self.written.extend([self._written_set(row.translations) if row.translations else 0 for row in rows])
         except (ValidationError, KeyError):
             self._explain(lines)
@@ -162,8 +174,9 @@ class Columns:
         self.position, self.lines = self.position + len(block), self.lines + len(lines)
 
     def _written_set(self, translations: dict[str, str]) -> int:
-        if not translations.keys() <= NUMBERS.keys():
-            raise KeyError
+        if not translations.keys() <= self.met.keys():
+            for code in translations:
+                self.met[code]  # raises KeyError where it is none
         codes = frozenset([code for code, text in translations.items() if text])
         return self.written_sets.setdefault(codes, len(self.written_sets))
 
@@ -180,21 +193,28 @@ class Columns:
             except UnicodeDecodeError as error:
                 raise ManifestError(f"{self.manifest}: is not UTF-8 text; save it as JSON lines in UTF-8.") from error
 
-    def finished(self) -> dict[str, Array]:
-        """The columns as arrays, with the rows that share a sentence joined. Raises ManifestError for a repeated id."""
+    def finished(self) -> tuple[dict[str, Array], tuple[str, ...]]:
+        """The columns as arrays, with the rows that share a sentence joined, and the languages, by whose places they
+        are numbered. Raises ManifestError for a repeated id."""
         self.offset.append(self.position)
         self._check_ids(np.frombuffer(self.ids, np.int64))
-        language, letters = np.frombuffer(self.language, np.uint8), np.frombuffer(self.letters, np.uint16)
-        return {
+        codes = tuple(sorted(self.met))
+        numbers = numbered(codes)
+        language = np.array([numbers[code] for code in self.met], smallest(len(codes)))[
+            np.frombuffer(self.language, np.uint16)
+        ]
+        letters = np.frombuffer(self.letters, np.uint16)
+        arrays = {
             "offset": np.frombuffer(self.offset, np.int64),
             "language": language,
             "letters": letters,
             "duration_s": np.frombuffer(self.duration_s, np.float64),
             "written": np.frombuffer(self.written, np.int32),
             "shard": np.frombuffer(self.shard, np.int32),
-            "written_sets": np.stack([bit_set(codes) for codes in self.written_sets]),
-            **joined(np.frombuffer(self.sentence, np.int64), language, letters > 0),
+            "written_sets": np.stack([bit_set(written, numbers) for written in self.written_sets]),
+            **joined(np.frombuffer(self.sentence, np.int64), language, letters > 0, words_for(len(codes))),
         }
+        return arrays, codes
 
     def _check_ids(self, hashes: NDArray[np.int64]) -> None:
         """Equal hashes are looked at: only equal ids are an error."""
@@ -226,11 +246,11 @@ def _rows(lines: Sequence[bytes]) -> list[Any]:
         return [_checked(line) for line in lines]
 
 
-def joined(sentence: NDArray[np.int64], language: Array, has_text: Array) -> dict[str, Array]:
+def joined(sentence: NDArray[np.int64], language: Array, has_text: Array, words: int) -> dict[str, Array]:
     """Rows with equal sentence hashes (0: none) as groups, numbered by their first rows; alone, a row has no group.
 
     `sentence` (N,) group or -1; `sentence_rows` those with a text, by group and row, from `rows_from` (S + 1,) on;
-    `sentence_sets` (S, W) the languages of each group.
+    `sentence_sets` (S, W) the languages of each group, in so many `words`.
     """
     some = np.flatnonzero(sentence)
     order = some[np.argsort(sentence[some], kind="stable")]
@@ -245,7 +265,7 @@ def joined(sentence: NDArray[np.int64], language: Array, has_text: Array) -> dic
     rows = np.flatnonzero((group >= 0) & has_text)
     rows = rows[np.argsort(group[rows], kind="stable")]
     rows_from = np.concatenate([[0], np.cumsum(np.bincount(group[rows], minlength=shared.sum()))])
-    sets = np.zeros((int(shared.sum()), WORDS), np.uint64)
+    sets = np.zeros((int(shared.sum()), words), np.uint64)
     spoken = language[rows].astype(np.uint64)
     np.bitwise_or.at(sets, (group[rows], (spoken // 64).astype(np.intp)), np.uint64(1) << (spoken % 64))
     return {
@@ -256,10 +276,32 @@ def joined(sentence: NDArray[np.int64], language: Array, has_text: Array) -> dic
     }
 
 
-def bit_set(codes: Iterable[str]) -> Bits:
-    """(W,) a set of languages."""
-    bits = np.zeros(WORDS, np.uint64)
+def numbered(codes: Sequence[str]) -> dict[str, int]:
+    """Each by its place."""
+    return {code: number for number, code in enumerate(codes)}
+
+
+def words_for(languages: int) -> int:
+    """W: how many words of 64 bits hold a set of so many languages."""
+    return max(1, -(-languages // 64))
+
+
+def smallest(languages: int) -> type[np.unsignedinteger[Any]]:
+    """The type of a language's number."""
+    return np.uint8 if languages <= 256 else np.uint16
+
+
+def bit_set(codes: Iterable[str], numbers: Mapping[str, int]) -> Bits:
+    """(W,) a set of languages; those that have no number are left out."""
+    bits = np.zeros(words_for(len(numbers)), np.uint64)
     for code in codes:
-        word, bit = divmod(NUMBERS[code], 64)
-        bits[word] |= np.uint64(1) << np.uint64(bit)
+        if code in numbers:
+            word, bit = divmod(numbers[code], 64)
+            bits[word] |= np.uint64(1) << np.uint64(bit)
     return bits
+
+
+def named(bits: Bits, codes: Sequence[str]) -> list[str]:
+    """The codes of a set of languages (W,), in their order."""
+    whole = int.from_bytes(bits.astype("<u8").tobytes(), "little")
+    return [code for number, code in enumerate(codes) if whole >> number & 1]

@@ -1,6 +1,6 @@
 """What a stage draws from: the rows and targets of its manifests that its filters leave, as arrays.
 
-One process holds them, its workers only the indexes. I items, W words of a bit set of languages.
+One process holds them, its workers only the indexes. I items, W words of a bit set of an index's languages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dragoman.data.index import ManifestIndex
-from dragoman.data.indexing import NUMBERS, WORDS, Bits, bit_set
+from dragoman.data.indexing import Bits, numbered
 from dragoman.data.sampling import Order, Rows, Shares, Step
 from dragoman.recipe import MEL_FRAMES_PER_S, Recipe, Source, Stage
 
@@ -79,14 +79,15 @@ class Selection:
         weights = [source.weight for source in self.stage.data]
         if self.stage.temperature == 1.0 and weights[0] is None:
             return None
-        group = self._column(lambda index, rows: index.language[rows]).astype(np.int32)
+        numbers = numbered(sorted({code for index in self.indexes for code in index.languages}))
+        group = self._column(lambda index, rows: _renumbered(index, numbers)[index.language[rows]])
         if weights[0] is not None:
-            group += len(NUMBERS) * np.repeat(np.arange(len(weights), dtype=np.int32), np.diff(self.starts))
+            group += len(numbers) * np.repeat(np.arange(len(weights), dtype=np.int32), np.diff(self.starts))
         sizes = np.bincount(group)
         groups = np.flatnonzero(sizes)
         share = sizes[groups] ** (1 / self.stage.temperature)
         if weights[0] is not None:
-            source = groups // len(NUMBERS)
+            source = groups // len(numbers)
             share = share / np.bincount(source, share, len(weights))[source] * np.array(weights)[source]
         number = np.cumsum(sizes > 0) - 1
         return Shares.of(number.astype(np.uint16)[group], share)
@@ -112,6 +113,11 @@ class Selection:
         return np.concatenate([of(index, chosen.row) for index, chosen in zip(self.indexes, self.chosen, strict=True)])
 
 
+def _renumbered(index: ManifestIndex, numbers: dict[str, int]) -> NDArray[np.int32]:
+    """(L,) the numbers that an index's languages have among those of several."""
+    return np.array([numbers[code] for code in index.languages], np.int32)
+
+
 def wanted(source: Source, recipe: Recipe) -> list[str]:
     """The target languages that a source may give."""
     return [code for code in recipe.targets if not source.targets or code in source.targets]
@@ -121,13 +127,13 @@ def choose(index: ManifestIndex, source: Source, stage: Stage, recipe: Recipe) -
     """Apply a source's filters, and leave out what no task of the stage can use: a row without a translation can only
     be transcribed, one without a transcript only be translated directly (st). A source that names targets has no row
     without any of them. Caps come last; what they keep is drawn by the stage's seed."""
-    spoken = [NUMBERS[code] for code in recipe.sources if not source.sources or code in source.sources]
-    kept = np.isin(index.language, spoken)
+    heard = [code for code in recipe.sources if not source.sources or code in source.sources]
+    kept = np.isin(index.language, [index.numbers[code] for code in heard if code in index.numbers])
     if source.max_duration_s is not None:
         kept &= ~(index.duration_s > source.max_duration_s)  # an unknown duration is kept
     if set(stage.tasks) != {"st"}:
         kept &= index.letters > 0
-    targets = bit_set(wanted(source, recipe))
+    targets = index.bit_set(wanted(source, recipe))
     rows = np.flatnonzero(kept).astype(np.int32)
     if "asr" not in stage.tasks or source.targets:
         rows = rows[_any_target(index, rows, targets)]
@@ -146,8 +152,7 @@ def _any_target(index: ManifestIndex, rows: Rows, targets: Bits) -> NDArray[np.b
 
 def _per_language(index: ManifestIndex, rows: Rows, most: int, random: np.random.Generator) -> NDArray[np.int32]:
     language = index.language[rows]
-    spoken = [number for number in NUMBERS.values() if (language == number).any()]  # in the order of the codes
-    kept = [random.permutation(rows[language == number])[:most] for number in spoken]
+    kept = [random.permutation(rows[language == number])[:most] for number in np.unique(language)]
     return np.sort(np.concatenate([np.zeros(0, np.int32), *kept]))
 
 
@@ -156,7 +161,7 @@ def _per_direction(
 ) -> Chosen:
     """Draw the utterances of each direction by itself, so that many are heard, and few for each of their targets.
     Rows that are drawn for no direction are left out; those that never had a target stay, to be transcribed."""
-    kept, sets = [np.zeros(0, np.int32)], [np.zeros((0, WORDS), np.uint64)]
+    kept, sets = [np.zeros(0, np.int32)], [np.zeros((0, len(targets)), np.uint64)]
     language = index.language[rows]
     for spoken in np.unique(language):
         own = rows[language == spoken]
@@ -177,11 +182,12 @@ def _per_direction(
 def _drawn_pairs(had: Bits, most: int, random: np.random.Generator) -> Bits:
     """(n, W) what rows of one language have -> what of it is drawn, each target at most so often."""
     pairs = np.zeros_like(had)
-    words = [np.ascontiguousarray(had[:, word]) for word in range(WORDS)]
-    for number in NUMBERS.values():
-        word, bit = number // 64, np.uint64(1) << np.uint64(number % 64)
-        able = np.flatnonzero(words[word] & bit)
-        if len(able) > most:
-            able = random.choice(able, most, replace=False, shuffle=False)
-        pairs[able, word] |= bit
+    for word in range(had.shape[1]):
+        column = np.ascontiguousarray(had[:, word])
+        held = int(np.bitwise_or.reduce(column, initial=0))
+        for bit in (np.uint64(1 << number) for number in range(64) if held >> number & 1):
+            able = np.flatnonzero(column & bit)
+            if len(able) > most:
+                able = random.choice(able, most, replace=False, shuffle=False)
+            pairs[able, word] |= bit
     return pairs

@@ -112,7 +112,7 @@ def comet_metric(
     class COMET:
         side: ClassVar[Side] = "translation"
 
-        def __init__(self, language: str) -> None:
+        def __init__(self, language: Language) -> None:
             """Any language: the encoder's hundred are the same network."""
 
         @staticmethod

@@ -35,8 +35,9 @@ from dragoman.evaluation.significance import (
     value,
 )
 from dragoman.evaluation.workers import in_order
-from dragoman.languages import find
+from dragoman.languages import Language, find
 from dragoman.records import Hypothesis
+from dragoman.writing import as_written
 
 Verdict = Literal["better", "worse", "equal"]
 _Rows = dict[tuple[str, str], Hypothesis]  # by utterance id and target, in this order
@@ -102,8 +103,8 @@ class _Job:
     of: int
 
     @property
-    def language(self) -> str:
-        return find(self.direction.split("-")[-1]).code
+    def language(self) -> Language:
+        return _language(self.direction, self.sentences)
 
 
 class _Tested(NamedTuple):
@@ -221,8 +222,13 @@ def _jobs(metrics: Sequence[str], baseline: Run, ours: _Rows, other: Run) -> lis
         _job(name, direction, sentences, numbers[METRICS[name].side][direction.split("-")[0]])
         for name in metrics
         for direction, sentences in sorted(sides[METRICS[name].side].items())
-        if METRICS[name].suits(find(direction.split("-")[-1]))
+        if METRICS[name].suits(_language(direction, sentences))
     ]
+
+
+def _language(direction: str, sentences: Sequence[_Sentence]) -> Language:
+    """That of the texts, as the references are written."""
+    return as_written(find(direction.split("-")[-1]), (sentence.reference for sentence in sentences))
 
 
 def _translations(ours: _Rows, theirs: _Rows) -> dict[str, list[_Sentence]]:

@@ -19,6 +19,7 @@ from dragoman.evaluation.metrics import METRICS, Metric, Pair, Score, Side, choo
 from dragoman.evaluation.workers import in_order
 from dragoman.languages import Language, find
 from dragoman.records import Hypothesis
+from dragoman.writing import as_written
 
 ALL = "all"
 """The direction of a summary: the mean over directions of a metric, the sum of a count."""
@@ -82,7 +83,7 @@ class Job:
 
 def run(job: Job) -> Score:
     """The score of one direction."""
-    metric = job.kind(_language(job.direction).code)
+    metric = job.kind(_language(job.direction, job.pairs))
     return _row(job.name, job.direction, metric.score(job.pairs), len(job.pairs), metric.signature)
 
 
@@ -153,12 +154,12 @@ def _required(reference: str | None, row: Hypothesis, side: Side) -> str:
 
 def _by_direction(name: str, kind: type[Metric], groups: _Groups) -> list[Job]:
     found = sorted(groups.items())
-    return [Job(name, kind, direction, pairs) for direction, pairs in found if kind.suits(_language(direction))]
+    return [Job(name, kind, direction, pairs) for direction, pairs in found if kind.suits(_language(direction, pairs))]
 
 
-def _language(direction: str) -> Language:
-    """That of the texts: the target of a translation, the source of a transcript."""
-    return find(direction.split("-")[-1])
+def _language(direction: str, pairs: Sequence[Pair]) -> Language:
+    """That of the texts, as the references are written: the target of a translation, the source of a transcript."""
+    return as_written(find(direction.split("-")[-1]), (pair.reference for pair in pairs))
 
 
 def _target(job: Job) -> str:

@@ -28,6 +28,7 @@ from sacrebleu.significance import _compute_p_value
 from dragoman.evaluation.metrics import METRICS
 from dragoman.evaluation.metrics.error_rates import CER, WER
 from dragoman.evaluation.metrics.overlap import BLEU, ChrF
+from dragoman.languages import Language
 
 Array = NDArray[Any]
 
@@ -78,7 +79,7 @@ class ErrorRate(SacreMetric):
         return SacreScore("error rate", float(100.0 * edits / tokens) if tokens else 0.0)
 
 
-def _decomposed(name: str, language: str) -> SacreMetric:
+def _decomposed(name: str, language: Language) -> SacreMetric:
     """With the settings of the metric itself, which are said once."""
     match METRICS[name](language):
         case BLEU(_bleu=metric) | ChrF(_chrf=metric):
@@ -90,7 +91,7 @@ def _decomposed(name: str, language: str) -> SacreMetric:
     raise TypeError(name)
 
 
-DECOMPOSED: dict[str, Callable[[str], SacreMetric]] = {
+DECOMPOSED: dict[str, Callable[[Language], SacreMetric]] = {
     name: partial(_decomposed, name) for name, kind in METRICS.items() if issubclass(kind, (BLEU, ChrF, WER, CER))
 }
 """Of METRICS, those that are a function of sums over sentences, in sacreBLEU's form; called with a language."""

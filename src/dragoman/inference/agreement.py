@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import regex  # type: ignore[import-untyped]
 
-from dragoman.languages import LANGUAGES
+from dragoman.writing import is_spaced
 
 _WORD_END = regex.compile(r"(?<=\S)(?=\p{P}*(?:\s|$))")
 _SIGN_END = regex.compile(r"\X\K(?!(?<=[\p{Latin}\p{N}])[\p{Latin}\p{N}])")
@@ -29,10 +29,9 @@ class Text:
 
 
 class Growing:
-    """One text in the language `code`, from decoding to decoding; each of them begins with what is stable."""
+    """One text, from decoding to decoding; each of them begins with what is stable."""
 
-    def __init__(self, code: str) -> None:
-        self.code = code
+    def __init__(self) -> None:
         self.text = Text("")
         self._before: str | None = None
 
@@ -40,23 +39,23 @@ class Growing:
         """The next decoding; it makes something stable if it `may_settle`."""
         stable = self.text.stable
         if may_settle and self._before is not None:
-            stable = max(stable, agreed(self._before, decoded, self.code), key=len)
+            stable = max(stable, agreed(self._before, decoded), key=len)
         self.text = Text(stable, decoded[len(stable) :])
         self._before = decoded
 
 
-def agreed(one: str, other: str, code: str) -> str:
-    """The whole words that both texts begin with; signs, where the language is written without spaces.
+def agreed(one: str, other: str) -> str:
+    """The whole words that both texts begin with; signs, where words are written without spaces.
 
     A decoder ends the sentence where the speech that it has heard ends, so marks at the end of a text say nothing.
     """
     common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
-    ends = _ends(one, code) & _ends(other, code)
+    ends = _ends(one) & _ends(other)
     return one[: max((end for end in ends if end <= common), default=0)]
 
 
-def _ends(text: str, code: str) -> set[int]:
+def _ends(text: str) -> set[int]:
     """The places where a word ends, marks behind it aside; those behind the last word are none."""
     said = _LAST_MARKS.search(text).start()
-    pattern = _WORD_END if LANGUAGES[code].uses_spaces else _SIGN_END
+    pattern = _WORD_END if is_spaced(text) else _SIGN_END
     return {found.end() for found in pattern.finditer(text) if found.end() <= said}

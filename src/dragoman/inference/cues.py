@@ -189,7 +189,7 @@ class _Layout:
         )
 
     def _together(self, first: _Part, second: _Part) -> _Part:
-        texts = map(one_after_another, first.texts, second.texts, self.codes)
+        texts = map(one_after_another, first.texts, second.texts)
         return _Part(first.start_ms, second.end_ms, tuple(texts))
 
     def timed(self, parts: Sequence[_Part]) -> Iterator[Cue]:

@@ -87,11 +87,11 @@ class Decoder:
         ]
 
     @torch.inference_mode()
-    def likelihoods(self, requests: Sequence[Request]) -> list[float]:
-        """How likely it is that each request's `source` is what is spoken: the log-likelihood of its greedy transcript,
-        to the LLM and (where the model was taught by CTC) to the audio tokens alone, per token."""
+    def likelihoods(self, requests: Sequence[Request], beams: int) -> list[float]:
+        """How likely it is that each request's `source` is what is spoken: the log-likelihood of its transcript, to the
+        LLM and (where the model was taught by CTC) to the audio tokens alone, per token."""
         heard = hear(self.model, [request.mel for request in requests])
-        transcripts = self._transcribe(requests, heard, 1)
+        transcripts = self._transcribe(requests, heard, beams)
         both = zip(self._scores(requests, heard, transcripts), self._ctc_scores(heard, transcripts), strict=True)
         return [score + ctc_score for score, ctc_score in both]
 
@@ -179,11 +179,11 @@ class Decoder:
             {code: Translation("", "", transcript.truncated) for code in request.targets}
             for request, transcript in zip(requests, transcripts, strict=True)
         ]
-        outputs = with_terms(write, wishes, terms, codes)
+        outputs = with_terms(write, wishes, terms)
         scores = self._whole_scores(heard, numbers, rows, outputs)
         for (number, code), output, asked, score in zip(spoken, outputs, terms, scores, strict=True):
             translation = self._translation(requests[number].source, code, transcripts[number].text, output)
-            found[number][code] = replace(translation, score=score, missed=missed(asked, output.text, code))
+            found[number][code] = replace(translation, score=score, missed=missed(asked, output.text))
         return found
 
     def _whole_scores(

@@ -50,7 +50,7 @@ class Glossary:
             if term.source not in (None, source) or term.target not in (None, target):
                 continue
             phrase = folded(term.term)
-            places = list(occurrences(phrase, text, source))
+            places = list(occurrences(phrase, text))
             for at in places:
                 text = text[:at] + "\0" * len(phrase) + text[at + len(phrase) :]
             if places:

@@ -1,4 +1,7 @@
-"""Which language is spoken: the one in which what is heard is likeliest."""
+"""Which language is spoken: the one in which what is heard is likeliest.
+
+Shapes: G groups of mels, each in one language; L source languages.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,16 @@ import numpy.typing as npt
 from dragoman.data.batching import Mel
 from dragoman.inference.decode import Decoder, Request
 
+Numbers = npt.NDArray[np.float64]
+
 TEMPERATURE = 0.6
 """Makes probabilities of the log-likelihoods a token of the languages; fitted on the built-in model's validation clips
 (docs/translating.md)."""
+SURE = 0.95
+"""Where greedy transcripts make no language so likely, beams look for likelier ones in the two likeliest."""
+_WORST = -20.0
+"""No transcript counts less a token: one too long for its audio is impossible to CTC, and would outvote all others of
+a recording."""
 
 
 class Identifier:
@@ -20,28 +30,52 @@ class Identifier:
 
     def __init__(self, decoder: Decoder, sources: Sequence[str], batch_size: int) -> None:
         self.decoder, self.sources = decoder, sources
-        self.mels_at_once = max(1, batch_size // len(sources))
+        self.rows_at_once = max(1, batch_size // len(sources)) * len(sources)
 
     def together(self, mels: Sequence[Mel]) -> dict[str, float]:
         """How likely each language is spoken in all of these, the likeliest first; together 1."""
-        return self._shares(self.likelihoods(mels).sum(axis=0))
+        shares = _shares(self.likelihoods([mels]))[0].tolist()
+        return dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))
 
     def each(self, mels: Sequence[Mel]) -> list[tuple[str, float]]:
         """The likeliest language of each mel, and how likely it is."""
-        return [next(iter(self._shares(row).items())) for row in self.likelihoods(mels)]
+        shares = _shares(self.likelihoods([[mel] for mel in mels]))
+        return [(self.sources[row.argmax()], float(row.max())) for row in shares]
 
-    def likelihoods(self, mels: Sequence[Mel]) -> npt.NDArray[np.float64]:
-        """Log-likelihood a token of each mel's transcript in each source language, (mels, sources)."""
-        found = np.zeros((len(mels), len(self.sources)))
-        order = sorted(range(len(mels)), key=lambda number: mels[number].shape[1])  # neighbours in length share a batch
-        for start in range(0, len(order), self.mels_at_once):
-            chosen = order[start : start + self.mels_at_once]
-            requests = [Request(mels[number], code, ()) for number in chosen for code in self.sources]
-            found[chosen] = np.reshape(self.decoder.likelihoods(requests), (len(chosen), len(self.sources)))
+    def likelihoods(self, groups: Sequence[Sequence[Mel]]) -> Numbers:
+        """Log-likelihood a token of each group's transcripts in each source language, summed over its mels, (G, L)."""
+        greedy = self._scored(groups, np.ones((len(groups), len(self.sources)), bool), beams=1)
+        doubted = _doubted(greedy) & (self.decoder.beams > 1)
+        return np.maximum(greedy, self._scored(groups, doubted, self.decoder.beams))
+
+    def _scored(self, groups: Sequence[Sequence[Mel]], asked: npt.NDArray[np.bool_], beams: int) -> Numbers:
+        """`likelihoods` in the languages asked (G, L); minus infinity in others."""
+        wanted = [
+            (group, language, mel)
+            for group, mels in enumerate(groups)
+            for mel in mels
+            for language in np.flatnonzero(asked[group]).tolist()
+        ]
+        wanted.sort(key=lambda one: one[2].shape[1])  # neighbours in length share a batch
+        found = np.where(asked, 0.0, -np.inf)
+        for start in range(0, len(wanted), self.rows_at_once):
+            chosen = wanted[start : start + self.rows_at_once]
+            requests = [Request(mel, self.sources[language], ()) for _, language, mel in chosen]
+            for (group, language, _), score in zip(chosen, self.decoder.likelihoods(requests, beams), strict=True):
+                found[group, language] += max(score, _WORST)
         return found
 
-    def _shares(self, likelihoods: npt.NDArray[np.float64]) -> dict[str, float]:
-        """Log-likelihoods a token (sources,) -> probabilities, the likeliest first."""
-        scaled = (likelihoods - likelihoods.max()) / TEMPERATURE
-        shares = (np.exp(scaled) / np.exp(scaled).sum()).tolist()
-        return dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))
+
+def _doubted(likelihoods: Numbers) -> npt.NDArray[np.bool_]:
+    """The two likeliest languages of each group where none is sure, (G, L)."""
+    second = np.sort(likelihoods, axis=1)[:, -2:][:, :1]
+    unsure = _shares(likelihoods).max(axis=1, keepdims=True) < SURE
+    doubted: npt.NDArray[np.bool_] = unsure & (likelihoods >= second)
+    return doubted
+
+
+def _shares(likelihoods: Numbers) -> Numbers:
+    """Log-likelihoods a token (G, L) -> probabilities (G, L)."""
+    scaled = np.exp((likelihoods - likelihoods.max(axis=1, keepdims=True)) / TEMPERATURE)
+    shares: Numbers = scaled / scaled.sum(axis=1, keepdims=True)
+    return shares

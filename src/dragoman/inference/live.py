@@ -77,7 +77,7 @@ class Live:
         to: str | Sequence[str],
         language: str | None = None,
         *,
-        min_chunk_s: float = 1.0,
+        min_chunk_s: float = 0.7,
         hotwords: Sequence[str] = (),
         glossary: Glossary | None = None,
     ) -> None:
@@ -179,7 +179,7 @@ class _Open:
     def __init__(self, start_s: float, source: str, targets: Sequence[str], writes_speech: bool) -> None:
         self.heard_s = start_s
         self.is_shown = False
-        self.texts = {_TRANSCRIPT: Growing(source), **{code: Growing(code) for code in targets}}
+        self.texts = {name: Growing() for name in (_TRANSCRIPT, *targets)}
         self._writes_speech = writes_speech
 
     @property

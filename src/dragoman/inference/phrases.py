@@ -6,7 +6,12 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import regex  # type: ignore[import-untyped]
+
 from dragoman.languages import LANGUAGES
+from dragoman.writing import UNSPACED, is_spaced
+
+_INSIDE = regex.compile(rf"(?V1)[[\p{{L}}\p{{N}}\p{{M}}]--{UNSPACED}]+")
 
 
 @dataclass
@@ -30,8 +35,8 @@ class Phrases:
 
     def __init__(self, phrases: Iterable[str], code: str, plain: Callable[[str], Sequence[int]]) -> None:
         self._first, self._inside = _Node(), _Node()
-        space = " " if LANGUAGES[code].uses_spaces else ""
         for number, phrase in enumerate(phrases):
+            space = " " if LANGUAGES[code].uses_spaces and is_spaced(phrase) else ""
             for form in (phrase, phrase[:1].upper() + phrase[1:]):  # a sentence may begin with it
                 self._first.add(plain(form), number)
             self._inside.add(_after("a" + space, phrase, plain), number)
@@ -57,18 +62,18 @@ class Phrases:
         return node
 
 
-def occurrences(phrase: str, text: str, code: str) -> Iterator[int]:
-    """Where a phrase stands in a text of a language as words of its own, case aside; in a language without spaces
-    between words, anywhere. Both are to be `folded`."""
+def occurrences(phrase: str, text: str) -> Iterator[int]:
+    """Where a phrase stands in a text as words of its own, case aside; in a script without spaces between words,
+    anywhere. Both are to be `folded`."""
     at = text.find(phrase)
     while at >= 0:
-        if not LANGUAGES[code].uses_spaces or (not _in_word(text, at) and not _in_word(text, at + len(phrase))):
+        if not _in_word(text, at) and not _in_word(text, at + len(phrase)):
             yield at
         at = text.find(phrase, at + 1)
 
 
-def occurs(phrase: str, text: str, code: str) -> bool:
-    return next(occurrences(folded(phrase), folded(text), code), None) is not None
+def occurs(phrase: str, text: str) -> bool:
+    return next(occurrences(folded(phrase), folded(text)), None) is not None
 
 
 def folded(text: str) -> str:
@@ -77,9 +82,9 @@ def folded(text: str) -> str:
 
 
 def _in_word(text: str, at: int) -> bool:
-    """Whether a word goes on across a place: letters, digits or combining marks on both sides."""
-    around = text[max(at - 1, 0) : at + 1]
-    return 0 < at < len(text) and all(unicodedata.category(character)[0] in "LNM" for character in around)
+    """Whether a word goes on across a place: letters, digits or combining marks on both sides, all of scripts with
+    spaces."""
+    return 0 < at < len(text) and bool(_INSIDE.fullmatch(text, at - 1, at + 1))
 
 
 def _after(before: str, phrase: str, plain: Callable[[str], Sequence[int]]) -> Sequence[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,12 +70,12 @@ class SpeechTranslator(ABC):
 
     @property
     @abstractmethod
-    def sources(self) -> list[str]:
+    def sources(self) -> Collection[str]:
         """Languages it hears, ISO 639-3."""
 
     @property
     @abstractmethod
-    def targets(self) -> list[str]:
+    def targets(self) -> Collection[str]:
         """Languages it writes, ISO 639-3."""
 
     @abstractmethod
@@ -263,8 +263,8 @@ def _hypothesis(utterance: Utterance, code: str, parts: Sequence[Decoded]) -> Hy
         target=code,
         start_s=utterance.start_s,
         end_s=None if utterance.duration_s is None else utterance.start_s + utterance.duration_s,
-        transcript=joined((part.transcript for part in parts), utterance.language),
-        translation=joined((translation.text for translation in translations), code),
+        transcript=joined(part.transcript for part in parts),
+        translation=joined(translation.text for translation in translations),
         raw="\n".join(translation.raw for translation in translations),
         truncated=any(part.truncated for part in parts) or any(translation.truncated for translation in translations),
     )

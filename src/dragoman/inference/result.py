@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dragoman.errors import AudioError
-from dragoman.languages import LANGUAGES
+from dragoman.writing import is_spaced
 
 LOW_TRANSCRIPT = 0.8
 LOW_TRANSLATION = 0.7
 """What is less confident than this is marked; docs/translating.md says how often that is right."""
+LOW_LANGUAGE = 0.8
+"""A language that is less likely than this is said to be doubted."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,11 @@ class Result:
 
     @property
     def transcript(self) -> str:
-        return joined((segment.transcript for segment in self.segments), self.language)
+        return joined(segment.transcript for segment in self.segments)
 
     @property
     def translations(self) -> dict[str, str]:
-        return {code: joined((segment.text(code) for segment in self.segments), code) for code in self.targets}
+        return {code: joined(segment.text(code) for segment in self.segments) for code in self.targets}
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Outcome:
         return self.result
 
 
-def joined(texts: Iterable[str], code: str | None) -> str:
-    """Texts in one language, one after the other, as it separates them."""
-    spaced = code is None or LANGUAGES[code].uses_spaces
-    return (" " if spaced else "").join(text for text in texts if text)
+def joined(texts: Iterable[str]) -> str:
+    """Texts in one language, one after the other, with spaces between them where it has some between words."""
+    said = [text for text in texts if text]
+    return (" " if is_spaced(" ".join(said)) else "").join(said)

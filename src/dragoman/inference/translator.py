@@ -70,8 +70,8 @@ class Translator(SpeechTranslator):
     def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
         """How likely each language is spoken in all of these, the likeliest first; together 1.
 
-        The likeliest is the one whose greedy transcripts are, to the LLM and (where the model was taught by CTC) to the
-        audio tokens alone, per token. waveforms: (N,) at 16 kHz each, within the model's window.
+        The likeliest is the one whose transcripts are, to the LLM and (where the model was taught by CTC) to the audio
+        tokens alone, per token. waveforms: (N,) at 16 kHz each, within the model's window.
         """
         return self.identifier.together([self.features(waveform) for waveform in waveforms])
 

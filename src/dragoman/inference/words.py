@@ -2,7 +2,8 @@
 
 What a reader sees as one sign is one grapheme cluster (UAX 29, by `regex`). Width is counted in columns: a wide sign of
 East Asia (UAX 11) takes two, any other one. Words of Chinese, Japanese and Thai, which are written without spaces, are
-BudouX's phrases (https://github.com/google/budoux, Apache-2.0); Lao, Khmer and Burmese are divided between syllables.
+BudouX's phrases (https://github.com/google/budoux, Apache-2.0); Lao, Khmer, Burmese and others are divided between
+syllables, Tibetan where it marks their ends.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import regex  # type: ignore[import-untyped]
 
-from dragoman.languages import LANGUAGES
+from dragoman.writing import UNSPACED, is_spaced
 
 if TYPE_CHECKING:
     import budoux
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 _SPACES = regex.compile(r"(?V1)[\s--[\u00a0\u2007\u202f]]+")
 _CONTROLS = regex.compile(r"(?V1)[\p{Cc}--\s]+")
 _CLUSTER = regex.compile(r"\X")
-_WITHOUT_SPACES = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-_UNSPACED = regex.compile(_WITHOUT_SPACES)
+_UNSPACED = regex.compile(UNSPACED)
 _KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
 
 # Signs that stand with what is before or after them. Thai and Lao vowels, Khmer and Burmese stacks, Burmese finals.
@@ -38,7 +38,8 @@ _ENDS_TIED = regex.compile(r"[\p{Ps}\p{Pi}\u0e40-\u0e44\u0ec0-\u0ec4\u17d2\u1039
 _ONLY_CLOSING = regex.compile(rf"(?V1){_CLOSING}+")
 _ONLY_OPENING = regex.compile(r"[\p{Ps}\p{Pi}¿¡]+")
 _DASH = regex.compile(r"\p{Pd}+")
-_LETTERS = regex.compile(rf"(?V1)[[\p{{L}}\p{{N}}]--{_WITHOUT_SPACES}]")
+_TIBETAN_SYLLABLE = regex.compile(r"(?V1)[\p{Tibetan}&&[\p{L}\p{M}]]$")
+_LETTERS = regex.compile(rf"(?V1)[[\p{{L}}\p{{N}}]--{UNSPACED}]")
 
 _CLOSED = r"[\p{Pe}\p{Pf}\"'”’»«]*$"
 _SENTENCE = regex.compile(rf"[.!?…。．！？｡؟۔।॥።፧។៕။։]{_CLOSED}")
@@ -83,11 +84,11 @@ def joined(parts: Sequence[Word]) -> str:
     return "".join(word.text + " " * word.spaced for word in parts).rstrip(" ")
 
 
-def one_after_another(first: tuple[Word, ...], second: tuple[Word, ...], code: str) -> tuple[Word, ...]:
-    """Two texts of a language as one."""
+def one_after_another(first: tuple[Word, ...], second: tuple[Word, ...]) -> tuple[Word, ...]:
+    """Two texts as one."""
     if not first or not second:
         return first or second
-    return (*first[:-1], replace(first[-1], spaced=LANGUAGES[code].uses_spaces), *second)
+    return (*first[:-1], replace(first[-1], spaced=is_spaced(first[-1].text + " " + second[0].text)), *second)
 
 
 def columns(text: str) -> int:
@@ -188,7 +189,7 @@ def _syllables(clusters: Sequence[str]) -> Iterator[str]:
 
 
 def _is_tied(left: str, right: str) -> bool:
-    if _ENDS_TIED.search(left) or _STARTS_TIED.match(right):
+    if _ENDS_TIED.search(left) or _STARTS_TIED.match(right) or _TIBETAN_SYLLABLE.search(left):
         return True
     return bool(_LETTERS.match(left[-1]) and _LETTERS.match(right))  # inside a Latin word or a number
 

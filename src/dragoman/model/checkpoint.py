@@ -180,7 +180,7 @@ def load_on(
     as_held = recipe.model_copy(update={"llm": recipe.llm.model_copy(update={"quantisation": held.quantisation})})
     own_dtype = {"dtype": "auto"} if held.by_fbgemm else {}  # nothing is gained by reading more than the checkpoint has
     loaded = _load(as_held, folder, held.dtype, {**placement.options(empty), **own_dtype})
-    say_where(recipe.name, loaded.model.llm)
+    say_where(recipe.name, loaded.model.llm, placement.main)
     loaded.model.move_beside_llm(placement.main)
     if merged:
         merge_lora(loaded.model)
@@ -210,7 +210,7 @@ def _load(
     follow(loaded.model.llm)
     load_strictly(loaded.model.adapter, read_tensors(folder / "adapter.safetensors"), folder / "adapter.safetensors")
     for part, _, module in _lora_parts(loaded.model):
-        _load_lora(module, folder / part / "adapter_model.safetensors")
+        load_lora(module, folder / part / "adapter_model.safetensors")
     loaded.model.eval()
     return loaded
 
@@ -240,7 +240,8 @@ def _fresh_parts(recipe: Recipe, encoder: SpeechEncoder, llm: Any) -> tuple[nn.M
     return adapter, llm if recipe.llm.lora is None else with_lora(llm, recipe.llm.lora)
 
 
-def _load_lora(module: PeftModel, path: Path) -> None:
+def load_lora(module: PeftModel, path: Path) -> None:
+    """Exactly the tensors that the module's LoRA has, from a file in PEFT's format."""
     tensors = read_tensors(path)
     expected = get_peft_model_state_dict(module, save_embedding_layers=False)  # or else it asks the hub for the base
     _check_same(expected, tensors, path)

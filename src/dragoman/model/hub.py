@@ -41,12 +41,18 @@ def locate(name: str | Path) -> Path:
         )
     if str(name) in RELEASES:
         return _converted(str(name), RELEASES[str(name)])
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 
     try:
+        hf_hub_download(str(name), "recipe.json")  # first: what is no model of ours may be large
         return Path(snapshot_download(str(name)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+    except RemoteEntryNotFoundError as error:
+        raise ModelError(
+            f"{name} on the hub is not a model of Dragoman's: it has no recipe.json; checkpoints of others go with "
+            "--system."
+        ) from error
+    except (HfHubHTTPError, OSError, ValueError) as error:  # a file that is not in the cache either is an OSError
         raise _not_downloaded(str(name)) from error
 
 
@@ -70,7 +76,7 @@ def _converted(name: str, release: Release) -> Path:
 def _downloaded(name: str, files: tuple[str, ...]) -> Path:
     """`<cache>/snapshots/<revision>/<file>`, of the first of these files that there is."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RemoteEntryNotFoundError
 
     missing: Exception | None = None
     for file in files:
@@ -80,6 +86,11 @@ def _downloaded(name: str, files: tuple[str, ...]) -> Path:
             missing = error
         except (HfHubHTTPError, OSError, ValueError) as error:
             raise _not_downloaded(name) from error
+    if isinstance(missing, RemoteEntryNotFoundError):
+        names = " nor ".join(files)
+        raise ModelError(
+            f"{name} on the hub no longer holds {names}; fetch its checkpoint and give it to `dragoman convert`."
+        ) from missing
     raise _not_downloaded(name) from missing
 
 

@@ -17,47 +17,51 @@ from dragoman.errors import ModelError
 from dragoman.model.int8 import is_quantised
 from dragoman.model.trainable import part_of
 
-# Bytes of a parameter by compute type: in the LLM's linear layers, and elsewhere in the bases. 8 and 4 bits are
+# Bytes of a parameter by compute type: in the LLM's linear layers, elsewhere in it, in the encoder. 8 and 4 bits are
 # bitsandbytes', which shrinks linear layers only; its NF4 keeps a scale of one byte for 64 weights and an fp32 for 256
-# scales (double quantisation), its 8 bits an fp32 for a whole row. int8 on a CPU is made of what was loaded in 16 bits.
+# scales (double quantisation), its 8 bits an fp32 for a whole row. int8 on a CPU is made of what was loaded in 16.
 _NF4 = 0.5 + (1 + 4 / 256) / 64
-_Form = tuple[float, float]
+_Form = tuple[float, float, float]
 _ON_GPU: dict[str, list[_Form]] = {
-    "float32": [(4, 4)],
-    "bfloat16": [(2, 2)],
-    "float16": [(2, 2)],
-    "int8": [(1, 2)],
-    "4bit": [(_NF4, 2)],
+    "float32": [(4, 4, 4)],
+    "bfloat16": [(2, 2, 2)],
+    "float16": [(2, 2, 2)],
+    "int8": [(1, 2, 2)],
+    "4bit": [(_NF4, 2, 2)],
 }
-_ON_CPU = {**_ON_GPU, "int8": [(2, 2), (1, 4)], "4bit": [(_NF4, 4)]}  # one moment after the other
+_ON_CPU = {**_ON_GPU, "int8": [(2, 2, 4), (1, 4, 4)], "4bit": [(_NF4, 4, 4)]}  # one moment after the other
 _SMALLER = ("bfloat16", "int8", "4bit")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Numbers of parameters: in the LLM's `linear` layers, in the `rest` of the bases, and the model's `own` (adapter
-    and LoRA, which are held in fp32)."""
+    """Numbers of parameters: in the LLM's `linear` layers, in the `rest` of it, in the `encoder`, and the model's `own`
+    (adapter and LoRA, which are held in fp32)."""
 
     linear: int
     rest: int
+    encoder: int
     own: int
 
     def bytes_in(self, compute_type: str, on_cpu: bool) -> int:
         """Bytes of all weights, at the most while they are loaded, with the bases held so."""
         forms = (_ON_CPU if on_cpu else _ON_GPU)[compute_type]
-        return max(round(linear * self.linear + rest * self.rest) for linear, rest in forms) + 4 * self.own
+        return 4 * self.own + max(
+            round(linear * self.linear + rest * self.rest + encoder * self.encoder) for linear, rest, encoder in forms
+        )
 
 
 def weights_of(model: Any) -> Weights:
     """What a SpeechLLM holds; its skeleton is enough."""
-    total = sum(weight.numel() for weight in model.parameters())
-    own = sum(weight.numel() for name, weight in model.named_parameters() if part_of(name))
+    sizes = {name: weight.numel() for name, weight in model.named_parameters()}
+    own = sum(size for name, size in sizes.items() if part_of(name))
+    encoder = sum(size for name, size in sizes.items() if name.startswith("encoder.") and not part_of(name))
     linear = sum(
         module.weight.numel()
         for name, module in model.llm.named_modules()
         if isinstance(module, nn.Linear) and is_quantised(name)
     )
-    return Weights(linear, total - own - linear, own)
+    return Weights(linear, sum(sizes.values()) - own - encoder - linear, encoder, own)
 
 
 def shortage(name: str, weights: Weights, compute_type: str, ram: int, gpu: int | None = None) -> str | None:

@@ -75,14 +75,14 @@ def take_over(tower: Any, whole: Any) -> None:
         )
 
 
-def say_where(name: str, llm: Any) -> None:
-    """One line where parts of the LLM lie in slow places. Raises ModelError where that holds for its embeddings."""
+def say_where(name: str, llm: Any, main: torch.device) -> None:
+    """One line where parts of the LLM lie in places that are slow beside `main`. Raises ModelError where that holds for
+    its embeddings."""
     if llm.get_input_embeddings().weight.device.type == "meta":
         raise ModelError(f"{name}: not even the embeddings of its LLM fit into the memory that is free; free some.")
     places = [str(place) for place in getattr(llm, "hf_device_map", {}).values()]
-    for place in ("cpu", "disk"):
-        if spread(llm) and place in places:
-            where = "RAM" if place == "cpu" else "the disk"
+    for place, where in {"cpu": "RAM", "disk": "the disk"}.items():
+        if place in places and place != main.type:
             _log.warning(
                 "%s: %d of %d parts of its LLM come from %s: slow.", name, places.count(place), len(places), where
             )

@@ -48,3 +48,10 @@ def precision(compute_type: str, device: torch.device, trained: Quantisation | N
     if find_spec("bitsandbytes") is None:
         raise ModelError(f"The compute type {compute_type} needs bitsandbytes: pip install 'dragoman[quantised]'.")
     return Precision(compute_type, _DTYPES[usual], _BITS[compute_type])
+
+
+def unquantised(compute_type: str, device: torch.device) -> torch.dtype:
+    """What a model is held in of which no layer is quantised here: another system's. Raises ModelError."""
+    if compute_type in _BITS:
+        raise ModelError(f"The compute type {compute_type} is for our own models; others take {', '.join(_DTYPES)}.")
+    return precision(compute_type, device, None).dtype

@@ -5,22 +5,25 @@ from __future__ import annotations
 from dragoman.errors import ModelError
 from dragoman.systems.audio_llm import Qwen2Audio
 from dragoman.systems.base import System
-from dragoman.systems.cascade import WhisperChat, WhisperNllb
+from dragoman.systems.cascade import cascade
 from dragoman.systems.omni import Qwen3Omni, Qwen25Omni
 from dragoman.systems.seamless import Seamless
+from dragoman.systems.texts import ChatTranslator, Nllb
 from dragoman.systems.voxtral import Voxtral
 from dragoman.systems.whisper import Whisper
 
 SYSTEMS: dict[str, type[System]] = {
     "whisper": Whisper,
-    "whisper+nllb": WhisperNllb,
-    "whisper+chat": WhisperChat,
     "seamless-m4t-v2-large": Seamless,
     "qwen2-audio-7b": Qwen2Audio,
     "qwen2.5-omni-7b": Qwen25Omni,
     "qwen3-omni-30b-a3b": Qwen3Omni,
     "voxtral-mini-3b": Voxtral,
 }
+for _asr in (Whisper, Seamless, Voxtral):
+    for _mt in (Nllb, ChatTranslator):
+        _both = cascade(_asr, _mt)
+        SYSTEMS[_both.name] = _both
 
 
 def find_system(name: str) -> type[System]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from transformers import Qwen2AudioForConditionalGeneration
@@ -12,24 +12,20 @@ from dragoman.data.audio import SAMPLE_RATE
 from dragoman.inference.decode import Decoded, Translation
 from dragoman.inference.recordings import Speech
 from dragoman.languages import LANGUAGES
-from dragoman.systems.base import NOTHING, System, into_each
-from dragoman.systems.pretrained import Pretrained
+from dragoman.systems.base import NOTHING, OfOne, into_each
+from dragoman.systems.pretrained import Checkpoint
 
 
-class AudioLlm(System):
+class AudioLlm(OfOne):
     """Greedy. All languages: what such a model really knows, it does not tell."""
 
-    def __init__(self, part: Pretrained, batch_size: int = 16) -> None:
-        super().__init__([part], batch_size)
-        self.part = part
+    @property
+    def sources(self) -> Collection[str]:
+        return LANGUAGES
 
     @property
-    def sources(self) -> list[str]:
-        return list(LANGUAGES)
-
-    @property
-    def targets(self) -> list[str]:
-        return list(LANGUAGES)
+    def targets(self) -> Collection[str]:
+        return LANGUAGES
 
     @abstractmethod
     def asked(self, source: str, target: str) -> str:
@@ -61,14 +57,7 @@ class Qwen2Audio(AudioLlm):
     (QwenLM/Qwen2-Audio, eval_audio/evaluate_st.py with its covost2_eval.jsonl); they say Mandarin for Chinese."""
 
     name = "qwen2-audio-7b"
-    checkpoint = "Qwen/Qwen2-Audio-7B"
-
-    @classmethod
-    def from_pretrained(
-        cls, name: str | None = None, *, device: str | None = None, beam_size: int | None = None, batch_size: int = 16
-    ) -> Qwen2Audio:
-        part = Pretrained.load(Qwen2AudioForConditionalGeneration, name or cls.checkpoint, device, beam_size or 1)
-        return cls(part, batch_size)
+    checkpoint = Checkpoint(Qwen2AudioForConditionalGeneration, "Qwen/Qwen2-Audio-7B")
 
     def asked(self, source: str, target: str) -> str:
         spoken = LANGUAGES[source].iso1 or source

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from dragoman.errors import LanguageError
 from dragoman.inference.decode import Decoded, Translation
 from dragoman.inference.recordings import Speech, SpeechTranslator, Told, Wanted
 from dragoman.inference.segment import VadOptions
-from dragoman.systems.pretrained import Pretrained
+from dragoman.systems.pretrained import Checkpoint, Pretrained
 
 _PAUSE_MS = 2000
 """As our own models of whole windows are given long recordings: long stretches, divided where nobody speaks."""
@@ -40,10 +40,16 @@ class System(SpeechTranslator):
     @classmethod
     @abstractmethod
     def from_pretrained(
-        cls, name: str | None = None, *, device: str | None = None, beam_size: int | None = None, batch_size: int = 16
-    ) -> System:
+        cls,
+        name: str | None = None,
+        *,
+        device: str | None = None,
+        compute_type: str = "auto",
+        beam_size: int | None = None,
+        batch_size: int = 16,
+    ) -> Self:
         """By a checkpoint's folder or its name on the hub; the system's usual one, and its usual beams, when none are
-        given. Raises ModelError."""
+        given. `compute_type` is float32, bfloat16, float16 or auto. Raises ModelError."""
 
     @abstractmethod
     def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[Decoded]:
@@ -78,6 +84,28 @@ class System(SpeechTranslator):
             decoded = self.decode([speech[number] for number in chosen], wanted.targets)
             found.update(zip(chosen, decoded, strict=True))
         return [found[number] for number in range(len(speech))]
+
+
+class OfOne(System):
+    """A system that is one checkpoint, its `part`."""
+
+    checkpoint: ClassVar[Checkpoint]
+
+    def __init__(self, part: Pretrained, batch_size: int = 16) -> None:
+        super().__init__([part], batch_size)
+        self.part = part
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | None = None,
+        *,
+        device: str | None = None,
+        compute_type: str = "auto",
+        beam_size: int | None = None,
+        batch_size: int = 16,
+    ) -> Self:
+        return cls(cls.checkpoint.load(name, device, compute_type, beam_size), batch_size)
 
 
 def into_each(

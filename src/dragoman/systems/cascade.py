@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +16,11 @@ from dragoman.inference.decode import Decoded, Translation
 from dragoman.inference.recordings import Speech
 from dragoman.systems.base import NOTHING, System, into_each
 from dragoman.systems.pretrained import Pretrained
-from dragoman.systems.texts import ChatTranslator, Nllb, TextTranslator
-from dragoman.systems.whisper import Whisper
+from dragoman.systems.texts import TextTranslator
 
 
 class Transcriber(Protocol):
-    """Speech -> what is said. Whisper and Seamless are such."""
+    """Speech -> what is said. Whisper, Seamless and Voxtral are such."""
 
     @property
     def parts(self) -> tuple[Pretrained, ...]: ...
@@ -44,8 +44,8 @@ class Cascade(System):
 
     name = "cascade"
     writes_speech = True
-    asr: ClassVar[type]
-    mt: ClassVar[type]
+    asr: ClassVar[Any]
+    mt: ClassVar[type[TextTranslator]]
 
     def __init__(self, hears: Transcriber, writes: TextTranslator, batch_size: int = 16) -> None:
         self.hears, self.writes = hears, writes
@@ -54,30 +54,40 @@ class Cascade(System):
 
     @classmethod
     def from_pretrained(
-        cls, name: str | None = None, *, device: str | None = None, beam_size: int | None = None, batch_size: int = 16
-    ) -> Cascade:
+        cls,
+        name: str | None = None,
+        *,
+        device: str | None = None,
+        compute_type: str = "auto",
+        beam_size: int | None = None,
+        batch_size: int = 16,
+    ) -> Self:
         """`name` is two, with a plus between them: openai/whisper-small+facebook/nllb-200-distilled-600M; one that is
         left out is the usual."""
-        heard, plus, written = (name or "+").partition("+")
-        if not plus or "+" in written:
-            raise ModelError(f"{cls.name} is two models: name them as in {cls.asr.checkpoint}+{cls.mt.checkpoint}.")
-        return cls(
-            cls.asr.from_pretrained(heard or None, device=device, beam_size=beam_size),
-            cls.mt.from_pretrained(written or None, device=device, beam_size=beam_size),
-            batch_size,
+        pairs = _pairs(name or "+")
+        if len(pairs) != 1:
+            usual = f"{cls.asr.checkpoint.name}+{cls.mt.checkpoint.name}"
+            raise ModelError(f"{cls.name} is two models: name them as in {usual}.")
+        ((heard, written),) = pairs
+        hears = cls.asr.from_pretrained(
+            heard or None, device=device, compute_type=compute_type, beam_size=beam_size, batch_size=batch_size
         )
+        writes = cls.mt.from_pretrained(written or None, device=device, compute_type=compute_type, beam_size=beam_size)
+        return cls(hears, writes, batch_size)
 
     @property
     def sources(self) -> list[str]:
-        return [code for code in self.hears.sources if code in self.writes.languages]
+        written = self.writes.languages
+        return [code for code in self.hears.sources if code in written]
 
     @property
-    def targets(self) -> list[str]:
-        return list(self.writes.languages)
+    def targets(self) -> Collection[str]:
+        return self.writes.languages
 
     def language_scores(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
         """The recogniser's, of the languages that the translator knows too."""
-        both = [at for at, code in enumerate(self.hears.sources) if code in self.writes.languages]
+        written = self.writes.languages
+        both = [at for at, code in enumerate(self.hears.sources) if code in written]
         return self.hears.language_scores(waveforms)[:, both]
 
     def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[Decoded]:
@@ -92,17 +102,13 @@ class Cascade(System):
         return into_each(speech, targets, transcripts, translate)
 
 
-class WhisperNllb(Cascade):
-    """As in LLM-SRT's Table 5 and in MCAT, with NLLB-3.3B."""
-
-    name = "whisper+nllb"
-    identifies = True
-    asr, mt = Whisper, Nllb
+def cascade(asr: Any, mt: type[TextTranslator]) -> type[Cascade]:
+    """Of two kinds, as a system of its own."""
+    about = {"name": f"{asr.name}+{mt.name}", "asr": asr, "mt": mt, "identifies": asr.identifies}
+    return type(f"{asr.__name__}{mt.__name__}", (Cascade,), about)
 
 
-class WhisperChat(Cascade):
-    """As in LLM-SRT's Tables 3 and 5, there with Qwen2.5 of 3B, 7B and 32B."""
-
-    name = "whisper+chat"
-    identifies = True
-    asr, mt = Whisper, ChatTranslator
+def _pairs(name: str) -> list[tuple[str, str]]:
+    """The two that a plus may stand between; one in a folder's own name does not."""
+    pairs = [(name[:at], name[at + 1 :]) for at, sign in enumerate(name) if sign == "+"]
+    return [pair for pair in pairs if all("+" not in part or Path(part).is_dir() for part in pair)]

@@ -7,7 +7,7 @@ pictures; so the places of a recording's frames are put into the prompt here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from transformers import (
     AutoTokenizer,
@@ -21,7 +21,7 @@ from transformers.models.qwen3_omni_moe.processing_qwen3_omni_moe import _get_fe
 from dragoman.data.audio import SAMPLE_RATE
 from dragoman.languages import LANGUAGES
 from dragoman.systems.audio_llm import AudioLlm
-from dragoman.systems.pretrained import Pretrained
+from dragoman.systems.pretrained import Checkpoint, Pretrained
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,16 @@ class _Ears:
         return cls(AutoTokenizer.from_pretrained(name), WhisperFeatureExtractor.from_pretrained(name))
 
 
+def _thinker(kind: Any, name: str) -> Checkpoint:
+    return Checkpoint(kind, name, processor=_Ears, inner="thinker_config")
+
+
 class Qwen25Omni(AudioLlm):
     """Qwen2.5-Omni (Xu et al. 2025, arXiv 2503.20215), by the prompts of the authors' cookbook
     (QwenLM/Qwen2.5-Omni, cookbooks/universal_audio_understanding.ipynb)."""
 
     name = "qwen2.5-omni-7b"
-    checkpoint = "Qwen/Qwen2.5-Omni-7B"
-    kind: ClassVar[type] = Qwen2_5OmniThinkerForConditionalGeneration
+    checkpoint = _thinker(Qwen2_5OmniThinkerForConditionalGeneration, "Qwen/Qwen2.5-Omni-7B")
     frames = staticmethod(_frames_2_5)
 
     def __init__(self, part: Pretrained, batch_size: int = 16) -> None:
@@ -48,14 +51,6 @@ class Qwen25Omni(AudioLlm):
         # The thinker alone is told nowhere what ends a turn and what pads: `<|im_end|>` and `<|endoftext|>`.
         end, pad = part.tokenizer.eos_token_id, part.tokenizer.pad_token_id
         part.model.generation_config.update(eos_token_id=[end, pad], pad_token_id=pad)
-
-    @classmethod
-    def from_pretrained(
-        cls, name: str | None = None, *, device: str | None = None, beam_size: int | None = None, batch_size: int = 16
-    ) -> Qwen25Omni:
-        name = name or cls.checkpoint
-        part = Pretrained.load(cls.kind, name, device, beam_size or 1, processor=_Ears, inner="thinker_config")
-        return cls(part, batch_size)
 
     def asked(self, source: str, target: str) -> str:
         system = "<|im_start|>system\nYou are a speech translation model.<|im_end|>\n"
@@ -92,8 +87,7 @@ class Qwen3Omni(Qwen25Omni):
     for evaluation"), which has no system's turn."""
 
     name = "qwen3-omni-30b-a3b"
-    checkpoint = "Qwen/Qwen3-Omni-30B-A3B-Instruct"
-    kind = Qwen3OmniMoeThinkerForConditionalGeneration
+    checkpoint = _thinker(Qwen3OmniMoeThinkerForConditionalGeneration, "Qwen/Qwen3-Omni-30B-A3B-Instruct")
     frames = staticmethod(_frames_3)
 
     def asked(self, source: str, target: str) -> str:

@@ -8,17 +8,64 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel
+from peft import PeftConfig, get_peft_model
 from transformers import AutoConfig, AutoProcessor, PreTrainedModel
 
 from dragoman.errors import ModelError
 from dragoman.files import digest_of_weights
 from dragoman.inference.decode import Translation
+from dragoman.model.checkpoint import load_lora
 from dragoman.model.llm import first_line, load_pretrained
 from dragoman.model.memory import free_ram
+from dragoman.model.placement import Placement
+from dragoman.model.precision import unquantised
 
 MAX_NEW_TOKENS = 400
 """As the papers whose systems these are compared with (PUBLISHED_SYSTEMS.md, section 5)."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a system is made of: transformers' `kind` of model, the usual checkpoint's `name` on the hub, how many
+    `beams` it is used with. `processor` prepares its inputs; `inner` names the kind's config in that of the checkpoint,
+    where it is a part of it."""
+
+    kind: Any
+    name: str
+    beams: int = 1
+    processor: Any = AutoProcessor
+    inner: str = ""
+
+    def load(
+        self,
+        name: str | None = None,
+        device: str | None = None,
+        compute_type: str = "auto",
+        beam_size: int | None = None,
+    ) -> Pretrained:
+        """This one, or another of its kind by folder or name on the hub; a folder of LoRA in PEFT's format is merged
+        into the checkpoint that it names. On CUDA where there is one; "auto" is bf16, on a CPU fp32. Raises ModelError
+        when something cannot be read, and, before the weights are, when memory is short."""
+        if device == "auto":
+            raise ModelError("The device auto is for our own models; name another, such as cuda or cpu.")
+        name, main = name or self.name, Placement.of(device).main
+        dtype = unquantised(compute_type, main)
+        base, lora = _base_of(name)
+        try:
+            whole = AutoConfig.from_pretrained(base)
+            prepares = self.processor.from_pretrained(base)
+        except (OSError, ValueError, ImportError) as error:
+            raise ModelError(f"The checkpoint {name!r} cannot be loaded: {first_line(error)}") from error
+        config = getattr(whole, self.inner, whole)
+        _check_kind(self.kind, config, name)
+        _check_memory(self.kind, config, name, dtype, main)
+        straight = {} if main.type == "cpu" else {"device_map": {"": main}}
+        model = load_pretrained(self.kind, base, what="The checkpoint", config=config, dtype=dtype, **straight)
+        identity = getattr(whole, "_commit_hash", None) or digest_of_weights(Path(base))
+        if lora is not None:
+            model = _merged(model, lora, Path(name))
+            identity += f" with {digest_of_weights(Path(name))}"
+        return Pretrained(model.eval(), prepares, name, identity, beam_size or self.beams)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,32 +77,6 @@ class Pretrained:
     name: str
     identity: str
     beams: int
-
-    @classmethod
-    def load(
-        cls, kind: Any, name: str, device: str | None, beams: int, *, processor: Any = AutoProcessor, inner: str = ""
-    ) -> Pretrained:
-        """`kind` and `processor` are transformers' classes; `inner` names the kind's config in that of the checkpoint,
-        where it is a part of it. A folder of LoRA in PEFT's format is merged into the checkpoint that it names. On CUDA
-        where there is one, in bf16 except on a CPU. Raises ModelError when something cannot be read, and, before the
-        weights are, when memory is short."""
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        dtype = torch.float32 if chosen.type == "cpu" else torch.bfloat16
-        base = _base_of(name)
-        try:
-            whole = AutoConfig.from_pretrained(base)
-            prepares = processor.from_pretrained(base)
-        except (OSError, ValueError, ImportError) as error:
-            raise ModelError(f"The checkpoint {name!r} cannot be loaded: {first_line(error)}") from error
-        config = getattr(whole, inner, whole)
-        _check_kind(kind, config, name)
-        _check_memory(kind, config, name, dtype, chosen)
-        model = load_pretrained(kind, base, what="The checkpoint", config=config, dtype=dtype).eval().to(chosen)
-        identity = getattr(whole, "_commit_hash", None) or digest_of_weights(Path(base))
-        if base != name:
-            model = PeftModel.from_pretrained(model, name).merge_and_unload()
-            identity += f" with {digest_of_weights(Path(name))}"
-        return cls(model, prepares, name, identity, beams)
 
     @property
     def num_parameters(self) -> int:
@@ -102,11 +123,24 @@ class Pretrained:
         return set(ends) if isinstance(ends, list) else {ends}
 
 
-def _base_of(name: str) -> str:
-    """The checkpoint itself, or the one that a folder of LoRA stands beside."""
+def _base_of(name: str) -> tuple[str, PeftConfig | None]:
+    """The checkpoint itself; or, of a folder of LoRA, the one that it stands beside, and what it is like."""
     if not (Path(name) / "adapter_config.json").is_file():
-        return name
-    return str(PeftConfig.from_pretrained(name).base_model_name_or_path)
+        return name, None
+    try:
+        lora = PeftConfig.from_pretrained(name)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{name}: its adapter_config.json cannot be read: {first_line(error)}") from error
+    return str(lora.base_model_name_or_path), lora
+
+
+def _merged(model: Any, lora: PeftConfig, folder: Path) -> Any:
+    try:
+        with_lora = get_peft_model(model, lora)
+    except ValueError as error:
+        raise ModelError(f"{folder}: its LoRA is of another model: {first_line(error)}") from error
+    load_lora(with_lora, folder / "adapter_model.safetensors")
+    return with_lora.merge_and_unload()
 
 
 def _check_kind(kind: Any, config: Any, name: str) -> None:
@@ -121,13 +155,13 @@ def _check_kind(kind: Any, config: Any, name: str) -> None:
 def _check_memory(kind: Any, config: Any, name: str, dtype: torch.dtype, device: torch.device) -> None:
     with torch.device("meta"):
         empty = kind.from_config(config) if hasattr(kind, "from_config") else kind(config)
-    need = dtype.itemsize * sum(parameter.numel() for parameter in empty.parameters())
-    rooms = {"RAM": free_ram()}
+    count = sum(parameter.numel() for parameter in empty.parameters())
+    need, free, place = dtype.itemsize * count, free_ram(), "RAM"
     if device.type == "cuda":
-        rooms["the GPU's memory"] = torch.cuda.mem_get_info(device)[0]
-    for place, free in rooms.items():
-        if need > free:
-            raise ModelError(
-                f"{name}: its weights take {need / 1e9:.1f} GB, but {free / 1e9:.1f} GB of {place} is free; free some "
-                "memory, or name a smaller checkpoint."
-            )
+        free, place = torch.cuda.mem_get_info(device)[0], "the GPU's memory"
+    if need > free:
+        half = f"; it would fit with compute type bfloat16 ({2 * count / 1e9:.1f} GB)" if 2 * count <= free else ""
+        raise ModelError(
+            f"{name}: its weights take {need / 1e9:.1f} GB, but {free / 1e9:.1f} GB of {place} is free{half}; free some"
+            " memory, or name a smaller checkpoint."
+        )

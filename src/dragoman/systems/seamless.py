@@ -17,9 +17,9 @@ from transformers import SeamlessM4Tv2ForSpeechToText
 from dragoman.data.audio import SAMPLE_RATE
 from dragoman.inference.decode import Decoded, Translation
 from dragoman.inference.recordings import Speech
-from dragoman.languages import LANGUAGES
-from dragoman.systems.base import NOTHING, System, into_each
-from dragoman.systems.pretrained import Pretrained
+from dragoman.languages import is_code
+from dragoman.systems.base import NOTHING, OfOne, into_each
+from dragoman.systems.pretrained import Checkpoint, Pretrained
 
 # Where Seamless' code is not ours: it names the member of a macrolanguage (the model card's table of languages).
 # Standard Malay is `zsm` in that table and `zlm` in transformers' checkpoint.
@@ -31,29 +31,22 @@ _LEAST = SAMPLE_RATE // 10
 """Samples; less than two frames of features cannot be normalised."""
 
 
-class Seamless(System):
+class Seamless(OfOne):
     """Direct translation (S2TT); `transcribe` serves cascades. Beam 5, as in its authors' own
     `Translator`."""
 
     name = "seamless-m4t-v2-large"
-    checkpoint = "facebook/seamless-m4t-v2-large"
+    checkpoint = Checkpoint(SeamlessM4Tv2ForSpeechToText, "facebook/seamless-m4t-v2-large", beams=5)
 
     def __init__(self, part: Pretrained, batch_size: int = 16) -> None:
-        super().__init__([part], batch_size)
-        self.part = part
+        super().__init__(part, batch_size)
         known = part.model.generation_config.text_decoder_lang_to_code_id
-        codes = {code: _OWN.get(code, code) for code in LANGUAGES}
-        self._codes = {code: own for code, own in codes.items() if own in known}
+        ours = {own: code for code, own in _OWN.items()}
+        codes = sorted((ours.get(own, own), own) for own in known)
+        self._codes = {code: own for code, own in codes if is_code(code)}
         for layer in part.model.speech_encoder.adapter.layers:
             layer.residual_conv.register_forward_pre_hook(self._nothing_beyond)
             layer.self_attn_conv.register_forward_pre_hook(self._nothing_beyond)
-
-    @classmethod
-    def from_pretrained(
-        cls, name: str | None = None, *, device: str | None = None, beam_size: int | None = None, batch_size: int = 16
-    ) -> Seamless:
-        part = Pretrained.load(SeamlessM4Tv2ForSpeechToText, name or cls.checkpoint, device, beam_size or 5)
-        return cls(part, batch_size)
 
     @property
     def sources(self) -> list[str]:

@@ -5,10 +5,12 @@ B rows of an utterance and one target each, S frames of features, T tokens.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
@@ -17,7 +19,6 @@ from torch.nn.utils.rnn import pad_sequence
 from dragoman.data.audio import load_audio
 from dragoman.data.batching import IGNORED
 from dragoman.data.index import ManifestIndex
-from dragoman.data.indexing import NUMBERS
 from dragoman.data.sampling import Rows
 from dragoman.errors import DataError
 from dragoman.files import whole_folder
@@ -61,7 +62,8 @@ class SeamlessLora(nn.Module):
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
         # a tuple hides the system from nn.Module: it holds the model already
-        self._system, self.name = (system,), system.part.name
+        name = system.part.name
+        self._system, self.name = (system,), os.path.abspath(name) if os.path.isdir(name) else name
 
     def forward(self, batch: SeamlessBatch) -> dict[str, Tensor]:
         self._system[0].lengths = batch.lengths
@@ -97,17 +99,15 @@ class SeamlessLora(nn.Module):
 
 
 class TranslatedSpeech:
-    """Every utterance of a manifest with every translation that is wanted, a row each; made into batches."""
+    """Every utterance of a manifest with every translation that is wanted, a row each; made into batches. `unheard`:
+    how many utterances are in languages that the system does not hear, and are left out."""
 
     def __init__(self, system: Seamless, index: ManifestIndex, targets: Sequence[str]) -> None:
-        heard = {NUMBERS[code] for code in system.sources}
-        self.system, self.index = system, index
+        known = [index.numbers[code] for code in system.sources if code in index.numbers]
+        heard = np.isin(index.language, known)
+        self.system, self.index, self.unheard = system, index, int((~heard).sum())
         self.rows = [
-            (row, code)
-            for row, language in enumerate(index.language.tolist())
-            if language in heard
-            for code in index.target_codes(row)
-            if code in targets
+            (row, code) for row in np.flatnonzero(heard).tolist() for code in index.target_codes(row) if code in targets
         ]
         if not self.rows:
             raise DataError(f"{index.manifest}: has no translation into {', '.join(targets)}; name other targets.")

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import re
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from typing import ClassVar, Self
 
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from dragoman.errors import ModelError
 from dragoman.inference.decode import Translation
-from dragoman.languages import LANGUAGES
-from dragoman.systems.pretrained import Pretrained
+from dragoman.languages import LANGUAGES, is_code
+from dragoman.systems.pretrained import Checkpoint, Pretrained
 
 
-class TextTranslator(Protocol):
-    """(text, language) of each -> the texts in `target`."""
+class TextTranslator(ABC):
+    """(text, language) of each -> the texts in another."""
+
+    name: ClassVar[str]
+    checkpoint: ClassVar[Checkpoint]
+
+    def __init__(self, part: Pretrained) -> None:
+        self.part = part
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | None = None,
+        *,
+        device: str | None = None,
+        compute_type: str = "auto",
+        beam_size: int | None = None,
+    ) -> Self:
+        """As a System's."""
+        return cls(cls.checkpoint.load(name, device, compute_type, beam_size))
 
     @property
-    def part(self) -> Pretrained: ...
+    @abstractmethod
+    def languages(self) -> Collection[str]:
+        """Those it reads and writes, ISO 639-3."""
 
-    @property
-    def languages(self) -> list[str]: ...
-
-    def translate(self, texts: Sequence[tuple[str, str]], target: str) -> list[Translation]: ...
+    @abstractmethod
+    def translate(self, texts: Sequence[tuple[str, str]], target: str) -> list[Translation]:
+        """The texts in `target`, which none of them is in."""
 
 
 # FLORES-200's names (NLLB Team 2022, arXiv 2207.04672, table 1), in which NLLB is told source and target.
@@ -45,25 +67,27 @@ _FLORES = {
     "msa": "zsm_Latn", "mya": "mya_Mymr", "orm": "gaz_Latn", "ory": "ory_Orya", "pan": "pan_Guru", "pus": "pbt_Arab",
     "tam": "tam_Taml", "tel": "tel_Telu", "tha": "tha_Thai", "uzb": "uzn_Latn", "yue": "yue_Hant",
 }  # fmt: skip
+_FLORES_NAME = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
 
 
-class Nllb:
+def _beyond(known: Iterable[str]) -> dict[str, str]:
+    """NLLB's further languages, where it writes them in one script alone."""
+    scripts: dict[str, list[str]] = defaultdict(list)
+    for name in filter(_FLORES_NAME.fullmatch, set(known) - set(_FLORES.values())):
+        scripts[name[:3]].append(name)
+    return {code: names[0] for code, names in scripts.items() if len(names) == 1 and is_code(code)}
+
+
+class Nllb(TextTranslator):
     """NLLB-200, told the source before the text and the target as its first token. Beam 4, as in its paper."""
 
-    checkpoint = "facebook/nllb-200-3.3B"
+    name = "nllb"
+    checkpoint = Checkpoint(AutoModelForSeq2SeqLM, "facebook/nllb-200-3.3B", beams=4, processor=AutoTokenizer)
 
     def __init__(self, part: Pretrained) -> None:
-        self.part = part
+        super().__init__(part)
         known = part.processor.get_vocab()
-        self._codes = {code: _FLORES[code] for code in LANGUAGES if _FLORES[code] in known}
-
-    @classmethod
-    def from_pretrained(
-        cls, name: str | None = None, *, device: str | None = None, beam_size: int | None = None
-    ) -> Nllb:
-        """By folder or name on the hub. Raises ModelError."""
-        name = name or cls.checkpoint
-        return cls(Pretrained.load(AutoModelForSeq2SeqLM, name, device, beam_size or 4, processor=AutoTokenizer))
+        self._codes = dict(sorted((code, own) for code, own in (_beyond(known) | _FLORES).items() if own in known))
 
     @property
     def languages(self) -> list[str]:
@@ -81,31 +105,24 @@ class Nllb:
         return self.part.texts(found[:, 2:].tolist())  # after start and language
 
 
-class ChatTranslator:
+class ChatTranslator(TextTranslator):
     """Any LLM with a chat template, asked in words. Greedy.
 
     The words are TowerInstruct's (its card, Unbabel/TowerInstruct-7B-v0.2); LLM-SRT does not tell its own.
     """
 
-    checkpoint = "Qwen/Qwen2.5-7B-Instruct"
+    name = "chat"
+    checkpoint = Checkpoint(AutoModelForCausalLM, "Qwen/Qwen2.5-7B-Instruct", processor=AutoTokenizer)
 
     def __init__(self, part: Pretrained) -> None:
-        self.part = part
+        super().__init__(part)
         if not part.processor.chat_template:
             raise ModelError(f"{part.name}: its tokenizer has no chat template; name a model that was taught to chat.")
 
-    @classmethod
-    def from_pretrained(
-        cls, name: str | None = None, *, device: str | None = None, beam_size: int | None = None
-    ) -> ChatTranslator:
-        """By folder or name on the hub. Raises ModelError."""
-        name = name or cls.checkpoint
-        return cls(Pretrained.load(AutoModelForCausalLM, name, device, beam_size or 1, processor=AutoTokenizer))
-
     @property
-    def languages(self) -> list[str]:
+    def languages(self) -> Collection[str]:
         """All: what it really knows, it does not tell."""
-        return list(LANGUAGES)
+        return LANGUAGES
 
     def translate(self, texts: Sequence[tuple[str, str]], target: str) -> list[Translation]:
         tokenizer = self.part.processor

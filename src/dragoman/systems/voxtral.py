@@ -20,7 +20,7 @@ from dragoman.inference.decode import Translation
 from dragoman.inference.recordings import Speech
 from dragoman.languages import LANGUAGES
 from dragoman.systems.audio_llm import AudioLlm
-from dragoman.systems.pretrained import Pretrained
+from dragoman.systems.pretrained import Checkpoint
 
 _PLACE = "[AUDIO]"
 _RECORDING = f"<s>[INST][BEGIN_AUDIO]{_PLACE}"
@@ -42,16 +42,8 @@ class Voxtral(AudioLlm):
     The words of the instruction are ours: its authors publish none."""
 
     name = "voxtral-mini-3b"
-    checkpoint = "mistralai/Voxtral-Mini-3B-2507"
+    checkpoint = Checkpoint(VoxtralForConditionalGeneration, "mistralai/Voxtral-Mini-3B-2507", processor=_Ears)
     writes_speech = True
-
-    @classmethod
-    def from_pretrained(
-        cls, name: str | None = None, *, device: str | None = None, beam_size: int | None = None, batch_size: int = 16
-    ) -> Voxtral:
-        name = name or cls.checkpoint
-        part = Pretrained.load(VoxtralForConditionalGeneration, name, device, beam_size or 1, processor=_Ears)
-        return cls(part, batch_size)
 
     def transcribe(self, speech: Sequence[Speech]) -> list[Translation]:
         return self._write(speech, [self.heard(part.language) for part in speech])

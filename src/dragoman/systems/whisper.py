@@ -18,38 +18,27 @@ from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.errors import ModelError
 from dragoman.inference.decode import Decoded, Translation
 from dragoman.inference.recordings import Speech
-from dragoman.languages import LANGUAGES
-from dragoman.systems.base import System, into_each
-from dragoman.systems.pretrained import Pretrained
+from dragoman.languages import find
+from dragoman.systems.base import OfOne, into_each
+from dragoman.systems.pretrained import Checkpoint, Pretrained
 
-# Where Whisper's code is not that of ISO 639-1 (the authors' whisper/tokenizer.py).
-_OWN = {"jav": "jw", "nob": "no", "yue": "yue"}
 _PROMPT = 4
 """Tokens before the text: start, language, task, no timestamps; they share the decoder's positions with it."""
 
 
-class Whisper(System):
+class Whisper(OfOne):
     """Whisper's own translation, which is into English; `transcribe` serves cascades. Greedy, without timestamps."""
 
     name = "whisper"
-    checkpoint = "openai/whisper-large-v3"
+    checkpoint = Checkpoint(WhisperForConditionalGeneration, "openai/whisper-large-v3")
     writes_speech = identifies = True
 
     def __init__(self, part: Pretrained, batch_size: int = 16) -> None:
-        super().__init__([part], batch_size)
-        self.part = part
+        super().__init__(part, batch_size)
         known = getattr(part.model.generation_config, "lang_to_id", None)
         if not known:
             raise ModelError(f"{part.name}: this Whisper hears English only; name one that is multilingual.")
-        codes = {code: _OWN.get(code, language.iso1) for code, language in LANGUAGES.items()}
-        self._tokens = {code: f"<|{own}|>" for code, own in codes.items() if f"<|{own}|>" in known}
-
-    @classmethod
-    def from_pretrained(
-        cls, name: str | None = None, *, device: str | None = None, beam_size: int | None = None, batch_size: int = 16
-    ) -> Whisper:
-        part = Pretrained.load(WhisperForConditionalGeneration, name or cls.checkpoint, device, beam_size or 1)
-        return cls(part, batch_size)
+        self._tokens = dict(sorted((find(token.strip("<|>")).code, token) for token in known))
 
     @property
     def sources(self) -> list[str]:

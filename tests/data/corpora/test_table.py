@@ -169,7 +169,7 @@ GOOD = {"audio": "wav/1.wav", "language": "eng", "text": "One."}
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({**GOOD, "language": "klingon"}, "Unknown language 'klingon'"),
+        ({**GOOD, "language": "gibberish"}, "Unknown language 'gibberish'"),
         ({**GOOD, "language": ""}, "no language is named; give it with --language"),
         ({**GOOD, "audio": "wav/9.wav"}, r"9\.wav: cannot be opened"),
         ({**GOOD, "audio": "wav"}, "cannot be opened"),
@@ -210,7 +210,7 @@ def test_a_damaged_recording_is_bad(folder: Path) -> None:
     middle = len(content) // 2
     content[middle : middle + 9000] = bytes(9000)
     (folder / "wav/4.flac").write_bytes(content)
-    with pytest.raises(DataError, match=r"rows\.jsonl:1: .*4\.flac: is damaged in \d+ places"):
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: .*4\.flac: is damaged in \d+ places?"):
         prepared(write_json(folder / "rows.jsonl", {**GOOD, "audio": "wav/4.flac"}))
 
 
@@ -246,7 +246,7 @@ def test_what_cannot_be_asked_for(folder: Path) -> None:
         with pytest.raises(DataError, match=says):
             prepared(table, **more)
     with pytest.raises(LanguageError):
-        prepared(table, language="klingon")
+        prepared(table, language="gibberish")
     with pytest.raises(DataError, match=r"rows\.jsonl: would be overwritten by its own manifest"):
         prepare(table, folder, options=STRICT)
     with pytest.raises(DataError, match=r"rows\.txt: is neither \.csv, \.tsv nor \.jsonl, nor a Kaldi folder"):

@@ -28,7 +28,6 @@ import numpy as np
 
 from dragoman.data.check.columns import Columns, Keys, Numbers
 from dragoman.data.check.kinds import Finding
-from dragoman.data.check.rows import CODES
 from dragoman.data.check.texts import rate_bounds
 from dragoman.languages import LANGUAGES
 
@@ -104,7 +103,7 @@ def _rates(columns: Columns) -> Iterator[Hit]:
     language, rate = columns.language, columns.rate
     for number in np.unique(language[rate > 0]):
         rows = np.flatnonzero((language == number) & (rate > 0))
-        fewest, most, usual = _bounds(CODES[number], rate[rows], ~columns.is_short[rows])
+        fewest, most, usual = _bounds(columns.codes[number], rate[rows], ~columns.is_short[rows])
         for at in np.flatnonzero((rate[rows] < fewest) | (rate[rows] > most)):
             value = rate[rows[at]]
             kind = "much-text" if value > most[at] else "little-text"

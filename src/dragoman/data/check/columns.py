@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dragoman.data.check.rows import CODES, Row
+from dragoman.data.check.rows import Row
 
 Numbers = npt.NDArray[Any]
-_MASK_BYTES = -(-len(CODES) // 8)
 
 
 class Keys:
@@ -63,13 +62,15 @@ class Columns:
     def __init__(self) -> None:
         self._manifest = array("H")
         self._line = array("Q")
-        self._language = array("b")
+        self._language = array("h")
         self._duration_s = array("d")
         self._rate = array("d")
         self._is_short = array("b")
         self._text_key = array("Q")
         self._sentence_key = array("Q")
-        self._targets = bytearray()
+        self._targets = array("I")
+        self._sets: dict[frozenset[str], int] = {}
+        self._met: dict[str, int] = {}
         self.ids, self.files, self.audio, self.sentences = Keys(), Keys(), Keys(), Keys()
         self.long_texts, self.short_texts = Keys(), Keys()
         self.longer: dict[int, str] = {}
@@ -82,13 +83,15 @@ class Columns:
         number = len(self)
         self._manifest.append(manifest)
         self._line.append(row.line)
-        self._language.append(-1 if row.language is None else row.language)
+        self._language.append(-1 if row.language is None else self._number(row.language))
         self._duration_s.append(row.duration_s)
         self._rate.append(row.rate)
         self._is_short.append(row.is_short)
         self._text_key.append(row.text_key)
         self._sentence_key.append(row.sentence_key)
-        self._targets += row.targets.to_bytes(_MASK_BYTES, "little")
+        self._targets.append(self._sets.setdefault(row.targets, len(self._sets)))
+        for code in row.targets:
+            self._number(code)
         for keys, key in (
             (self.ids, row.id_key), (self.files, row.file_key), (self.audio, row.audio_key),
             (self.sentences, row.sentence_key),
@@ -98,6 +101,14 @@ class Columns:
             (self.long_texts if is_long else self.short_texts).add(key, number)
         if row.longer:
             self.longer[number] = row.longer
+
+    def _number(self, code: str) -> int:
+        return self._met.setdefault(code, len(self._met))
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The languages, by whose places they are numbered."""
+        return tuple(self._met)
 
     @property
     def manifest(self) -> Numbers:
@@ -110,7 +121,7 @@ class Columns:
     @property
     def language(self) -> Numbers:
         """The number of the language; -1 where the row is no utterance."""
-        return _view(self._language, np.int8)
+        return _view(self._language, np.int16)
 
     @property
     def duration_s(self) -> Numbers:
@@ -134,10 +145,10 @@ class Columns:
 
     def targets(self, rows: Numbers) -> Numbers:
         """(R, L) booleans for rows (R,): the languages of the translations that they bring themselves."""
-        packed = _view(self._targets, np.uint8).reshape(-1, _MASK_BYTES)[rows]
-        return np.unpackbits(packed, axis=1, count=len(CODES), bitorder="little").astype(np.bool_)
+        sets = np.array([[code in targets for code in self.codes] for targets in self._sets], np.bool_)
+        return sets.reshape(len(self._sets), len(self.codes))[_view(self._targets, np.uint32)[rows]]
 
 
-def _view(values: array[Any] | bytearray, kind: Any) -> Numbers:
+def _view(values: array[Any], kind: Any) -> Numbers:
     """The values themselves, not a copy; nothing can be added while it is looked at."""
     return np.frombuffer(values, kind) if values else np.zeros(0, kind)

@@ -12,7 +12,6 @@ import numpy as np
 
 from dragoman.data.check.columns import Columns, Numbers
 from dragoman.data.check.kinds import EXAMPLES, KINDS, Found
-from dragoman.data.check.rows import CODES
 
 _BARS = 15
 _ROWS_AT_ONCE = 100_000
@@ -109,17 +108,20 @@ def summarise(columns: Columns, paths: Sequence[Path], held_out: Sequence[bool],
             len(np.unique(columns.text_key[mine & (columns.text_key > 0)])),
             int((counts[number] > 0).sum()),
         )
-        for number, code in enumerate(CODES)
+        for code, number in sorted(zip(columns.codes, range(len(columns.codes)), strict=True))
         if (language == number).any()
     )
-    directions = {f"{CODES[a]}-{CODES[b]}": int(counts[a, b]) for a, b in zip(*np.nonzero(counts), strict=True)}
+    pairs = sorted(
+        (columns.codes[a], columns.codes[b], int(counts[a, b])) for a, b in zip(*np.nonzero(counts), strict=True)
+    )
+    directions = {f"{source}-{target}": count for source, target, count in pairs}
     known = duration_s[spoken & ~np.isnan(duration_s)]
     return Report(manifests, languages, directions, int(spoken.sum()) - len(known), _histogram(known), found)
 
 
 def _directions(columns: Columns) -> Numbers:
     """(L, L): utterances of each source that have a text in each target, of their own or by their sentence."""
-    counts = np.zeros((len(CODES), len(CODES)), np.int64)
+    counts = np.zeros((len(columns.codes),) * 2, np.int64)
     for number in np.unique(columns.manifest):
         rows = np.flatnonzero((columns.manifest == number) & (columns.language >= 0))
         said, sentence = _said(columns, rows)
@@ -136,7 +138,7 @@ def _directions(columns: Columns) -> Numbers:
 def _said(columns: Columns, rows: Numbers) -> tuple[Numbers, Numbers]:
     """(S, L): whether a manifest's rows (R,) say a sentence in a language; and the sentence of each row (R,)."""
     keys, sentence = np.unique(columns.sentence_key[rows], return_inverse=True)
-    said = np.zeros((len(keys), len(CODES)), np.bool_)
+    said = np.zeros((len(keys), len(columns.codes)), np.bool_)
     written = (columns.text_key[rows] > 0) & (columns.sentence_key[rows] > 0)
     said[sentence[written], columns.language[rows][written]] = True
     return said, sentence

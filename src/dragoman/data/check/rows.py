@@ -14,11 +14,7 @@ from dragoman.data.check.kinds import Finding
 from dragoman.data.check.sound import Stretch, hear, tolerance_s
 from dragoman.data.check.texts import key, problems, spoken_characters, text_key
 from dragoman.errors import ManifestError
-from dragoman.languages import LANGUAGES
 from dragoman.records import Utterance, parse_utterance
-
-CODES = tuple(LANGUAGES)
-NUMBERS = {code: number for number, code in enumerate(CODES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +43,7 @@ class Row:
     line: int
     id: str | None
     findings: list[Finding] = field(default_factory=list)
-    language: int | None = None
+    language: str | None = None
     id_key: int = 0
     sentence_key: int = 0
     file_key: int = 0
@@ -56,8 +52,8 @@ class Row:
     """Of the transcript."""
     text_keys: list[tuple[int, bool]] = field(default_factory=list)
     """Of transcript and translations, each with whether the text is long."""
-    targets: int = 0
-    """The languages of the translations, one bit each."""
+    targets: frozenset[str] = frozenset()
+    """The languages of the translations."""
     duration_s: float = math.nan
     rate: float = math.nan
     """Spoken characters a second."""
@@ -99,7 +95,7 @@ def _id_of(line: str) -> str | None:
 
 def _read_texts(row: Row, utterance: Utterance) -> None:
     row.id, row.id_key = utterance.id, key(utterance.id)
-    row.language = NUMBERS[utterance.language]
+    row.language = utterance.language
     row.sentence_key = key(utterance.sentence) if utterance.sentence else 0
     texts = {"text": (utterance.language, utterance.text)}
     texts |= {f"translations.{code}": (code, text) for code, text in utterance.translations.items()}
@@ -116,9 +112,8 @@ def _read_texts(row: Row, utterance: Utterance) -> None:
             row.text_keys.append(found)
     row.findings += seen.values()
     row.text_key = text_key(utterance.text, utterance.language)[0]
-    for code, text in utterance.translations.items():
-        if text.strip() and code != utterance.language:
-            row.targets |= 1 << NUMBERS[code]
+    written = (code for code, text in utterance.translations.items() if text.strip())
+    row.targets = frozenset(code for code in written if code != utterance.language)
 
 
 def _read_audio(chunk: Chunk, utterances: list[tuple[Row, Utterance]]) -> None:

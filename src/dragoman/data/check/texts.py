@@ -15,8 +15,9 @@ from functools import cache, lru_cache
 import regex  # type: ignore[import-untyped, unused-ignore]
 
 from dragoman.data.check.kinds import Finding
-from dragoman.data.langid import UNKNOWN, identify
+from dragoman.data.langid import KNOWN, identify
 from dragoman.languages import LANGUAGES
+from dragoman.writing import is_spaced
 
 MOST_SYLLABLES_PER_S = 10.0
 FEWEST_SYLLABLES_PER_S = 0.25
@@ -27,7 +28,7 @@ _CHARACTERS_PER_SYLLABLE = {  # letters, vowel signs and digits
 }  # fmt: skip
 _OTHERWISE = 3.5
 
-# The scripts in which a language is written today (Unicode CLDR, supplemental data); Latin where none is named.
+# The scripts in which each of the 102 is written today (Unicode CLDR, supplemental data); Latin where none is named.
 _SCRIPTS = {
     "amh": "Ethiopic", "ara": "Arabic", "asm": "Bengali", "azj": "Latin Cyrillic", "bel": "Cyrillic", "ben": "Bengali",
     "bos": "Latin Cyrillic", "bul": "Cyrillic", "ckb": "Arabic", "cmn": "Han", "ell": "Greek", "fas": "Arabic",
@@ -71,32 +72,41 @@ def problems(field: str, text: str, code: str) -> Iterator[Finding]:
 def _foreign(text: str, code: str) -> Finding | None:
     letters = len(_LETTER.findall(text))
     name = LANGUAGES[code].name
-    if 2 * len(_foreign_letter(code).findall(text)) > letters:
+    if scripts(code) and 2 * len(_foreign_letter(code).findall(text)) > letters:
         return Finding("script", f"{name} is written in {' or '.join(scripts(code))}")
-    if code in UNKNOWN or letters < _LETTERS_TO_IDENTIFY * (0.5 if is_dense(code) else 1):
+    if code not in KNOWN or letters < _LETTERS_TO_IDENTIFY * (0.5 if is_dense(code) else 1):
         return None
     likely = identify(text)
     best, probability = next(iter(likely.items()))
     if probability <= _SURE or probability < _UNLIKELIER * likely.get(code, 0.0):
         return None
-    looks = LANGUAGES[best].name if best in LANGUAGES else f"ISO 639-1 {best}"
+    looks = LANGUAGES[best].name if best in LANGUAGES else "no language"
     return Finding("language", f"said to be {name}, seems to be {looks}")
 
 
 def scripts(code: str) -> list[str]:
-    """The scripts of a language, by Unicode's names."""
-    return _SCRIPTS.get(code, "Latin").split()
+    """The scripts of a language, by Unicode's names; none where they are not known, beyond the 102."""
+    return _SCRIPTS.get(code, "Latin" if LANGUAGES[code].fleurs else "").split()
 
 
 def is_dense(code: str) -> bool:
     """Whether a character of the language is a syllable or a word."""
-    return _CHARACTERS_PER_SYLLABLE.get(scripts(code)[0], _OTHERWISE) < 2
+    return _lengths(code)[1] < 2
 
 
 def rate_bounds(code: str) -> tuple[float, float]:
-    """The fewest and most characters a second that can be speech in this language."""
-    most = max(_CHARACTERS_PER_SYLLABLE.get(script, _OTHERWISE) for script in scripts(code))
-    return FEWEST_SYLLABLES_PER_S * most, MOST_SYLLABLES_PER_S * most
+    """The fewest and most characters a second that can be speech in this language; in any script, where its own is not
+    known."""
+    fewest, most = _lengths(code)
+    return FEWEST_SYLLABLES_PER_S * fewest, MOST_SYLLABLES_PER_S * most
+
+
+def _lengths(code: str) -> tuple[float, float]:
+    """How few and how many characters write a syllable."""
+    if not scripts(code):
+        return min(_CHARACTERS_PER_SYLLABLE.values()), max(_CHARACTERS_PER_SYLLABLE.values())
+    lengths = [_CHARACTERS_PER_SYLLABLE.get(script, _OTHERWISE) for script in scripts(code)]
+    return max(lengths), max(lengths)
 
 
 def spoken_characters(text: str) -> int:
@@ -109,10 +119,7 @@ def text_key(text: str, code: str) -> tuple[int, bool]:
     whether the text is long enough for that to be no accident; the number is 0 when nothing is left."""
     words = _UNSPOKEN.split(unicodedata.normalize("NFKC", text).casefold())
     joined = "".join(words)
-    if LANGUAGES[code].uses_spaces:
-        is_long = sum(map(bool, words)) >= _WORDS_TO_LEAK
-    else:
-        is_long = len(joined) >= _CHARACTERS_TO_LEAK
+    is_long = sum(map(bool, words)) >= _WORDS_TO_LEAK if is_spaced(text) else len(joined) >= _CHARACTERS_TO_LEAK
     return (key(code, joined) if joined else 0), is_long
 
 

@@ -26,7 +26,7 @@ from dragoman.data.corpora.parts import Bad, Clip, Corpus, Item, LeftOut, Option
 from dragoman.data.corpora.tables import Record, count_lines, is_plain_member, read_tsv
 from dragoman.data.corpora.writing import Prepared, prepare_parts
 from dragoman.errors import DataError
-from dragoman.languages import LANGUAGES
+from dragoman.languages import LANGUAGES, SETS
 
 CORPUS = Corpus(
     name="fleurs",
@@ -35,7 +35,7 @@ CORPUS = Corpus(
     "IEEE SLT 2022, https://arxiv.org/abs/2205.12446",
     licence="CC BY 4.0",
     homepage="https://huggingface.co/datasets/google/fleurs",
-    languages=tuple(LANGUAGES),
+    languages=SETS["fleurs-102"],
     how="dragoman prepare fleurs --languages mcat-28 --out data",
 )
 SPLITS = ("train", "dev", "test")
@@ -59,6 +59,8 @@ def prepare(
     wrong = [split for split in splits if split not in SPLITS]
     if wrong:
         raise DataError(f"FLEURS has no split {wrong[0]!r}; it has {', '.join(SPLITS)}.")
+    if lacking := [code for code in languages if code not in CORPUS.languages]:
+        raise DataError(f"FLEURS has no {LANGUAGES[lacking[0]].name} ({lacking[0]}); leave it out.")
     root = root or download(languages, splits)
     parts = [part for split in splits for code in languages for part in parts_of(root, code, split)]
     total = sum(part.size for part in parts)
@@ -83,6 +85,7 @@ def download(languages: Sequence[str], splits: Sequence[str]) -> Path:
 def parts_of(root: Path, code: str, split: str) -> list[Part]:
     """The parts of one language and split, whichever layout it has. Raises DataError when there is none."""
     config = LANGUAGES[code].fleurs
+    assert config, code
     manifest = manifest_name(CORPUS.name, split)
     for base in (root / "data" / config, root / config, root / "parquet-data" / config):
         table, archive = base / f"{split}.tsv", base / "audio" / f"{split}.tar.gz"

@@ -31,7 +31,7 @@ class Corpus:
     licence: str
     homepage: str
     languages: tuple[str, ...]
-    """ISO 639-3; those of its languages that Dragoman knows."""
+    """ISO 639-3; none where it may be any."""
     how: str
     """The command that prepares it."""
 

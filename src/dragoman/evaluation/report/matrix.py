@@ -65,9 +65,10 @@ def by_target(matrix: Matrix) -> dict[str, float]:
 
 
 def families(codes: Iterable[str]) -> dict[str, list[str]]:
-    """The languages in the order of FAMILIES; families without one are left out."""
+    """The languages in the order of FAMILIES, those of no family known here last; families without one are left out."""
     wanted = set(codes)
     kept = {family: [code for code in members if code in wanted] for family, members in FAMILIES.items()}
+    kept["others"] = sorted(wanted.difference(*kept.values()))
     return {family: members for family, members in kept.items() if members}
 
 

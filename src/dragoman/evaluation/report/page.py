@@ -19,11 +19,11 @@ import matplotlib
 
 from dragoman import __version__
 from dragoman.evaluation.report.figures import COLOURS, scatters
-from dragoman.evaluation.report.matrix import in_order, pearson
+from dragoman.evaluation.report.matrix import families, in_order, pearson
 from dragoman.evaluation.report.runs import NEUTRAL, Run, lower_is_better
-from dragoman.evaluation.report.samples import SAMPLE, WORST, Marked, Sample
+from dragoman.evaluation.report.samples import SAMPLE, WORST, Marked, Sample, spoken
 from dragoman.evaluation.report.tables import Table, comet_bins, named_averages
-from dragoman.languages import FAMILIES, LANGUAGES
+from dragoman.languages import LANGUAGES
 
 _SCRIPTS = ("core.js", "matrix.js", "charts.js", "tables.js", "samples.js", "start.js")
 
@@ -48,6 +48,8 @@ def _data(
     runs: Sequence[Run], samples: Mapping[str, Sequence[Sample]], totals: Mapping[str, int], audio: Mapping[str, str]
 ) -> dict[str, Any]:
     metrics = {metric for run in runs for metric in run.scores}
+    codes = {code for run in runs for direction in run.directions for code in direction.split("-")}
+    codes |= {code for chosen in samples.values() for one in chosen for code in (one.row.source, one.row.target)}
     steps = matplotlib.colormaps[COLOURS].resampled(32)
     return {
         "version": __version__,
@@ -55,10 +57,9 @@ def _data(
         "audio": audio,
         "lower": sorted(filter(lower_is_better, metrics)),
         "neutral": sorted(NEUTRAL),
-        "names": {code: language.name for code, language in LANGUAGES.items()},
-        "byCharacter": [code for code, language in LANGUAGES.items() if language.uses_cer],
-        "order": in_order(LANGUAGES),
-        "families": list(FAMILIES.items()),
+        "names": {code: LANGUAGES[code].name for code in sorted(codes)},
+        "order": in_order(codes),
+        "families": list(families(codes).items()),
         "colours": [[round(255 * channel) for channel in steps(i)[:3]] for i in range(32)],
         "averages": _table(named_averages(runs)),
         "bins": _table(comet_bins(runs)),
@@ -108,6 +109,7 @@ def _sample(sample: Sample) -> dict[str, Any]:
         "target": row.target,
         "said": _pieces(sample.said),
         "heard": _pieces(sample.heard),
+        "unit": "character" if spoken(row).uses_cer else "word",
         "translation": row.translation,
         "reference": row.reference,
         "truncated": row.truncated,

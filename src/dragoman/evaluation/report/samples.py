@@ -14,8 +14,9 @@ import jiwer
 from sacrebleu.metrics.chrf import CHRF
 from whisper_normalizer.basic import BasicTextNormalizer  # type: ignore[import-untyped]
 
-from dragoman.languages import LANGUAGES
+from dragoman.languages import LANGUAGES, Language
 from dragoman.records import Hypothesis
+from dragoman.writing import as_written
 
 WORST = 250
 """So many by their transcripts, and so many by their translations."""
@@ -61,13 +62,13 @@ def choose(rows: Sequence[Hypothesis], on_progress: Callable[[int, int], None] |
     return [_sample(m) for m in sorted(chosen, key=_by_chrf)]
 
 
-def align(said: str, heard: str, language: str) -> tuple[Marked, Marked]:
+def align(said: str, heard: str, language: Language) -> tuple[Marked, Marked]:
     """Both texts in pieces, marked by jiwer's alignment of what Whisper's normaliser leaves of each piece.
 
     Pieces are words, or characters where the language is scored by characters. The normaliser sees them one by one, so
     a bracket around several words, which it would remove, stays.
     """
-    piece = re.compile(r"\s+|\S" if LANGUAGES[language].uses_cer else r"\s+|\S+")
+    piece = re.compile(r"\s+|\S" if language.uses_cer else r"\s+|\S+")
     pieces, others = piece.findall(said), piece.findall(heard)
     units, other_units = _units(pieces, language), _units(others, language)
     output = jiwer.process_words(" ".join(u for u, _ in units), " ".join(u for u, _ in other_units))
@@ -79,6 +80,11 @@ def align(said: str, heard: str, language: str) -> tuple[Marked, Marked]:
             for _, number in other_units[chunk.hyp_start_idx : chunk.hyp_end_idx]:
                 other_marks[number] = chunk.type[0]
     return _joined(pieces, marks), _joined(others, other_marks)
+
+
+def spoken(row: Hypothesis) -> Language:
+    """The source, as the transcript's reference is written."""
+    return as_written(LANGUAGES[row.source], [row.reference_transcript or ""])
 
 
 def _measure(rows: Sequence[Hypothesis], on_progress: Callable[[int, int], None] | None) -> list[_Measured]:
@@ -101,16 +107,16 @@ def _transcript_errors(rows: Sequence[Hypothesis]) -> dict[str, float]:
         return {}
     rates = {}
     for row in {row.id: row for row in rows if row.reference_transcript}.values():
-        said = _spaced(row.reference_transcript or "", row.source)
+        said = _spaced(row.reference_transcript or "", spoken(row))
         if said:
-            rates[row.id] = 100.0 * jiwer.process_words(said, _spaced(row.transcript, row.source)).wer
+            rates[row.id] = 100.0 * jiwer.process_words(said, _spaced(row.transcript, spoken(row))).wer
     return rates
 
 
-def _spaced(text: str, language: str) -> str:
+def _spaced(text: str, language: Language) -> str:
     """The normalised words, or characters, with a space between."""
     words = _words(text, language)
-    return " ".join("".join(words) if LANGUAGES[language].uses_cer else words)
+    return " ".join("".join(words) if language.uses_cer else words)
 
 
 def _of_every_direction(measured: Sequence[_Measured]) -> list[_Measured]:
@@ -124,20 +130,20 @@ def _of_every_direction(measured: Sequence[_Measured]) -> list[_Measured]:
 def _sample(m: _Measured) -> Sample:
     said, heard = m.row.reference_transcript or "", m.row.transcript
     if m.errors:
-        marked, other = align(said, heard, m.row.source)
+        marked, other = align(said, heard, spoken(m.row))
     else:
         marked, other = [(said, "")], [(heard, "")]
     return Sample(m.row, m.errors, m.chrf, heard=other, said=marked)
 
 
-def _units(pieces: Sequence[str], language: str) -> list[tuple[str, int]]:
+def _units(pieces: Sequence[str], language: Language) -> list[tuple[str, int]]:
     """(normalised word, number of the piece); a piece may hold none, as a comma does, or several."""
     return [(word, i) for i, piece in enumerate(pieces) for word in _words(piece, language)]
 
 
-def _words(text: str, language: str) -> list[str]:
+def _words(text: str, language: Language) -> list[str]:
     """With vowel signs where the language writes them, as WER-marks: else a word falls apart and hides its errors."""
-    normalised: str = (_NORMALISE_MARKS if LANGUAGES[language].writes_vowel_signs else _NORMALISE)(text)
+    normalised: str = (_NORMALISE_MARKS if language.writes_vowel_signs else _NORMALISE)(text)
     return normalised.split()
 
 

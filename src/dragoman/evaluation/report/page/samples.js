@@ -105,8 +105,7 @@ function key(all) {
 }
 
 function sample(s) {
-  const sound = data.audio[s.id],
-    unit = data.byCharacter.includes(s.source) ? "character" : "word";
+  const sound = data.audio[s.id];
   return make(
     "article",
     { class: "sample" },
@@ -114,7 +113,7 @@ function sample(s) {
       "header",
       {},
       make("strong", {}, spoken(direction(s))),
-      s.errors === null ? null : make("span", {}, `${unit} errors ${show(s.errors, 0)} %`),
+      s.errors === null ? null : make("span", {}, `${s.unit} errors ${show(s.errors, 0)} %`),
       s.chrf === null ? null : make("span", {}, `chrF ${show(s.chrf, 0)}`),
       s.truncated ? make("span", { class: "cut" }, "truncated") : null,
       make("code", {}, s.id),

@@ -14,7 +14,7 @@ import pytest
 
 from dragoman.errors import LanguageError
 from dragoman.languages import FAMILIES, LANGUAGES, SETS, Language, expand, find, is_code, known_targets
-from dragoman.writing import as_written, is_spaced
+from dragoman.writing import as_written, between_sentences, is_spaced
 
 # DRAGOMAN_ANCHORS: the folder with the published languages-70.tsv, beside the repository in our workplace.
 ANCHORS = Path(os.environ.get("DRAGOMAN_ANCHORS", Path(__file__).parents[2] / "shared" / "anchors"))
@@ -247,3 +247,19 @@ def test_importing_it_brings_in_no_other_package() -> None:
     )
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert output.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "between"),
+    [
+        ("Selamat pagi.", " "),
+        ("早上好。", ""),
+        ("おはよう。", ""),
+        ("안녕하세요.", " "),
+        ("สวัสดี", " "),
+        ("សួស្តី។", " "),
+        ("ABC中文字幕", ""),
+    ],
+)
+def test_sentences_are_parted_as_they_are_written(text: str, between: str) -> None:
+    assert between_sentences(text) == between

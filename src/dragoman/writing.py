@@ -22,6 +22,7 @@ UNSPACED = (
 """A sign of a script without spaces between words, for `regex`."""
 _SIGN = regex.compile(rf"(?V1)[{UNSPACED}&&\p{{L}}]")
 _WORD = regex.compile(rf"(?V1)[[\p{{L}}\p{{M}}]--{UNSPACED}]+")
+_IDEOGRAPH = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Yi}]")
 _LETTER = regex.compile(r"\p{L}")
 _MARK = regex.compile(r"\p{M}")
 
@@ -34,6 +35,12 @@ def is_spaced(text: str) -> bool:
     """Whether its words stand apart: it has no more letters of scripts without spaces than words of the others."""
     signs = len(_SIGN.findall(text))
     return not signs or signs <= len(_WORD.findall(text))
+
+
+def between_sentences(text: str) -> str:
+    """What parts its sentences: nothing in Chinese and Japanese, whose stops are wide; in all other writing a space, in
+    Thai, Khmer or Burmese too."""
+    return "" if len(_IDEOGRAPH.findall(text)) > len(_WORD.findall(text)) else " "
 
 
 def as_written(language: Language, texts: Iterable[str]) -> Language:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dragoman.errors import AudioError
-from dragoman.writing import is_spaced
+from dragoman.writing import between_sentences
 
 LOW_TRANSCRIPT = 0.8
 LOW_TRANSLATION = 0.7
@@ -116,6 +116,6 @@ class Outcome:
 
 
 def joined(texts: Iterable[str]) -> str:
-    """Texts in one language, one after the other, with spaces between them where it has some between words."""
+    """Texts in one language, one after the other."""
     said = [text for text in texts if text]
-    return (" " if is_spaced(" ".join(said)) else "").join(said)
+    return between_sentences(" ".join(said)).join(said)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import regex  # type: ignore[import-untyped]
 
-from dragoman.writing import UNSPACED, is_spaced
+from dragoman.writing import UNSPACED, between_sentences
 
 if TYPE_CHECKING:
     import budoux
@@ -88,7 +88,7 @@ def one_after_another(first: tuple[Word, ...], second: tuple[Word, ...]) -> tupl
     """Two texts as one."""
     if not first or not second:
         return first or second
-    return (*first[:-1], replace(first[-1], spaced=is_spaced(first[-1].text + " " + second[0].text)), *second)
+    return (*first[:-1], replace(first[-1], spaced=bool(between_sentences(first[-1].text + second[0].text))), *second)
 
 
 def columns(text: str) -> int:

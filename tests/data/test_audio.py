@@ -183,7 +183,7 @@ def test_a_cut_file_gives_its_part_and_a_warning(tmp_path: Path, caplog: pytest.
         part = load_audio(data[: len(data) // 2])
     assert 16_000 < len(part) < 32_000
     np.testing.assert_array_equal(part, whole[: len(part)])
-    assert [record.getMessage() for record in caplog.records if "damaged in 1 places" in record.getMessage()]
+    assert [record.getMessage() for record in caplog.records if "damaged in 1 place;" in record.getMessage()]
 
 
 def test_a_valid_file_without_samples_is_empty() -> None:

@@ -48,8 +48,9 @@ def write_corpus(folder: Path) -> None:
 def test_the_built_in_model_goes_on_with_indonesian(tmp_path: Path) -> None:
     write_corpus(tmp_path)
     last = train_curriculum(few_steps(load_recipe("tiny-ind")), tmp_path, tmp_path / "run", workers=0)
-    folders = [BUILT_IN / "tiny", *(tmp_path / "run" / name / "model" for name in ("1-mt", "2-asr")), last]
-    before, read, heard, after = (
+    stages = ("1-mt", "2-asr", "3-srt")
+    folders = [BUILT_IN / "tiny", *(tmp_path / "run" / name / "model" for name in stages), last]
+    before, read, heard, both, after = (
         {path.relative_to(folder): load_file(path) for path in folder.rglob("*.safetensors")} for folder in folders
     )
 
@@ -59,9 +60,13 @@ def test_the_built_in_model_goes_on_with_indonesian(tmp_path: Path) -> None:
             str(path) for path in one if any(not value.equal(other[path][name]) for name, value in one[path].items())
         }
 
-    assert moved(before, read) == {"llm_lora/adapter_model.safetensors"}
-    assert moved(read, heard) == {"adapter.safetensors", "encoder_lora/adapter_model.safetensors"}
-    assert moved(heard, after) == {"adapter.safetensors", "llm_lora/adapter_model.safetensors"}
+    adapter, llm, encoder = (
+        f"{part}.safetensors" for part in ("adapter", "llm_lora/adapter_model", "encoder_lora/adapter_model")
+    )
+    assert moved(before, read) == {llm}
+    assert moved(read, heard) == {adapter, encoder}
+    assert moved(heard, both) == {adapter, llm}
+    assert moved(both, after) == {adapter, encoder, llm}
     translator = Translator.from_pretrained(last, beam_size=1)
     assert "ind" in translator.identify([speak("Saya pulang.", Voice("ind", "f3"))])
     result = translator.translate(tmp_path / "ind0.flac", to=["eng", "deu", "fra", "nld"], language="Indonesian")

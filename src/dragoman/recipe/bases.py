@@ -1,0 +1,76 @@
+"""The tables that describe bases of our own: the corpus that they learn from, tokenizer, LLM and encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from dragoman.languages import is_code
+from dragoman.recipe.stages import Augment, Schedule
+from dragoman.recipe.strict import Strict
+
+
+class TatoebaCorpus(Strict):
+    """The corpus that the bases and stages learn from: everyday sentences, narrowed to a domain and spoken by
+    espeak-ng (`dragoman prepare tatoeba`)."""
+
+    languages: tuple[str, ...]
+    """ISO 639-3 codes; English and at least one more."""
+    max_words: int = Field(ge=1)
+    """The longest text of the domain, in words."""
+    vocabulary: int = Field(ge=1)
+    """How many of the most frequent words of each language the domain knows."""
+    clips_per_language: int = Field(ge=0)
+    """Spoken training clips of each language, at most."""
+    spoken_first: tuple[str, ...] = ()
+    """Languages whose sentences come first among the clips of the others too, so that these translate into them."""
+    valid_sentences: int = Field(ge=0)
+    """Sentences held out of training."""
+    seed: int = Field(ge=0)
+
+    @field_validator("languages", "spoken_first", mode="before")
+    @classmethod
+    def _toml_has_no_tuples(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("languages")
+    @classmethod
+    def _check_languages(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [code for code in languages if not is_code(code)]:
+            raise ValueError(f"not ISO 639-3 codes that Dragoman knows: {', '.join(unknown)}")
+        if "eng" not in languages or len(set(languages)) != len(languages) or len(languages) < 2:
+            raise ValueError("name 'eng' and at least one other language, each once")
+        return languages
+
+
+class TokenizerBase(Strict):
+    pieces: int = Field(gt=0)
+
+
+class TransformerBase(Strict):
+    """Widths and depth of a small transformer, and how it is pre-trained."""
+
+    hidden: int = Field(gt=0)
+    layers: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    feed_forward: int = Field(gt=0)
+    schedule: Schedule
+
+
+class LlmBase(TransformerBase):
+    """A decoder in Qwen2's shape, pre-trained on text in the task formats, with corrupted copies in the place of
+    audio."""
+
+
+class EncoderBase(TransformerBase):
+    """A Whisper-shaped encoder pre-trained with CTC."""
+
+    augment: Augment | None = None
+
+
+class Bases(Strict):
+    corpus: TatoebaCorpus
+    tokenizer: TokenizerBase
+    llm: LlmBase
+    encoder: EncoderBase

@@ -1,0 +1,104 @@
+"""Recipes as files: TOML as people write it, JSON as it is stored with every model."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from dragoman.errors import RecipeError
+from dragoman.recipe.whole import Recipe
+
+RECIPES = Path(__file__).parent.parent / "recipes"
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """Read a recipe by path, or by the name of one that Dragoman ships."""
+    path = _locate(name)
+    table = _read_toml(path)
+    parent = table.pop("extends", None)
+    if parent is not None:
+        if not isinstance(parent, str):
+            raise RecipeError(f'{path}: extends: name one recipe, as in extends = "llm-srt-3b".')
+        base = _read_toml(_locate_parent(path, parent))
+        if "extends" in base:
+            raise RecipeError(f"{path}: extends: {parent!r} itself extends another recipe; one level is allowed.")
+        table = _merge(base, table)
+    return parse_recipe(table, str(path))
+
+
+def parse_recipe(table: dict[str, Any], origin: str) -> Recipe:
+    """Validate a recipe's table; `origin` names it in errors."""
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        kind = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
+        raise RecipeError(f"{origin}: {key + ': ' if key else ''}{kind}.") from error
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as JSON, as it is stored with every model."""
+    return json.dumps(recipe.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
+def read_stored_recipe(path: Path) -> Recipe:
+    """The recipe that lies in a model folder."""
+    try:
+        return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror}); is this a model folder?") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise RecipeError(f"{path}: {key}: {first['msg']}; the folder was written by another version.") from error
+
+
+def names() -> list[str]:
+    """Names of the recipes that Dragoman ships."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def _locate(name: str | Path) -> Path:
+    path = Path(name)
+    if path.suffix == ".toml":
+        return path
+    shipped = RECIPES / f"{name}.toml"
+    if not shipped.is_file():
+        raise RecipeError(f"There is no recipe {str(name)!r}; give a .toml file or one of: {', '.join(names())}.")
+    return shipped
+
+
+def _locate_parent(child: Path, parent: str) -> Path:
+    beside = child.parent / f"{parent}.toml"
+    return beside if beside.is_file() else _locate(parent)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: is not valid TOML ({error}).") from error
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _merge(merged[key], value)
+        elif key == "stages" and _are_tables(value) and _are_tables(base.get(key)):
+            stages = {str(stage.get("name")): stage for stage in base[key]}
+            merged[key] = [_merge(stages.get(str(stage.get("name")), {}), stage) for stage in value]
+        else:
+            merged[key] = value
+    return merged
+
+
+def _are_tables(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)

@@ -1,0 +1,115 @@
+"""The tables that describe a model: what it hears, its encoder, adapter and LLM, how it is asked."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from dragoman.recipe.strict import Strict, TaskName
+
+Quantisation = Literal["8bit", "4bit"]
+
+
+class Lora(Strict):
+    """Low-rank weights beside the named linear layers; PEFT's terms."""
+
+    rank: int = Field(gt=0)
+    alpha: int = Field(gt=0)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    targets: list[str] | Literal["all-linear"]
+
+
+class Audio(Strict):
+    """What the encoder hears: mel bins, its window, and whether clips are padded to it (as Whisper and the papers
+    do) or trimmed to the speech."""
+
+    mel_bins: Literal[80, 128]
+    window_s: float = Field(default=30.0, gt=0.0)
+    padding: Literal["window", "trimmed"] = "window"
+
+
+class Encoder(Strict):
+    """`name` is a Hugging Face name or folder; "base" is the one that `[bases]` describes."""
+
+    name: str
+    revision: str | None = None
+    lora: Lora | None = None
+
+
+class Llm(Strict):
+    """`name` as in Encoder. `scale_audio` multiplies the adapter's output by sqrt(hidden), which Gemma2's checkpoints
+    of the papers expect (transformers <= 5.3 did it inside the model). `quantisation` holds its frozen weights in 8
+    bits (LLM.int8) or 4 (NF4, as QLoRA and LLaST), in training and after: LoRA learns beside the weights as they are
+    then."""
+
+    name: str
+    revision: str | None = None
+    scale_audio: bool = False
+    quantisation: Quantisation | None = None
+    lora: Lora | None = None
+
+    @field_validator("lora", mode="before")
+    @classmethod
+    def _toml_has_no_null(cls, value: Any) -> Any:
+        return None if value == "none" else value
+
+
+class QFormerAdapter(Strict):
+    """Q-Former -> (mean over `pool` neighbours) -> MLP -> LayerNorm: LLM-SRT (pool 1) and MCAT (pool 5)."""
+
+    kind: Literal["q-former"]
+    queries: int = Field(gt=0)
+    pool: int = Field(default=1, gt=0)
+    layers: int = Field(gt=0)
+    hidden: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    feed_forward: int = Field(gt=0)
+    cross_every: int = Field(default=2, gt=0)
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    mlp_hidden: int | None = Field(default=None, gt=0)
+
+
+class MlpAdapter(Strict):
+    """A plain MLP on every frame, no downsampling: LLaST (there on the speech's frames only: padding "trimmed")."""
+
+    kind: Literal["mlp"]
+    layers: int = Field(default=3, gt=0)
+
+
+class StackedAdapter(Strict):
+    """`stack` neighbouring frames side by side -> MLP -> LayerNorm (SLAM-LLM's linear projector)."""
+
+    kind: Literal["stacked"]
+    stack: int = Field(gt=0)
+    hidden: int = Field(gt=0)
+
+
+Adapter = Annotated[QFormerAdapter | MlpAdapter | StackedAdapter, Field(discriminator="kind")]
+
+
+class Prompt(Strict):
+    """`tags` renames the tag of a language for checkpoints that were trained with another one (LLM-SRT: cmn -> zho).
+
+    `worded` says a task's prompt in words in the place of tags, with {source}, {target} (languages by name) and
+    {transcript}; `before_audio` is text in front of the audio, such as the beginning of a chat template (LLaST).
+    """
+
+    tags: dict[str, str] = Field(default_factory=dict)
+    before_audio: str = ""
+    worded: dict[TaskName, str] = Field(default_factory=dict)
+
+    @field_validator("worded")
+    @classmethod
+    def _only_these_places(cls, value: dict[TaskName, str]) -> dict[TaskName, str]:
+        for task, text in value.items():
+            try:
+                text.format(source="", target="", transcript="")
+            except (KeyError, IndexError, ValueError) as error:
+                raise ValueError(f"{task}: only {{source}}, {{target}} and {{transcript}} are filled in") from error
+        return value
+
+
+class Decoding(Strict):
+    beams: int = Field(default=1, gt=0)
+    max_new_tokens: int = Field(default=400, gt=0)

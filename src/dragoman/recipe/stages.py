@@ -1,0 +1,138 @@
+"""The tables that describe the curriculum: stages, their data and their schedules."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from dragoman.languages import expand
+from dragoman.recipe.strict import Strict, TaskName
+
+Part = Literal["adapter", "llm_lora", "encoder_lora"]
+
+
+class _Optimisation(Strict):
+    batch: int = Field(gt=0)
+    learning_rate: float = Field(gt=0.0)
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0.0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: float | None = Field(default=1.0, gt=0.0)
+    precision: Literal["fp32", "bf16"] = "bf16"
+    seed: int = 0
+
+    @field_validator("betas", mode="before")
+    @classmethod
+    def _toml_has_no_tuples(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("clip_norm", mode="before")
+    @classmethod
+    def _toml_has_no_null(cls, value: Any) -> Any:
+        return None if value == "none" else value
+
+
+class Schedule(_Optimisation):
+    """AdamW with linear warm-up, then linear decay to 0. `batch` counts utterances over all processes;
+    `clip_norm = "none"` leaves gradients as they are."""
+
+    steps: int = Field(gt=0)
+
+
+class StageSchedule(_Optimisation):
+    """A schedule as long as `steps`, or `epochs` of the data, which are counted when they are at hand."""
+
+    steps: int | None = Field(default=None, gt=0)
+    epochs: int | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> StageSchedule:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        return self
+
+    def over(self, items: int) -> Schedule:
+        """For a stage of so many items; a step never holds items of two epochs."""
+        steps = self.steps or (self.epochs or 0) * math.ceil(items / self.batch)
+        return Schedule(steps=steps, **self.model_dump(exclude={"steps", "epochs"}))
+
+
+class Augment(Strict):
+    """How training alters the speech: `speed` plays it up to that share faster or slower, `warp` shifts its spectrum by
+    up to that share; then bands of up to `frequency_width` mel bins and stretches of up to `time_width` frames (10 ms)
+    are masked."""
+
+    speed: float = Field(default=0.0, ge=0.0, lt=0.5)
+    warp: float = Field(default=0.0, ge=0.0, lt=0.5)
+    frequency_masks: int = Field(default=0, ge=0)
+    frequency_width: int = Field(default=0, ge=0)
+    time_masks: int = Field(default=0, ge=0)
+    time_width: int = Field(default=0, ge=0)
+
+
+class Source(Strict):
+    """One manifest (`<data>/<name>.jsonl`) with filters; languages are codes or named sets, empty means any. Where
+    targets are named, an utterance without a translation into one of them is left out."""
+
+    name: str
+    sources: list[str] = Field(default_factory=list)
+    targets: list[str] = Field(default_factory=list)
+    max_per_language: int | None = Field(default=None, gt=0)
+    """Utterances of a spoken language, at most; drawn by seed."""
+    max_per_direction: int | None = Field(default=None, gt=0)
+    """Pairs of an utterance and a target language, at most, from each language to each; drawn by seed."""
+    max_duration_s: float | None = Field(default=None, gt=0.0)
+    weight: float | None = Field(default=None, gt=0.0)
+    """Share among the stage's sources; without weights each utterance counts the same."""
+
+    @field_validator("sources", "targets")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        return list(expand(value))
+
+
+class Stage(Strict):
+    """One stage of the curriculum: which tasks, which parameters, which data, how long.
+
+    `tasks = { mt = 1.0 }` leaves the speech out and teaches the LLM to translate the transcripts.
+    `targets` is the number of target languages that share one utterance's encoder pass in a batch.
+    `temperature` T draws a spoken language of n utterances in proportion to n^(1/T): 1 leaves the data as they are,
+    more brings small languages nearer to large ones. `shards_at_once` takes the tar shards in a random order and the
+    utterances of so many together, for storage that is slow out of order.
+    `ctc_weight` adds a CTC loss between the adapter's outputs and the frozen embedding matrix of the LLM, which makes
+    an adapter align that starts from nothing.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    tasks: dict[TaskName, float] = Field(min_length=1)
+    trains: list[Part] = Field(min_length=1)
+    data: list[Source] = Field(min_length=1)
+    schedule: StageSchedule
+    targets: int = Field(default=1, gt=0)
+    temperature: float = Field(default=1.0, ge=1.0, allow_inf_nan=False)
+    shards_at_once: int | None = Field(default=None, gt=0)
+    augment: Augment | None = None
+    ctc_weight: float = Field(default=0.0, ge=0.0)
+
+    @model_validator(mode="after")
+    def _all_weights_or_none(self) -> Stage:
+        if len({source.weight is None for source in self.data}) > 1:
+            raise ValueError("data: some sources have a weight and some have none; weigh all or none")
+        return self
+
+    @model_validator(mode="after")
+    def _text_alone(self) -> Stage:
+        if "mt" in self.tasks and (
+            len(self.tasks) > 1 or self.trains != ["llm_lora"] or self.ctc_weight or self.augment
+        ):
+            raise ValueError(
+                "mt is text alone: give it a stage of its own that trains llm_lora, without ctc_weight and augment"
+            )
+        return self
+
+    @property
+    def hears(self) -> bool:
+        """Whether its tasks have speech in them."""
+        return "mt" not in self.tasks

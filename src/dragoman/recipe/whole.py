@@ -1,0 +1,121 @@
+"""The whole recipe, what must hold between its tables, and the numbers derived from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pydantic import Field, field_validator, model_validator
+
+from dragoman import languages
+from dragoman.languages import expand, is_code
+from dragoman.recipe.bases import Bases
+from dragoman.recipe.model import (
+    Adapter,
+    Audio,
+    Decoding,
+    Encoder,
+    Llm,
+    MlpAdapter,
+    Prompt,
+    QFormerAdapter,
+    StackedAdapter,
+)
+from dragoman.recipe.stages import Stage
+from dragoman.recipe.strict import Strict
+
+MEL_FRAMES_PER_S = 100  # Whisper: a hop of 160 samples at 16 kHz
+
+
+class Recipe(Strict):
+    name: str = Field(pattern=r"^[a-z0-9.-]+$")
+    about: str
+    licence: str
+    sources: list[str] = Field(min_length=1)
+    targets: list[str] = Field(min_length=1)
+    audio: Audio
+    encoder: Encoder
+    adapter: Adapter
+    llm: Llm
+    prompt: Prompt = Prompt()
+    start: str | None = None
+    """The model whose weights the first stage goes on from: a folder, a built-in model, a name on the hub."""
+    stages: list[Stage] = Field(default_factory=list)
+    decoding: Decoding = Decoding()
+    bases: Bases | None = None
+
+    @field_validator("sources", "targets")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        return list(expand(value))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ValueError("stages: two stages have the same name")
+        if "base" in (self.encoder.name, self.llm.name) and self.bases is None:
+            raise ValueError('bases: encoder or llm is "base", but there is no [bases] table')
+        if self.bases and (missing := set(self.languages) - set(self.bases.corpus.languages)):
+            raise ValueError(f"bases.corpus.languages: {min(missing)!r} is a source or target, but not in the corpus")
+        for stage in self.stages:
+            if stage.ctc_weight and self.prompt.before_audio:
+                raise ValueError(
+                    f"stages.{stage.name}.ctc_weight: prompt.before_audio is not in the speech; leave one out"
+                )
+            for part, lora in (("llm_lora", self.llm.lora), ("encoder_lora", self.encoder.lora)):
+                if part in stage.trains and lora is None:
+                    raise ValueError(f"stages.{stage.name}.trains: {part} is trained, but the recipe has no such LoRA")
+        unknown = [code for code in self.prompt.tags if not is_code(code)]
+        if unknown:
+            raise ValueError(f"prompt.tags: {unknown[0]!r} is not a language code")
+        return self
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Sources and targets, each once, in the recipe's order."""
+        return tuple(dict.fromkeys([*self.sources, *self.targets]))
+
+    @property
+    def window_frames(self) -> int:
+        """Mel frames of the encoder's window."""
+        return round(self.audio.window_s * MEL_FRAMES_PER_S)
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether the finished model still answers the transcription prompt by itself (its last stage held ASR)."""
+        return not self.stages or "asr" in self.stages[-1].tasks
+
+    @property
+    def translates_directly(self) -> bool:
+        """Whether the finished model translates without a transcript of its own (its last stage held ST and no SRT)."""
+        return bool(self.stages) and "st" in self.stages[-1].tasks and "srt" not in self.stages[-1].tasks
+
+    @property
+    def writes_speech(self) -> bool:
+        """Whether the finished model writes what is said, by itself or before a translation."""
+        return self.transcribes or not self.translates_directly
+
+    @property
+    def aligned_by_ctc(self) -> bool:
+        """Whether the audio tokens were taught to spell the transcript by themselves."""
+        return any(stage.ctc_weight for stage in self.stages)
+
+    def known_source(self, name: str) -> str:
+        """The code of a language that the model hears, see `languages.known_source`."""
+        return languages.known_source(name, self.sources, self.name)
+
+    def known_targets(self, names: str | Sequence[str], source: str | None = None) -> tuple[str, ...]:
+        """The codes of languages that the model writes, see `languages.known_targets`."""
+        return languages.known_targets(names, self.targets, self.name, source)
+
+    def audio_tokens(self, mel_frames: int) -> int:
+        """Number of audio embeddings that the adapter makes of a clip of so many mel frames (even)."""
+        frames = (self.window_frames if self.audio.padding == "window" else mel_frames) // 2
+        match self.adapter:
+            case QFormerAdapter(queries=queries, pool=pool):
+                return queries // pool
+            case StackedAdapter(stack=stack):
+                return math.ceil(frames / stack)
+            case MlpAdapter():
+                return frames

@@ -174,6 +174,17 @@ def test_training_goes_round_the_variants_and_stops_at_the_limits() -> None:
     )
 
 
+def test_a_language_may_have_another_number_of_clips() -> None:
+    rows = [sentence(f"{number}", eng=f"{number}", deu=f"{number}") for number in range(9)]
+    settings = SETTINGS.model_copy(update={"languages": ("eng", "deu")})
+    many, fewer = (
+        [line.utterance for line in plan(rows, "train", settings.model_copy(update={"clips_of": clips_of}))]
+        for clips_of in ({}, {"deu": 2})
+    )
+    assert Counter(row.language for row in fewer) == {"eng": 6, "deu": 2}
+    assert fewer == many[:8]  # the same clips, not others
+
+
 def test_sentences_of_some_languages_come_first_in_all() -> None:
     rows = [sentence(f"{number}", eng=f"{number}", deu="eins") for number in range(9)]
     rows[5] = sentence("5", eng="5", fra="cinq")

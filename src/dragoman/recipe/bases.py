@@ -23,6 +23,8 @@ class TatoebaCorpus(Strict):
     """How many of the most frequent words of each language the domain knows."""
     clips_per_language: int = Field(ge=0)
     """Spoken training clips of each language, at most."""
+    clips_of: dict[str, int] = Field(default_factory=dict)
+    """Languages that have another number of them."""
     spoken_first: tuple[str, ...] = ()
     """Languages whose sentences come first among the clips of the others too, so that these translate into them."""
     valid_sentences: int = Field(ge=0)

@@ -275,7 +275,7 @@ def _training_takes(
     """Sentences and the number of the take, as many as there are to be clips."""
     order = [sentences[index] for index in generator(settings.seed, "order", code).permutation(len(sentences))]
     order.sort(key=lambda sentence: sentence.texts.keys().isdisjoint(settings.spoken_first))
-    return islice(_go_round(order, code), settings.clips_per_language)
+    return islice(_go_round(order, code), settings.clips_of.get(code, settings.clips_per_language))
 
 
 def _go_round(sentences: Sequence[Sentence], code: str) -> Iterator[tuple[Sentence, int]]:

@@ -167,6 +167,14 @@ def test_text_alone_is_a_stage_of_its_own(over: dict[str, Any]) -> None:
         toy_recipe(llm=llm, stages=[toy_stage("mt", **{"trains": ["llm_lora"], **over})])
 
 
+def test_weights_are_brought_back_to_a_model_that_was_left() -> None:
+    stages = [toy_stage("asr"), toy_stage("srt", brought_back=0.5)]
+    assert toy_recipe(stages=stages, start="tiny").stages[1].brought_back == 0.5
+    for wrong in ({"stages": stages}, {"stages": stages[1:], "start": "tiny"}):
+        with pytest.raises(RecipeError, match=r"stages.srt.brought_back: is for a later stage of a recipe that names"):
+            toy_recipe(**wrong)
+
+
 def test_prompts_in_words_have_known_places() -> None:
     table = load_recipe("llast-2b").model_dump()
     table["prompt"]["worded"]["st"] = "into {language}"

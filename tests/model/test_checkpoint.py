@@ -30,7 +30,17 @@ from dragoman.data.examples import TextEncoder
 from dragoman.errors import ModelError, OutputError, RecipeError
 from dragoman.inference.decode import Decoder, Request
 from dragoman.model import checkpoint
-from dragoman.model.checkpoint import LoadedModel, first_model, load_model, merge_lora, new_model, save_model
+from dragoman.model.checkpoint import (
+    LoadedModel,
+    bring_back,
+    first_model,
+    load_model,
+    merge_lora,
+    new_model,
+    own_tensors,
+    save_model,
+)
+from dragoman.model.trainable import part_of
 
 LORAS = {"encoder": {"name": "base", "lora": LORA}, "llm": {"name": "base", "lora": LORA}}
 Damage = Callable[[dict[str, torch.Tensor]], None]
@@ -314,3 +324,22 @@ def test_another_number_of_mel_bins_than_the_encoders_is_an_error(tmp_path: Path
 def test_the_stored_recipe_is_readable_json(tmp_path: Path) -> None:
     save_model(model(tmp_path), tmp_path / "model")
     assert json.loads((tmp_path / "model" / "recipe.json").read_text(encoding="utf-8"))["name"] == "toy"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_are_brought_back_part_of_the_way(tmp_path: Path, dtype: torch.dtype) -> None:
+    with_lora = recipe(**LORAS)
+    start, far = model(tmp_path, with_lora), model(tmp_path, with_lora, seed=7)
+    save_model(start, tmp_path / "start")
+    far.model.to(dtype)
+    frozen = {name: tensor.clone() for name, tensor in far.model.state_dict().items() if not part_of(name)}
+    goes_on = with_lora.model_copy(update={"start": str(tmp_path / "start")})
+    expected = {
+        name: (0.75 * start.model.state_dict()[name] + 0.25 * tensor.float()).to(dtype)
+        for name, tensor in own_tensors(far.model).items()
+    }
+    assert any(not torch.equal(expected[name].float(), tensor) for name, tensor in own_tensors(start.model).items())
+    bring_back(far.model, goes_on, 0.25)
+    for name, tensor in own_tensors(far.model).items():
+        torch.testing.assert_close(tensor, expected[name])
+    assert all(torch.equal(far.model.state_dict()[name], tensor) for name, tensor in frozen.items())

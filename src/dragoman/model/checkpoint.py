@@ -74,6 +74,21 @@ def first_model(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> Loade
     return replace(start, recipe=recipe)
 
 
+@torch.no_grad()
+def bring_back(model: SpeechLLM, recipe: Recipe, share: float) -> None:
+    """Leave of the way that adapter and LoRA have come from the model that the recipe goes on from no more than
+    `share`: WiSE-FT (Wortsman et al. 2022). What was learnt is weaker then; what was forgotten is there again."""
+    folder, own = locate(str(recipe.start)), dict(model.named_parameters())
+    adapter = read_tensors(folder / "adapter.safetensors")
+    _check_same(model.adapter.state_dict(), adapter, folder / "adapter.safetensors")
+    tensors = {f"adapter.{name}": tensor for name, tensor in adapter.items()}
+    for part, prefix, module in _lora_parts(model):
+        lora = _lora_tensors(module, folder / part / "adapter_model.safetensors")
+        tensors |= {prefix + name: tensor for name, tensor in lora.items()}
+    for name, start in tensors.items():
+        own[name].copy_(torch.lerp(start.to(own[name].device).float(), own[name].float(), share))
+
+
 def first_encoder(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> SpeechEncoder:
     """The frozen encoder of `first_model` by itself, without LoRA."""
     folder = bases if recipe.start is None else locate(recipe.start)
@@ -242,14 +257,19 @@ def _fresh_parts(recipe: Recipe, encoder: SpeechEncoder, llm: Any) -> tuple[nn.M
 
 def load_lora(module: PeftModel, path: Path) -> None:
     """Exactly the tensors that the module's LoRA has, from a file in PEFT's format."""
+    # Every name is checked; the frozen weights are not in the file.
+    module.load_state_dict(_lora_tensors(module, path), strict=False)
+
+
+def _lora_tensors(module: PeftModel, path: Path) -> dict[str, Tensor]:
+    """A file in PEFT's format by the names in the module, of which it must have all of LoRA's and no others."""
     tensors = read_tensors(path)
     expected = get_peft_model_state_dict(module, save_embedding_layers=False)  # or else it asks the hub for the base
     _check_same(expected, tensors, path)
-    own = {
+    return {
         name.replace(".lora_A.", ".lora_A.default.").replace(".lora_B.", ".lora_B.default."): tensor
         for name, tensor in tensors.items()
     }
-    module.load_state_dict(own, strict=False)  # every name was checked; the frozen weights are not in the file
 
 
 def _no_bases(recipe: Recipe) -> ModelError:

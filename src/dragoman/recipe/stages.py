@@ -103,6 +103,8 @@ class Stage(Strict):
     utterances of so many together, for storage that is slow out of order.
     `ctc_weight` adds a CTC loss between the adapter's outputs and the frozen embedding matrix of the LLM, which makes
     an adapter align that starts from nothing.
+    `brought_back` is for a later stage of a recipe that goes on from a model: this one begins at such a share of the
+    way from that model's weights to those that the stages before have left (WiSE-FT, Wortsman et al. 2022).
     """
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
@@ -115,6 +117,7 @@ class Stage(Strict):
     shards_at_once: int | None = Field(default=None, gt=0)
     augment: Augment | None = None
     ctc_weight: float = Field(default=0.0, ge=0.0)
+    brought_back: float = Field(default=1.0, gt=0.0, le=1.0)
 
     @model_validator(mode="after")
     def _all_weights_or_none(self) -> Stage:

@@ -63,6 +63,10 @@ class Recipe(Strict):
                 raise ValueError(
                     f"stages.{stage.name}.ctc_weight: prompt.before_audio is not in the speech; leave one out"
                 )
+            if stage.brought_back < 1.0 and (self.start is None or stage is self.stages[0]):
+                raise ValueError(
+                    f"stages.{stage.name}.brought_back: is for a later stage of a recipe that names a model in start"
+                )
             for part, lora in (("llm_lora", self.llm.lora), ("encoder_lora", self.encoder.lora)):
                 if part in stage.trains and lora is None:
                     raise ValueError(f"stages.{stage.name}.trains: {part} is trained, but the recipe has no such LoRA")

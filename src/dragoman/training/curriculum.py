@@ -18,7 +18,7 @@ from dragoman.data.index import ManifestIndex
 from dragoman.data.selection import Selection
 from dragoman.errors import DataError, RecipeError
 from dragoman.files import whole_file
-from dragoman.model.checkpoint import LoadedModel, first_model, load_model, own_tensors, save_model
+from dragoman.model.checkpoint import LoadedModel, bring_back, first_model, load_model, own_tensors, save_model
 from dragoman.model.trainable import train_only
 from dragoman.recipe import Recipe, Stage, dump_recipe, read_stored_recipe
 from dragoman.records import Utterance
@@ -147,6 +147,8 @@ class StageRun:
         dtype = torch.bfloat16 if self.stage.schedule.precision == "bf16" else torch.float32
         torch.manual_seed(self.stage.schedule.seed)
         loaded = first_model(self.recipe, bases, dtype) if previous is None else load_model(previous, dtype)
+        if self.stage.brought_back < 1.0:
+            bring_back(loaded.model, self.recipe, self.stage.brought_back)
         train_only(loaded.model, self.stage.trains)
         loaded.model.ctc_weight = self.stage.ctc_weight
         if self.checkpointed:

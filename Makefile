@@ -18,7 +18,7 @@ evaluate: .venv/.demo
 	.venv/bin/dragoman report out/evaluate/tiny out/evaluate/tiny-text --manifest $(MANIFEST) --out out/evaluate/report
 
 test: .venv/.dev
-	.venv/bin/python -m pytest -n auto
+	.venv/bin/python -m pytest -n auto --dist worksteal
 
 lint: .venv/.dev
 	.venv/bin/ruff check .

@@ -1,4 +1,4 @@
-"""The built-in model takes on a language (docs/adding-a-language.md): two steps of each stage, on speech of it."""
+"""The built-in model takes on a language (docs/adding-a-language.md): a step or two of each stage, on speech of it."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def write_corpus(folder: Path) -> None:
 def test_the_built_in_model_goes_on_with_indonesian(tmp_path: Path) -> None:
     write_corpus(tmp_path)
     last = train_curriculum(few_steps(load_recipe("tiny-ind")), tmp_path, tmp_path / "run", workers=0)
-    stages = ("1-mt", "2-asr", "3-srt")
+    stages = ("1-mt", "2-asr", "3-srt", "4-srt-whole", "5-srt-settled")
     folders = [BUILT_IN / "tiny", *(tmp_path / "run" / name / "model" for name in stages), last]
-    before, read, heard, both, after = (
+    before, read, heard, both, whole, settled, after = (
         {path.relative_to(folder): load_file(path) for path in folder.rglob("*.safetensors")} for folder in folders
     )
 
@@ -66,7 +66,7 @@ def test_the_built_in_model_goes_on_with_indonesian(tmp_path: Path) -> None:
     assert moved(before, read) == {llm}
     assert moved(read, heard) == {adapter, encoder}
     assert moved(heard, both) == {adapter, llm}
-    assert moved(both, after) == {adapter, encoder, llm}
+    assert moved(both, whole) == moved(whole, settled) == moved(settled, after) == {adapter, encoder, llm}
     translator = Translator.from_pretrained(last, beam_size=1)
     assert "ind" in translator.identify([speak("Saya pulang.", Voice("ind", "f3"))])
     result = translator.translate(tmp_path / "ind0.flac", to=["eng", "deu", "fra", "nld"], language="Indonesian")

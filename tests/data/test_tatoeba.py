@@ -183,6 +183,9 @@ def test_a_language_may_have_another_number_of_clips() -> None:
     )
     assert Counter(row.language for row in fewer) == {"eng": 6, "deu": 2}
     assert fewer == many[:8]  # the same clips, not others
+    for wrong in ({"clips_of": {"deu": -1}}, {"clips_of": {"dut": 2}}, {"spoken_first": ["dut"]}):
+        with pytest.raises(ValidationError, match=r"greater than or equal to 0|'dut' is not among"):
+            TatoebaCorpus.model_validate({**settings.model_dump(), **wrong})
 
 
 def test_sentences_of_some_languages_come_first_in_all() -> None:

@@ -16,7 +16,7 @@ from toy import examples, losses, model, recipe, stage, write_corpus
 
 from dragoman.data.batching import collate
 from dragoman.errors import DataError, RecipeError
-from dragoman.model.checkpoint import LoadedModel
+from dragoman.model.checkpoint import LoadedModel, save_model
 from dragoman.recipe import Recipe
 from dragoman.training import curriculum
 from dragoman.training.curriculum import train_curriculum
@@ -142,3 +142,18 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="loss is not finite"):
         fit(job, make_accelerator("fp32"))
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_stage_begins_part_of_the_way_back(prepared: Callable[[Recipe], Path]) -> None:
+    folder = prepared(recipe())
+    save_model(model(folder), folder / "start")
+    still = {"steps": 1, "learning_rate": 1e-12, "weight_decay": 0.0}
+    stages = [stage("asr", schedule={"learning_rate": 0.1}), stage("srt", schedule=still, brought_back=0.25)]
+    train(recipe(stages=stages, start=str(folder / "start")), folder)
+    start, far, back = (
+        load_file(path / "adapter.safetensors")
+        for path in (folder / "start", folder / "run" / "1-asr" / "model", folder / "run" / "2-srt" / "model")
+    )
+    for name, tensor in back.items():
+        assert not far[name].equal(start[name])
+        torch.testing.assert_close(tensor, 0.75 * start[name] + 0.25 * far[name], rtol=1e-5, atol=1e-6)

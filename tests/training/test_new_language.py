@@ -1,4 +1,4 @@
-"""The built-in model takes on a language (docs/adding-a-language.md): a step or two of each stage, on speech of it."""
+"""The built-in model takes on a language (docs/adding-a-language.md): two steps of each stage, on speech of it."""
 
 from __future__ import annotations
 

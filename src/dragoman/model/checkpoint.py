@@ -76,8 +76,8 @@ def first_model(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> Loade
 
 @torch.no_grad()
 def bring_back(model: SpeechLLM, recipe: Recipe, share: float) -> None:
-    """Leave of the way that adapter and LoRA have come from the model that the recipe goes on from no more than
-    `share`: WiSE-FT (Wortsman et al. 2022). What was learnt is weaker then; what was forgotten is there again."""
+    """Move adapter and LoRA back towards the model that the recipe goes on from, keeping `share` of the way that they
+    have come: WiSE-FT (Wortsman et al. 2022). What was learnt is weaker then; what was forgotten is there again."""
     folder, own = locate(str(recipe.start)), dict(model.named_parameters())
     adapter = read_tensors(folder / "adapter.safetensors")
     _check_same(model.adapter.state_dict(), adapter, folder / "adapter.safetensors")

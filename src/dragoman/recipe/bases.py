@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dragoman.languages import is_code
 from dragoman.recipe.stages import Augment, Schedule
@@ -23,7 +23,7 @@ class TatoebaCorpus(Strict):
     """How many of the most frequent words of each language the domain knows."""
     clips_per_language: int = Field(ge=0)
     """Spoken training clips of each language, at most."""
-    clips_of: dict[str, int] = Field(default_factory=dict)
+    clips_of: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     """Languages that have another number of them."""
     spoken_first: tuple[str, ...] = ()
     """Languages whose sentences come first among the clips of the others too, so that these translate into them."""
@@ -44,6 +44,12 @@ class TatoebaCorpus(Strict):
         if "eng" not in languages or len(set(languages)) != len(languages) or len(languages) < 2:
             raise ValueError("name 'eng' and at least one other language, each once")
         return languages
+
+    @model_validator(mode="after")
+    def _of_its_languages(self) -> TatoebaCorpus:
+        if others := [code for code in (*self.clips_of, *self.spoken_first) if code not in self.languages]:
+            raise ValueError(f"clips_of and spoken_first: {others[0]!r} is not among the corpus's languages")
+        return self
 
 
 class TokenizerBase(Strict):

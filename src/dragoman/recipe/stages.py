@@ -104,7 +104,8 @@ class Stage(Strict):
     `ctc_weight` adds a CTC loss between the adapter's outputs and the frozen embedding matrix of the LLM, which makes
     an adapter align that starts from nothing.
     `brought_back` is for a later stage of a recipe that goes on from a model: this one begins at such a share of the
-    way from that model's weights to those that the stages before have left (WiSE-FT, Wortsman et al. 2022).
+    way from that model's weights to those that the stages before have left (WiSE-FT, Wortsman et al. 2022), LoRA's two
+    factors each by itself.
     """
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")

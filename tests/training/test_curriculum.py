@@ -149,7 +149,8 @@ def test_a_stage_begins_part_of_the_way_back(prepared: Callable[[Recipe], Path])
     save_model(model(folder), folder / "start")
     still = {"steps": 1, "learning_rate": 1e-12, "weight_decay": 0.0}
     stages = [stage("asr", schedule={"learning_rate": 0.1}), stage("srt", schedule=still, brought_back=0.25)]
-    train(recipe(stages=stages, start=str(folder / "start")), folder)
+    chosen = recipe(stages=stages, start=str(folder / "start"))
+    train(chosen, folder)
     start, far, back = (
         load_file(path / "adapter.safetensors")
         for path in (folder / "start", folder / "run" / "1-asr" / "model", folder / "run" / "2-srt" / "model")
@@ -157,3 +158,7 @@ def test_a_stage_begins_part_of_the_way_back(prepared: Callable[[Recipe], Path])
     for name, tensor in back.items():
         assert not far[name].equal(start[name])
         torch.testing.assert_close(tensor, 0.75 * start[name] + 0.25 * far[name], rtol=1e-5, atol=1e-6)
+    shutil.rmtree(folder / "run" / "2-srt")
+    save_model(model(folder, seed=3), folder / "start")
+    with pytest.raises(DataError, match=r"start is not what .*run was started with"):
+        train(chosen, folder)

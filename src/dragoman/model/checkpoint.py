@@ -3,6 +3,7 @@ they are ours, the bases `encoder/`, `llm/`, `tokenizer/`. Loads strictly, unpic
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -208,6 +209,16 @@ def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: Path) -
     """Load exactly these tensors, of exactly these shapes."""
     _check_same(module.state_dict(), tensors, origin)
     module.load_state_dict(tensors)
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of a model's adapter and LoRA."""
+    parts = ("adapter.safetensors", "encoder_lora/adapter_model.safetensors", "llm_lora/adapter_model.safetensors")
+    sums = hashlib.sha256()
+    for path in (folder / part for part in parts if (folder / part).is_file()):
+        with path.open("rb") as file:
+            sums.update(hashlib.file_digest(file, "sha256").digest())
+    return sums.hexdigest()
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -18,7 +18,8 @@ from dragoman.data.index import ManifestIndex
 from dragoman.data.selection import Selection
 from dragoman.errors import DataError, RecipeError
 from dragoman.files import whole_file
-from dragoman.model.checkpoint import LoadedModel, bring_back, first_model, load_model, own_tensors, save_model
+from dragoman.model.checkpoint import LoadedModel, bring_back, digest, first_model, load_model, own_tensors, save_model
+from dragoman.model.hub import locate
 from dragoman.model.trainable import train_only
 from dragoman.recipe import Recipe, Stage, dump_recipe, read_stored_recipe
 from dragoman.records import Utterance
@@ -99,7 +100,8 @@ def remember_recipe(recipe: Recipe, out: Path) -> None:
 
 
 def remember_data(digests: Mapping[Path, str], out: Path) -> None:
-    """A run folder belongs to its data too: going on with an edited manifest is an error that names it."""
+    """A run folder belongs to its data too, and to the model that it goes on from: going on with an edited manifest or
+    another model is an error that names it."""
     stored = out / "data.json"
     before: dict[str, str] = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
     now = {path.name: digest for path, digest in digests.items()}
@@ -179,7 +181,10 @@ class StageRun:
     def _remember(self, indexes: Sequence[ManifestIndex]) -> None:
         valid = valid_index(self.data)
         opened = [*indexes, *([valid] if valid else [])]
-        remember_data({index.manifest: index.digest for index in opened}, self.folder.parent)
+        digests = {index.manifest: index.digest for index in opened}
+        if self.recipe.start is not None:  # a later stage may look back at it
+            digests[Path(self.recipe.start)] = digest(locate(self.recipe.start))
+        remember_data(digests, self.folder.parent)
 
     def _selection(self, indexes: Sequence[ManifestIndex]) -> Selection:
         selection = Selection(indexes, self.stage, self.recipe)

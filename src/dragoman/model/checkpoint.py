@@ -3,7 +3,6 @@ they are ours, the bases `encoder/`, `llm/`, `tokenizer/`. Loads strictly, unpic
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -79,14 +78,8 @@ def first_model(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> Loade
 def bring_back(model: SpeechLLM, recipe: Recipe, share: float) -> None:
     """Move adapter and LoRA back towards the model that the recipe goes on from, keeping `share` of the way that they
     have come: WiSE-FT (Wortsman et al. 2022). What was learnt is weaker then; what was forgotten is there again."""
-    folder, own = locate(str(recipe.start)), dict(model.named_parameters())
-    adapter = read_tensors(folder / "adapter.safetensors")
-    _check_same(model.adapter.state_dict(), adapter, folder / "adapter.safetensors")
-    tensors = {f"adapter.{name}": tensor for name, tensor in adapter.items()}
-    for part, prefix, module in _lora_parts(model):
-        lora = _lora_tensors(module, folder / part / "adapter_model.safetensors")
-        tensors |= {prefix + name: tensor for name, tensor in lora.items()}
-    for name, start in tensors.items():
+    own = dict(model.named_parameters())
+    for name, start in _stored_tensors(model, locate(str(recipe.start))).items():
         own[name].copy_(torch.lerp(start.to(own[name].device).float(), own[name].float(), share))
 
 
@@ -205,22 +198,6 @@ def load_on(
     return replace(loaded, recipe=recipe)
 
 
-def load_strictly(module: nn.Module, tensors: dict[str, Tensor], origin: Path) -> None:
-    """Load exactly these tensors, of exactly these shapes."""
-    _check_same(module.state_dict(), tensors, origin)
-    module.load_state_dict(tensors)
-
-
-def digest(folder: Path) -> str:
-    """SHA-256 of a model's adapter and LoRA."""
-    parts = ("adapter.safetensors", "encoder_lora/adapter_model.safetensors", "llm_lora/adapter_model.safetensors")
-    sums = hashlib.sha256()
-    for path in (folder / part for part in parts if (folder / part).is_file()):
-        with path.open("rb") as file:
-            sums.update(hashlib.file_digest(file, "sha256").digest())
-    return sums.hexdigest()
-
-
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """A safetensors file; missing or damaged is one sentence."""
     try:
@@ -234,11 +211,21 @@ def _load(
 ) -> LoadedModel:
     loaded = new_model(recipe, folder, dtype, llm_options)
     follow(loaded.model.llm)
-    load_strictly(loaded.model.adapter, read_tensors(folder / "adapter.safetensors"), folder / "adapter.safetensors")
-    for part, _, module in _lora_parts(loaded.model):
-        load_lora(module, folder / part / "adapter_model.safetensors")
+    # Every name is checked; the frozen weights are not among them.
+    loaded.model.load_state_dict(_stored_tensors(loaded.model, folder), strict=False)
     loaded.model.eval()
     return loaded
+
+
+def _stored_tensors(model: SpeechLLM, folder: Path) -> dict[str, Tensor]:
+    """`own_tensors` of the model in a folder, which has exactly those of `model`, in the same shapes."""
+    adapter = read_tensors(folder / "adapter.safetensors")
+    _check_same(model.adapter.state_dict(), adapter, folder / "adapter.safetensors")
+    tensors = {f"adapter.{name}": tensor for name, tensor in adapter.items()}
+    for part, prefix, module in _lora_parts(model):
+        lora = _lora_tensors(module, folder / part / "adapter_model.safetensors")
+        tensors |= {prefix + name: tensor for name, tensor in lora.items()}
+    return tensors
 
 
 def _stored_recipe(folder: Path) -> Recipe:

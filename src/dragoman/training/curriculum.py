@@ -17,8 +17,8 @@ from dragoman.data.examples import Examples
 from dragoman.data.index import ManifestIndex
 from dragoman.data.selection import Selection
 from dragoman.errors import DataError, RecipeError
-from dragoman.files import whole_file
-from dragoman.model.checkpoint import LoadedModel, bring_back, digest, first_model, load_model, own_tensors, save_model
+from dragoman.files import digest_of_weights, whole_file
+from dragoman.model.checkpoint import LoadedModel, bring_back, first_model, load_model, own_tensors, save_model
 from dragoman.model.hub import locate
 from dragoman.model.trainable import train_only
 from dragoman.recipe import Recipe, Stage, dump_recipe, read_stored_recipe
@@ -183,7 +183,7 @@ class StageRun:
         opened = [*indexes, *([valid] if valid else [])]
         digests = {index.manifest: index.digest for index in opened}
         if self.recipe.start is not None:  # a later stage may look back at it
-            digests[Path(self.recipe.start)] = digest(locate(self.recipe.start))
+            digests[Path(self.recipe.start)] = digest_of_weights(locate(self.recipe.start))
         remember_data(digests, self.folder.parent)
 
     def _selection(self, indexes: Sequence[ManifestIndex]) -> Selection:

@@ -56,10 +56,10 @@ def main() -> None:
         scale(Path(folder), options.utterances, options.workers)
 
 
-def n_way_recipe(**filters: Any) -> Recipe:
+def n_way_recipe(**caps: Any) -> Recipe:
     """Translation by temperature between all languages, four targets an utterance."""
     recipe = load_recipe("mcat-small-9b")
-    changes = {"data": [Source(name="fleurs", **filters)], "targets": 4, "temperature": 2.0}
+    changes = {"data": [Source(name="fleurs")], "targets": 4, "temperature": 2.0, "max_per_direction": None, **caps}
     stage = recipe.stages[-1].model_copy(update=changes)
     return recipe.model_copy(update={"sources": list(LANGUAGES), "targets": list(LANGUAGES), "stages": [stage]})
 
@@ -101,15 +101,15 @@ def scale(folder: Path, utterances: int, workers: Sequence[int]) -> None:
     )
     with timed("index, any other time"):
         index = open_index(manifest)
-    for name, filters in (("all", {}), ("100 pairs of each direction", {"max_per_direction": 100})):
-        recipe = n_way_recipe(**filters)
+    for name, caps in (("all", {}), ("100 pairs of each direction", {"max_per_direction": 100})):
+        recipe = n_way_recipe(**caps)
         stage = recipe.stages[0]
         with timed(f"a stage over {name}, up to its first step"):
             selection = Selection([index], stage, recipe)
             steps = selection.order().steps(0)
             next(steps)
         print(f"  {len(selection):,} items")
-        if not filters:
+        if not caps:
             memory(selection, Texts(Examples([index], stage, recipe, tokenizer())), workers)
 
 

@@ -129,8 +129,8 @@ def test_stages_follow_algorithm_1() -> None:
     grown = [len(stages[name].data[0].sources) for name in ("asr-2", "asr-28", "asr-44", "asr-70")]
     assert grown == [2, 28, 44, 70]
     assert list(stages)[4:] == ["asr-balanced", "smt", "srt", "srt-balanced"]
-    assert stages["asr-balanced"].data[0].max_per_language == 10_000
-    assert stages["srt-balanced"].data[0].max_per_direction == 100
+    assert stages["asr-balanced"].max_per_language == 10_000
+    assert stages["srt-balanced"].max_per_direction == 100
     assert stages["srt-balanced"].schedule.over(70 * 69 * 100).steps == 3_774
 
 

@@ -81,8 +81,7 @@ def test_without_translations_only_asr_is_asked(data: Path) -> None:
 
 @pytest.mark.parametrize("targets", [1, 2])
 def test_capped_directions_are_asked_once_each_an_epoch(data: Path, targets: int) -> None:
-    source = {"name": "train", "max_per_direction": 2}
-    selection, examples = examples_of(data, data=[source], targets=targets, schedule={"batch": 3})
+    selection, examples = examples_of(data, max_per_direction=2, targets=targets, schedule={"batch": 3})
     per_epoch = -(-len(selection) // 3)
     epochs = []
     for epoch in range(4):

@@ -18,6 +18,7 @@ from dragoman.data.selection import Selection
 from dragoman.errors import RecipeError
 from dragoman.recipe import Stage
 from dragoman.records import Utterance, write_rows
+from dragoman.training.manifests import held_out
 
 CODES = ["eng", "deu", "fra"]
 
@@ -68,7 +69,7 @@ def test_filters(tmp_path: Path) -> None:
 @given(st.lists(st.sampled_from(CODES), min_size=1, max_size=40), st.integers(1, 9), st.integers(0, 3))
 def test_a_cap_is_per_language_and_drawn_by_seed(tmp_path: Path, codes: list[str], most: int, seed: int) -> None:
     rows = [utterance(f"{code}-{number}", code) for number, code in enumerate(codes)]
-    plan = {"data": [{"name": "x", "max_per_language": most}], "schedule": {"seed": seed}}
+    plan = {"max_per_language": most, "schedule": {"seed": seed}}
     kept = ids(selection(tmp_path, rows, "asr", **plan))
     assert Counter(name[:3] for name in kept) == {code: min(most, count) for code, count in Counter(codes).items()}
     assert kept == [row.id for row in rows if row.id in kept] == ids(selection(tmp_path, rows, "asr", **plan))
@@ -76,7 +77,7 @@ def test_a_cap_is_per_language_and_drawn_by_seed(tmp_path: Path, codes: list[str
 
 def test_a_cap_counts_only_what_a_task_can_use(tmp_path: Path) -> None:
     rows = [utterance(f"{n}", "eng", translations={"deu": "1"} if n % 10 == 0 else {}) for n in range(100)]
-    assert len(selection(tmp_path, rows, data=[{"name": "x", "max_per_language": 10}])) == 10
+    assert len(selection(tmp_path, rows, max_per_language=10)) == 10
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -87,7 +88,7 @@ def test_a_direction_has_as_many_pairs_as_it_may(
     tmp_path: Path, recordings: list[tuple[str, int]], most: int, together: int
 ) -> None:
     rows = [utterance(f"{code}-{n}", code, sentence=str(s)) for n, (code, s) in enumerate(recordings)]
-    plan = {"data": [{"name": "x", "max_per_direction": most}], "targets": together}
+    plan = {"max_per_direction": most, "targets": together}
     capped, whole = selection(tmp_path, rows, **plan), selection(tmp_path, rows)
     index = whole.indexes[0]
     able = Counter(
@@ -104,11 +105,53 @@ def test_a_direction_has_as_many_pairs_as_it_may(
     assert parts == {row: -(-len(codes) // together) for row, codes in pairs.items()}
 
 
+def test_what_validates_a_stage_is_not_capped(tmp_path: Path) -> None:
+    write_rows(tmp_path / "valid.jsonl", n_way(9, ["eng", "deu"]))
+    chosen = recipe(stages=[stage("srt", max_per_language=2, max_per_direction=1)])
+    assert len(held_out(open_index(tmp_path / "valid.jsonl"), chosen.stages[0], chosen)[1]) == 18
+
+
 def test_rows_that_no_direction_drew_are_left_out_and_those_without_targets_are_transcribed(tmp_path: Path) -> None:
     rows = [*n_way(20, ["eng", "deu"]), utterance("alone", "eng")]
-    plan = {"data": [{"name": "x", "max_per_direction": 3}], "tasks": {"srt": 0.5, "asr": 0.5}}
+    plan = {"max_per_direction": 3, "tasks": {"srt": 0.5, "asr": 0.5}}
     kept = ids(selection(tmp_path, rows, **plan))
     assert len(kept) == 7 and "alone" in kept
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.sampled_from(CODES), st.booleans()), min_size=1, max_size=40),
+    st.integers(1, 9),
+    st.integers(1, 3),
+)
+def test_caps_are_over_all_sources(
+    tmp_path: Path, recordings: list[tuple[str, bool]], most: int, together: int
+) -> None:
+    """Two manifests, which number their languages differently."""
+    texts = dict.fromkeys(CODES, "x")
+    rows: list[list[Utterance]] = [[], [utterance("other", "afr")]]
+    for number, (code, second) in enumerate(recordings):
+        others = {other: text for other, text in texts.items() if other != code}
+        rows[second].append(utterance(f"{code}{number}", code, translations=others))
+    indexes = []
+    for name, part in zip("ab", rows, strict=True):
+        write_rows(tmp_path / f"{name}.jsonl", part)
+        indexes.append(open_index(tmp_path / f"{name}.jsonl"))
+    wanted = {code: min(most, count) for code, count in Counter(code for code, _ in recordings).items()}
+
+    def capped(**plan: Any) -> Selection:
+        chosen = recipe(stages=[stage("srt", data=[{"name": "a"}, {"name": "b"}], **plan)])
+        return Selection(indexes, chosen.stages[0], chosen)
+
+    assert Counter(name[:3] for name in ids(capped(max_per_language=most))) == wanted
+    pairs = capped(max_per_direction=most, targets=together)
+    whole = {(draw.source, draw.row): draw for draw in map(pairs.draw, range(len(pairs)))}
+    drawn = Counter(
+        (rows[source][row].language, code)
+        for (source, row), draw in whole.items()
+        for code in indexes[source].named(np.array(draw.pairs, np.uint64))
+    )
+    assert drawn == {(code, other): count for code, count in wanted.items() for other in CODES if other != code}
 
 
 def test_many_languages_n_way(tmp_path: Path) -> None:
@@ -116,7 +159,7 @@ def test_many_languages_n_way(tmp_path: Path) -> None:
     chosen = recipe(sources=["mcat-70"], targets=["mcat-70"], bases=None, encoder={"name": "x"}, llm={"name": "y"})
     rows = n_way(4, list(chosen.sources))
     write_rows(tmp_path / "train.jsonl", rows)
-    plan = Stage.model_validate(stage("srt", data=[{"name": "train", "max_per_direction": 2}], targets=4))
+    plan = Stage.model_validate(stage("srt", max_per_direction=2, targets=4))
     index = open_index(tmp_path / "train.jsonl")
     found = Selection([index], plan, chosen)
     drawn = Counter(

@@ -28,7 +28,7 @@ WITH_DROPOUT = recipe(
             trains=["adapter", "llm_lora"],
             targets=2,
             temperature=2.0,
-            data=[{"name": "train", "max_per_direction": 3}],
+            max_per_direction=3,
         ),
     ],
 )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dragoman.data.caps import cap_directions, cap_languages, languages_of
 from dragoman.data.index import ManifestIndex
 from dragoman.data.indexing import Bits, numbered
 from dragoman.data.sampling import Order, Rows, Shares, Step
@@ -36,7 +37,7 @@ class Draw(NamedTuple):
 class Chosen:
     """Items of one source: `row` (I,); where directions are capped, `pairs` (I, W) and `part` (I,)."""
 
-    row: NDArray[np.int32]
+    row: Rows
     pairs: Bits | None = None
     part: NDArray[np.uint8] | None = None
 
@@ -46,13 +47,25 @@ class Chosen:
 
 
 class Selection:
-    """The items of a stage, numbered source by source in the order of the manifests: an utterance each, or, where a
-    source caps its directions, as many of an utterance's targets as share a pass."""
+    """The items of a stage, numbered source by source in the order of the manifests: an utterance each, or, where it
+    caps its directions, as many of an utterance's targets as share a pass."""
 
     def __init__(self, indexes: Sequence[ManifestIndex], stage: Stage, recipe: Recipe) -> None:
         self.indexes, self.stage, self.recipe = indexes, stage, recipe
-        self.chosen = [choose(*pair, stage, recipe) for pair in zip(indexes, stage.data, strict=True)]
+        self.chosen = self._chosen()
         self.starts = np.cumsum([0, *(len(chosen.row) for chosen in self.chosen)])
+
+    def _chosen(self) -> list[Chosen]:
+        rows = [usable(*pair, self.stage, self.recipe) for pair in zip(self.indexes, self.stage.data, strict=True)]
+        random = np.random.default_rng(self.stage.schedule.seed)
+        if self.stage.max_per_language is not None:
+            rows = cap_languages(self.indexes, rows, self.stage.max_per_language, random)
+        if self.stage.max_per_direction is None:
+            return list(map(Chosen, rows))
+        given = [wanted(source, self.recipe) for source in self.stage.data]
+        targets = [index.bit_set(codes) for index, codes in zip(self.indexes, given, strict=True)]
+        drawn = cap_directions(self.indexes, rows, targets, self.stage.max_per_direction, random)
+        return [_parts(*own, self.stage.targets) for own in drawn]
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -79,7 +92,7 @@ class Selection:
         weights = [source.weight for source in self.stage.data]
         if self.stage.temperature == 1.0 and weights[0] is None:
             return None
-        numbers = numbered(sorted({code for index in self.indexes for code in index.languages}))
+        numbers = numbered(languages_of(self.indexes))
         group = self._column(lambda index, rows: _renumbered(index, numbers)[index.language[rows]])
         if weights[0] is not None:
             group += len(numbers) * np.repeat(np.arange(len(weights), dtype=np.int32), np.diff(self.starts))
@@ -123,26 +136,20 @@ def wanted(source: Source, recipe: Recipe) -> list[str]:
     return [code for code in recipe.targets if not source.targets or code in source.targets]
 
 
-def choose(index: ManifestIndex, source: Source, stage: Stage, recipe: Recipe) -> Chosen:
-    """Apply a source's filters, and leave out what no task of the stage can use: a row without a translation can only
-    be transcribed, one without a transcript only be translated directly (st). A source that names targets has no row
-    without any of them. Caps come last; what they keep is drawn by the stage's seed."""
+def usable(index: ManifestIndex, source: Source, stage: Stage, recipe: Recipe) -> Rows:
+    """The rows that a source's filters leave, without those that no task of the stage can use: a row without a
+    translation can only be transcribed, one without a transcript only be translated directly (st). A source that names
+    targets has no row without any of them."""
     heard = [code for code in recipe.sources if not source.sources or code in source.sources]
     kept = np.isin(index.language, [index.numbers[code] for code in heard if code in index.numbers])
     if source.max_duration_s is not None:
         kept &= ~(index.duration_s > source.max_duration_s)  # an unknown duration is kept
     if set(stage.tasks) != {"st"}:
         kept &= index.letters > 0
-    targets = index.bit_set(wanted(source, recipe))
     rows = np.flatnonzero(kept).astype(np.int32)
     if "asr" not in stage.tasks or source.targets:
-        rows = rows[_any_target(index, rows, targets)]
-    random = np.random.default_rng(stage.schedule.seed)
-    if source.max_per_language is not None:
-        rows = _per_language(index, rows, source.max_per_language, random)
-    if source.max_per_direction is not None:
-        return _per_direction(index, rows, targets, source.max_per_direction, stage.targets, random)
-    return Chosen(rows)
+        rows = rows[_any_target(index, rows, index.bit_set(wanted(source, recipe)))]
+    return rows
 
 
 def _any_target(index: ManifestIndex, rows: Rows, targets: Bits) -> NDArray[np.bool_]:
@@ -150,44 +157,9 @@ def _any_target(index: ManifestIndex, rows: Rows, targets: Bits) -> NDArray[np.b
     return np.concatenate([np.zeros(0, np.bool_), *((index.targets(part) & targets).any(1) for part in parts)])
 
 
-def _per_language(index: ManifestIndex, rows: Rows, most: int, random: np.random.Generator) -> NDArray[np.int32]:
-    language = index.language[rows]
-    kept = [random.permutation(rows[language == number])[:most] for number in np.unique(language)]
-    return np.sort(np.concatenate([np.zeros(0, np.int32), *kept]))
-
-
-def _per_direction(
-    index: ManifestIndex, rows: Rows, targets: Bits, most: int, together: int, random: np.random.Generator
-) -> Chosen:
-    """Draw the utterances of each direction by itself, so that many are heard, and few for each of their targets.
-    Rows that are drawn for no direction are left out; those that never had a target stay, to be transcribed."""
-    kept, sets = [np.zeros(0, np.int32)], [np.zeros((0, len(targets)), np.uint64)]
-    language = index.language[rows]
-    for spoken in np.unique(language):
-        own = rows[language == spoken]
-        had = index.targets(own) & targets
-        pairs = _drawn_pairs(had, most, random)
-        stay = pairs.any(1) | ~had.any(1)
-        kept.append(own[stay])
-        sets.append(pairs[stay])
-    row, pairs = np.concatenate(kept), np.concatenate(sets)
-    order = np.argsort(row)
-    row, pairs = row[order], pairs[order]
+def _parts(row: Rows, pairs: Bits, together: int) -> Chosen:
+    """Rows (n,) and the targets drawn for each (n, W) -> items of as many targets as share a pass."""
     parts = np.maximum(-(-np.bitwise_count(pairs).sum(1, dtype=np.int64) // together), 1)
     item = np.repeat(np.arange(len(row)), parts)
     part = np.arange(len(item)) - np.repeat(np.cumsum(parts) - parts, parts)
     return Chosen(row[item], pairs[item], part.astype(np.uint8))
-
-
-def _drawn_pairs(had: Bits, most: int, random: np.random.Generator) -> Bits:
-    """(n, W) what rows of one language have -> what of it is drawn, each target at most so often."""
-    pairs = np.zeros_like(had)
-    for word in range(had.shape[1]):
-        column = np.ascontiguousarray(had[:, word])
-        held = int(np.bitwise_or.reduce(column, initial=0))
-        for bit in (np.uint64(1 << number) for number in range(64) if held >> number & 1):
-            able = np.flatnonzero(column & bit)
-            if len(able) > most:
-                able = random.choice(able, most, replace=False, shuffle=False)
-            pairs[able, word] |= bit
-    return pairs

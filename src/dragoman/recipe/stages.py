@@ -79,10 +79,6 @@ class Source(Strict):
     name: str
     sources: list[str] = Field(default_factory=list)
     targets: list[str] = Field(default_factory=list)
-    max_per_language: int | None = Field(default=None, gt=0)
-    """Utterances of a spoken language, at most; drawn by seed."""
-    max_per_direction: int | None = Field(default=None, gt=0)
-    """Pairs of an utterance and a target language, at most, from each language to each; drawn by seed."""
     max_duration_s: float | None = Field(default=None, gt=0.0)
     weight: float | None = Field(default=None, gt=0.0)
     """Share among the stage's sources; without weights each utterance counts the same."""
@@ -97,6 +93,8 @@ class Stage(Strict):
     """One stage of the curriculum: which tasks, which parameters, which data, how long.
 
     `tasks = { mt = 1.0 }` leaves the speech out and teaches the LLM to translate the transcripts.
+    `max_per_language` caps the utterances of a spoken language, `max_per_direction` the pairs of an utterance and a
+    target from each language to each, over all sources together; which are kept is drawn by seed.
     `targets` is the number of target languages that share one utterance's encoder pass in a batch.
     `temperature` T draws a spoken language of n utterances in proportion to n^(1/T): 1 leaves the data as they are,
     more brings small languages nearer to large ones. `shards_at_once` takes the tar shards in a random order and the
@@ -113,6 +111,8 @@ class Stage(Strict):
     trains: list[Part] = Field(min_length=1)
     data: list[Source] = Field(min_length=1)
     schedule: StageSchedule
+    max_per_language: int | None = Field(default=None, gt=0)
+    max_per_direction: int | None = Field(default=None, gt=0)
     targets: int = Field(default=1, gt=0)
     temperature: float = Field(default=1.0, ge=1.0, allow_inf_nan=False)
     shards_at_once: int | None = Field(default=None, gt=0)

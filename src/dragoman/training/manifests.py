@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dragoman.data.index import ManifestIndex, open_index
-from dragoman.data.selection import Draw, Selection, choose
+from dragoman.data.sampling import Rows
+from dragoman.data.selection import Draw, Selection
 from dragoman.errors import DataError
 from dragoman.recipe import Recipe, Source, Stage
 
@@ -30,9 +30,10 @@ def valid_index(data: Path) -> ManifestIndex | None:
 
 
 def held_out(index: ManifestIndex, stage: Stage, recipe: Recipe) -> tuple[Stage, list[Draw]]:
-    """The stage on held-out speech as it is, and the utterances that validate it: the first of a fixed random order,
-    since manifests are sorted by language; numbered anew."""
-    stage = stage.model_copy(update={"data": [Source(name="valid")], "augment": None})
+    """The stage on held-out speech as it is, without caps, and the utterances that validate it: the first of a fixed
+    random order, since manifests are sorted by language; numbered anew."""
+    plain = {"data": [Source(name="valid")], "augment": None, "max_per_language": None, "max_per_direction": None}
+    stage = stage.model_copy(update=plain)
     selection = Selection([index], stage, recipe)
     place = np.empty(len(index), np.int64)
     place[np.random.default_rng(0).permutation(len(index))] = np.arange(len(index))
@@ -40,13 +41,14 @@ def held_out(index: ManifestIndex, stage: Stage, recipe: Recipe) -> tuple[Stage,
     return stage, [selection.draw(int(number))._replace(number=at) for at, number in enumerate(numbers)]
 
 
-def used_rows(recipe: Recipe, data: Path) -> list[tuple[ManifestIndex, NDArray[np.int32]]]:
+def used_rows(recipe: Recipe, data: Path) -> list[tuple[ManifestIndex, Rows]]:
     """Every manifest of a recipe, valid.jsonl too, and the rows that any stage hears, sorted."""
     valid = valid_index(data)
-    used: dict[Path, tuple[ManifestIndex, list[NDArray[np.int32]]]] = {}
+    used: dict[Path, tuple[ManifestIndex, list[Rows]]] = {}
     for stage in (stage for stage in recipe.stages if stage.hears):
-        for index, source in zip(stage_indexes(stage, data), stage.data, strict=True):
-            used.setdefault(index.manifest, (index, []))[1].append(choose(index, source, stage, recipe).row)
+        selection = Selection(stage_indexes(stage, data), stage, recipe)
+        for index, chosen in zip(selection.indexes, selection.chosen, strict=True):
+            used.setdefault(index.manifest, (index, []))[1].append(chosen.row)
         if valid is not None:
             rows = [draw.row for draw in held_out(valid, stage, recipe)[1]]
             used.setdefault(valid.manifest, (valid, []))[1].append(np.array(rows, np.int32))

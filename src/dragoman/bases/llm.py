@@ -115,7 +115,7 @@ def pretrain_llm(
         compiled=compiled,
     )
     fit(job, accelerator)
-    return module.llm  # type: ignore[return-value]
+    return module.llm
 
 
 def directed_pairs(sentences: Sequence[Sentence], sources: Sequence[str], targets: Sequence[str]) -> list[Pair]:
@@ -178,7 +178,7 @@ def text_stream(rows: PairRows, schedule: Schedule, accelerator: Accelerator) ->
     def stream(start: int) -> Iterator[list[TextRows]]:
         for epoch, numbers in steps_from(start, rows.lengths, schedule.batch, schedule.seed):
             shares = of_rank(numbers, accelerator.process_index, accelerator.num_processes, schedule.batch)
-            yield [rows.batch(epoch, share) for share in shares]
+            yield [rows.batch(epoch, share.tolist()) for share in shares]
 
     return stream
 

@@ -114,9 +114,9 @@ def collate(examples: Sequence[Example], pad_id: int, side: Literal["left", "rig
     mel = frames = None
     num_frames = torch.zeros(len(examples), dtype=torch.long)
     if examples[0].frames is not None:
-        frames, num_frames = pad_frames([example.frames for example in examples])
+        frames, num_frames = pad_frames([example.frames for example in examples])  # type: ignore[misc]
     elif examples[0].mel is not None:
-        mel, num_frames = pad_mels([example.mel for example in examples])
+        mel, num_frames = pad_mels([example.mel for example in examples])  # type: ignore[misc]
     rows = [row for example in examples for row in example.rows]
     utterance_of = torch.tensor([at for at, example in enumerate(examples) for _ in example.rows])
     transcripts, lengths = pad_ids([example.transcript for example in examples])
@@ -185,7 +185,7 @@ def made_ahead(make: Callable[[Key], Made], keys: Iterable[Key], workers: int) -
         return
     loader = DataLoader(
         _Mapped(make),
-        sampler=keys,  # type: ignore[arg-type]
+        sampler=keys,
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4,

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dragoman.data.arrays import Array, read_arrays, write_arrays
+from dragoman.data.sampling import Rows
 from dragoman.errors import DataError
 
 Frames = NDArray[np.uint16] | NDArray[np.float32]
@@ -98,7 +99,7 @@ class FrameStore:
         return read_arrays(self.folder / _name(number))[0]
 
 
-def new_frames(folder: Path, rows: NDArray[np.int32], per_shard: int, made_with: Mapping[str, str]) -> FrameStore:
+def new_frames(folder: Path, rows: Rows, per_shard: int, made_with: Mapping[str, str]) -> FrameStore:
     """The store of these rows (sorted), begun or to be gone on with. Raises DataError when the folder holds others."""
     made_with = {"format": _FORMAT, **made_with}
     if not (folder / _ROWS).exists():
@@ -115,7 +116,7 @@ def new_frames(folder: Path, rows: NDArray[np.int32], per_shard: int, made_with:
     return store
 
 
-def open_frames(folder: Path, rows: NDArray[Any], made_with: Mapping[str, str]) -> FrameStore:
+def open_frames(folder: Path, rows: Rows, made_with: Mapping[str, str]) -> FrameStore:
     """The finished store of (at least) these rows, to be read. Raises DataError when it does not fit."""
     store = FrameStore(folder)
     store.check({"format": _FORMAT, **made_with})

@@ -158,7 +158,7 @@ def merge_lora(model: SpeechLLM) -> None:
         if part == "llm_lora":
             model.llm = module.merge_and_unload()
         else:
-            model.encoder.whisper = module.merge_and_unload()  # type: ignore[assignment]
+            model.encoder.whisper = module.merge_and_unload()
 
 
 def own_tensors(model: SpeechLLM) -> dict[str, Tensor]:
@@ -236,11 +236,13 @@ def _stored_recipe(folder: Path) -> Recipe:
 
 def _config(kind: Any, part: str, settings: Encoder | Llm, bases: Path | None) -> Any:
     """A base's config: from the model folder when the base is ours, else by name and revision."""
-    own = settings.name == "base"
-    if own and (bases is None or not (bases / part).is_dir()):
-        raise ModelError(f"{bases}/{part} is missing; make it with `dragoman bases`.")
+    name: str | Path = settings.name
+    if name == "base":
+        if bases is None or not (bases / part).is_dir():
+            raise ModelError(f"{bases}/{part} is missing; make it with `dragoman bases`.")
+        name = bases / part
     try:
-        return kind.from_pretrained(bases / part if own else settings.name, revision=settings.revision)
+        return kind.from_pretrained(name, revision=settings.revision)
     except (OSError, ValueError) as error:
         raise ModelError(f"The config of {settings.name!r} cannot be loaded: {first_line(error)}") from error
 
@@ -249,7 +251,7 @@ def _fresh_parts(recipe: Recipe, encoder: SpeechEncoder, llm: Any) -> tuple[nn.M
     """A fresh adapter, and the LLM with fresh LoRA; the encoder gets its LoRA in place."""
     adapter = make_adapter(recipe.adapter, encoder.width, width(llm))
     if recipe.encoder.lora is not None:
-        encoder.whisper = with_lora(encoder.whisper, recipe.encoder.lora)  # type: ignore[assignment]
+        encoder.whisper = with_lora(encoder.whisper, recipe.encoder.lora)
     return adapter, llm if recipe.llm.lora is None else with_lora(llm, recipe.llm.lora)
 
 

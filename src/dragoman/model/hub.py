@@ -60,7 +60,7 @@ def _converted(name: str, release: Release) -> Path:
     """The model folder made of a release, in the hub's cache for such things: one for each revision of it and version
     of ours, whose recipe is in it. Who comes second waits for the first."""
     from huggingface_hub import cached_assets_path
-    from huggingface_hub.utils import WeakFileLock
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # of its __init__, but not of __all__
 
     from dragoman import __version__
     from dragoman.model.released import convert  # which imports, in turn, what imports this file

@@ -125,7 +125,7 @@ def with_lora(module: nn.Module, lora: Lora) -> nn.Module:
     """Low-rank weights beside the named linear layers, by PEFT; the module's own weights stay frozen."""
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets)
     try:
-        return get_peft_model(module, config)  # type: ignore[arg-type]
+        return get_peft_model(module, config)
     except ValueError as error:
         raise ModelError(f"lora.targets: {lora.targets} names no layer of {type(module).__name__}.") from error
 

@@ -28,7 +28,7 @@ NOTHING = Translation("", "", False)
 class System(SpeechTranslator):
     """A system to translate and to compare with. `parts` are the checkpoints that it is made of."""
 
-    name: ClassVar[str]
+    name: str
     """Its key in SYSTEMS."""
     window_s: float = 30.0
     writes_speech = identifies = takes_words = False

@@ -59,7 +59,7 @@ class Checkpoint:
         config = getattr(whole, self.inner, whole)
         _check_kind(self.kind, config, name)
         _check_memory(self.kind, config, name, dtype, main)
-        straight = {} if main.type == "cpu" else {"device_map": {"": main}}
+        straight: dict[str, Any] = {} if main.type == "cpu" else {"device_map": {"": main}}
         model = load_pretrained(self.kind, base, what="The checkpoint", config=config, dtype=dtype, **straight)
         identity = getattr(whole, "_commit_hash", None) or digest_of_weights(Path(base))
         if lora is not None:

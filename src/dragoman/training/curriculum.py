@@ -156,9 +156,9 @@ class StageRun:
         if self.checkpointed:
             loaded.model.checkpoint_activations()
         loaded = replace(loaded, recipe=self._so_far())
-        heard_before = self.features if self.stage.hears else None
-        stored = heard_before and StoredFrames.of(heard_before, self.recipe, loaded.model.encoder)
-        frames = stored and [stored.open(index, own.row) for index, own in zip(indexes, selection.chosen, strict=True)]
+        stored = self._stored(loaded)
+        heard = zip(indexes, selection.chosen, strict=True)
+        frames = None if stored is None else [stored.open(index, own.row) for index, own in heard]
         limits = self.micro_batch, self.micro_tokens
         examples = Examples(indexes, self.stage, self.recipe, loaded.tokenizer, *limits, frames)
         job = Job(
@@ -197,6 +197,12 @@ class StageRun:
             raise DataError(f"stage {self.stage.name}: no utterance is left for its tasks; check data and filters.")
         return selection
 
+    def _stored(self, loaded: LoadedModel) -> StoredFrames | None:
+        """What the encoder heard before, if it was stored and the stage hears."""
+        if self.features is None or not self.stage.hears:
+            return None
+        return StoredFrames.of(self.features, self.recipe, loaded.model.encoder)
+
     def _so_far(self) -> Recipe:
         """The recipe with the stages up to this one: what this stage's model has learnt."""
         done = self.recipe.stages[: self.recipe.stages.index(self.stage) + 1]
@@ -222,7 +228,8 @@ class StageRun:
         stage, draws = held_out(index, self.stage, self.recipe)
         if not draws:
             return None
-        frames = stored and [stored.open(index, np.array([draw.row for draw in draws]))]
+        rows = np.array([draw.row for draw in draws])
+        frames = None if stored is None else [stored.open(index, rows)]
         examples = Examples([index], stage, self.recipe, loaded.tokenizer, frames=frames)
 
         def validate() -> dict[str, float]:

@@ -21,6 +21,7 @@ from dragoman.data.examples import mel_of
 from dragoman.data.features import LogMel
 from dragoman.data.frames import Frames, FrameStore, new_frames, open_frames
 from dragoman.data.index import ManifestIndex
+from dragoman.data.sampling import Rows
 from dragoman.errors import RecipeError
 from dragoman.model.checkpoint import first_encoder
 from dragoman.model.encoder import SpeechEncoder
@@ -49,11 +50,11 @@ class StoredFrames:
         }
         return cls(folder, made_with)
 
-    def open(self, index: ManifestIndex, rows: NDArray[np.int32]) -> FrameStore:
+    def open(self, index: ManifestIndex, rows: Rows) -> FrameStore:
         """Raises DataError where the frames of these rows are not all there, or not those of this encoder."""
         return open_frames(self._place(index), rows, self._made_with(index))
 
-    def new(self, index: ManifestIndex, rows: NDArray[np.int32], per_shard: int) -> FrameStore:
+    def new(self, index: ManifestIndex, rows: Rows, per_shard: int) -> FrameStore:
         """Begun, or to be gone on with. Raises DataError for a folder that holds others."""
         return new_frames(self._place(index), rows, per_shard, self._made_with(index))
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import regex  # type: ignore[import-untyped]
+import regex
 import torch
 
 from dragoman import Translator

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
 
-import regex  # type: ignore[import-untyped]
+import regex
 
 from dragoman.languages import Language
 

@@ -105,6 +105,21 @@ def test_a_direction_has_as_many_pairs_as_it_may(
     assert parts == {row: -(-len(codes) // together) for row, codes in pairs.items()}
 
 
+def test_what_a_cap_keeps_is_drawn_from_everywhere(tmp_path: Path) -> None:
+    """From each source, otherwise by another seed, and for each target by itself."""
+    rows = [utterance(str(number), "eng") for number in range(200)]
+
+    def kept(seed: int) -> list[tuple[int, int]]:
+        plan = {"data": [{"name": "x"}, {"name": "y"}], "max_per_language": 100, "schedule": {"seed": seed}}
+        chosen = selection(tmp_path, rows, "asr", **plan)
+        return [(draw.source, draw.row) for draw in map(chosen.draw, range(len(chosen)))]
+
+    assert 30 < sum(source for source, _ in kept(0)) < 70 and kept(0) != kept(1)
+    assert len({row for _, row in kept(0)}) > 70
+    heard = ids(selection(tmp_path, n_way(100, CODES), max_per_direction=10, targets=2))
+    assert all(10 < sum(name.startswith(code) for name in set(heard)) <= 20 for code in CODES)
+
+
 def test_what_validates_a_stage_is_not_capped(tmp_path: Path) -> None:
     write_rows(tmp_path / "valid.jsonl", n_way(9, ["eng", "deu"]))
     chosen = recipe(stages=[stage("srt", max_per_language=2, max_per_direction=1)])

@@ -80,7 +80,7 @@ def _heard(stream: Any) -> Iterator[Waveform]:
 
 def _sounddevice() -> Any:
     try:
-        import sounddevice  # type: ignore[import-untyped]
+        import sounddevice
     except ImportError as error:
         raise AudioError(
             "The microphone needs the package sounddevice; run `pip install 'dragoman[live]'`, or send raw PCM with -."

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from dragoman.languages import LANGUAGES, SETS
 
 if TYPE_CHECKING:
-    from py3langid.langid import LanguageIdentifier  # type: ignore[import-untyped, unused-ignore]
+    from py3langid.langid import LanguageIdentifier
 
 _UNLIKELY = 0.01
 _LEAST_LETTERS = 10

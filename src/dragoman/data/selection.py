@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dragoman.data.caps import cap_directions, cap_languages, languages_of
+from dragoman.data.caps import cap_directions, cap_languages
 from dragoman.data.index import ManifestIndex
 from dragoman.data.indexing import Bits, numbered
 from dragoman.data.sampling import Order, Rows, Shares, Step
@@ -47,8 +47,8 @@ class Chosen:
 
 
 class Selection:
-    """The items of a stage, numbered source by source in the order of the manifests: an utterance each, or, where it
-    caps its directions, as many of an utterance's targets as share a pass."""
+    """The items of a stage, numbered source by source in the order of the manifests: an utterance each, or, where
+    the stage caps directions, as many of an utterance's targets as share a pass."""
 
     def __init__(self, indexes: Sequence[ManifestIndex], stage: Stage, recipe: Recipe) -> None:
         self.indexes, self.stage, self.recipe = indexes, stage, recipe
@@ -62,8 +62,7 @@ class Selection:
             rows = cap_languages(self.indexes, rows, self.stage.max_per_language, random)
         if self.stage.max_per_direction is None:
             return list(map(Chosen, rows))
-        given = [wanted(source, self.recipe) for source in self.stage.data]
-        targets = [index.bit_set(codes) for index, codes in zip(self.indexes, given, strict=True)]
+        targets = [wanted(source, self.recipe) for source in self.stage.data]
         drawn = cap_directions(self.indexes, rows, targets, self.stage.max_per_direction, random)
         return [_parts(*own, self.stage.targets) for own in drawn]
 
@@ -92,7 +91,7 @@ class Selection:
         weights = [source.weight for source in self.stage.data]
         if self.stage.temperature == 1.0 and weights[0] is None:
             return None
-        numbers = numbered(languages_of(self.indexes))
+        numbers = numbered(sorted({code for index in self.indexes for code in index.languages}))
         group = self._column(lambda index, rows: _renumbered(index, numbers)[index.language[rows]])
         if weights[0] is not None:
             group += len(numbers) * np.repeat(np.arange(len(weights), dtype=np.int32), np.diff(self.starts))

@@ -166,7 +166,7 @@ def _fresh_library() -> Iterator[tuple[ctypes.CDLL, int]]:
 @cache
 def _locate() -> tuple[str, str]:
     try:
-        import espeakng_loader  # type: ignore[import-untyped, unused-ignore]
+        import espeakng_loader
     except ImportError as error:
         raise DragomanError("Speaking needs espeak-ng: pip install 'dragoman[synthesis]'.") from error
     return str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-import regex  # type: ignore[import-untyped]
+import regex
 
 from dragoman.writing import is_spaced
 

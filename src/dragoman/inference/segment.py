@@ -24,7 +24,7 @@ from dragoman.errors import DragomanError, ModelError
 from dragoman.recipe import Recipe
 
 if TYPE_CHECKING:
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
 
 _WINDOW = 512
 """Samples per speech probability (32 ms)."""

@@ -29,11 +29,11 @@ _ON_GPU: dict[str, list[_Form]] = {
     "int8": [(1, 2, 2)],
     "4bit": [(_NF4, 2, 2)],
 }
-_ON_CPU: dict[str, list[_Form]] = {
+_ON_CPU: dict[str, list[_Form]] = {  # one moment after the other
     **_ON_GPU,
     "int8": [(2, 2, 4), (1, 4, 4)],
     "4bit": [(_NF4, 4, 4)],
-}  # one moment after the other
+}
 _SMALLER = ("bfloat16", "int8", "4bit")
 
 

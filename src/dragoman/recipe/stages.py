@@ -94,7 +94,7 @@ class Stage(Strict):
 
     `tasks = { mt = 1.0 }` leaves the speech out and teaches the LLM to translate the transcripts.
     `max_per_language` caps the utterances of a spoken language, `max_per_direction` the pairs of an utterance and a
-    target from each language to each, over all sources together; which are kept is drawn by seed.
+    target from each language to each, over all sources together, in this order; which are kept is drawn by seed.
     `targets` is the number of target languages that share one utterance's encoder pass in a batch.
     `temperature` T draws a spoken language of n utterances in proportion to n^(1/T): 1 leaves the data as they are,
     more brings small languages nearer to large ones. `shards_at_once` takes the tar shards in a random order and the

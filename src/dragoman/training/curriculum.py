@@ -157,8 +157,11 @@ class StageRun:
             loaded.model.checkpoint_activations()
         loaded = replace(loaded, recipe=self._so_far())
         stored = self._stored(loaded)
-        heard = zip(indexes, selection.chosen, strict=True)
-        frames = None if stored is None else [stored.open(index, own.row) for index, own in heard]
+        frames = (
+            None
+            if stored is None
+            else [stored.open(index, own.row) for index, own in zip(indexes, selection.chosen, strict=True)]
+        )
         limits = self.micro_batch, self.micro_tokens
         examples = Examples(indexes, self.stage, self.recipe, loaded.tokenizer, *limits, frames)
         job = Job(
@@ -228,8 +231,7 @@ class StageRun:
         stage, draws = held_out(index, self.stage, self.recipe)
         if not draws:
             return None
-        rows = np.array([draw.row for draw in draws])
-        frames = None if stored is None else [stored.open(index, rows)]
+        frames = None if stored is None else [stored.open(index, np.array([draw.row for draw in draws]))]
         examples = Examples([index], stage, self.recipe, loaded.tokenizer, frames=frames)
 
         def validate() -> dict[str, float]:

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache, lru_cache
 
-import regex  # type: ignore[import-untyped, unused-ignore]
+import regex
 
 from dragoman.data.check.kinds import Finding
 from dragoman.data.langid import KNOWN, identify

@@ -209,7 +209,7 @@ def _parquet_item(record: Record, code: str) -> Item:
 
 def _opened(file: Path) -> Any:
     """A parquet file that has the columns we need. Raises DataError."""
-    from pyarrow import parquet  # type: ignore[import-untyped, unused-ignore]
+    from pyarrow import parquet
 
     try:
         opened = parquet.ParquetFile(file)

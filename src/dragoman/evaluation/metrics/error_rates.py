@@ -16,7 +16,7 @@ from importlib.metadata import version
 from typing import ClassVar
 
 import jiwer
-from whisper_normalizer.basic import BasicTextNormalizer  # type: ignore[import-untyped]
+from whisper_normalizer.basic import BasicTextNormalizer
 
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics.base import Pair, Side, require
@@ -26,7 +26,7 @@ Normaliser = Callable[[str], str]
 
 
 def _english() -> Normaliser:
-    from whisper_normalizer.english import EnglishTextNormalizer  # type: ignore[import-untyped]
+    from whisper_normalizer.english import EnglishTextNormalizer
 
     normaliser: Normaliser = EnglishTextNormalizer()
     return normaliser

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import jiwer
 from sacrebleu.metrics.chrf import CHRF
-from whisper_normalizer.basic import BasicTextNormalizer  # type: ignore[import-untyped]
+from whisper_normalizer.basic import BasicTextNormalizer
 
 from dragoman.languages import LANGUAGES, Language
 from dragoman.records import Hypothesis

@@ -546,11 +546,13 @@ def test_evaluate_twice_and_otherwise(call: Call, random_model: Path, tmp_path: 
     row = {"id": "a", "audio": str(SPEECH), "language": "deu", "text": "Diese Uhr ist kaputt."}
     row |= {"translations": {"eng": "This watch is broken.", "fra": "Cette montre est cassée."}}
     manifest = tmp_path / "manifest.jsonl"
-    manifest.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    unheard = {"id": "b", "audio": "absent.flac", "language": "jpn", "text": "x", "translations": {"eng": "x"}}
+    manifest.write_text(f"{json.dumps(row)}\n{json.dumps(unheard)}\n", encoding="utf-8")
     out = tmp_path / "out"
     asked = ("evaluate", manifest, "--to", "all", "--model", random_model, "--out", out)
     first = call(*asked)
     assert first.code == 0 and "deu-eng" in first.out and "BLEU|nrefs:1" in first.out
+    assert "1 of 2 utterances are references and no more: random does not hear their languages" in first.err
     written = (out / "hypotheses.jsonl").read_text(encoding="utf-8")
     assert written.count("\n") == 2 and {"WER", "BLEU"} <= {
         s["metric"] for s in json.loads((out / "scores.json").read_text())

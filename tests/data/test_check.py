@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dragoman.data.audio import SAMPLE_RATE
-from dragoman.data.check import Report, check, is_held_out, manifests_in
+from dragoman.data.check import Report, check, manifests_in, split_of
 from dragoman.data.check.kinds import KINDS
 from dragoman.data.check.skip import outputs, skip_bad
 from dragoman.data.check.texts import MOST_SYLLABLES_PER_S, problems, rate_bounds, scripts, text_key
@@ -224,8 +224,11 @@ def test_each_defect_is_found_and_nothing_else(name: str, corpus: Corpus, tmp_pa
     assert counts(check(write(tmp_path, corpus))) == expected
 
 
-def test_two_held_out_manifests_may_overlap_with_a_warning(corpus: Corpus, tmp_path: Path) -> None:
-    corpus["valid"] = [{**first(corpus, "test"), "sentence": "v0"}]
+def test_two_held_out_splits_may_overlap_with_a_warning(corpus: Corpus, tmp_path: Path) -> None:
+    corpus["fleurs.valid"] = corpus.pop("test")
+    corpus["valid"] = corpus["fleurs.valid"]  # as `prepare` writes it
+    assert counts(check(write(tmp_path, corpus))) == {}
+    corpus["test"] = [{**first(corpus, "valid"), "sentence": "v0"}]
     assert counts(check(write(tmp_path, corpus))) == {"overlap": 1}
 
 
@@ -362,14 +365,14 @@ def test_texts_that_sound_alike_have_one_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "held_out"),
+    ("path", "split"),
     [
-        ("train.jsonl", False), ("test.jsonl", True), ("fleurs-dev.jsonl", True), ("deu_valid.jsonl", True),
-        ("corpus.jsonl", False), ("test/manifest.jsonl", True), ("test/train.jsonl", False), ("latest.jsonl", False),
+        ("train.jsonl", ""), ("test.jsonl", "test"), ("fleurs-dev.jsonl", "dev"), ("deu_validation.jsonl", "valid"),
+        ("corpus.jsonl", ""), ("test/manifest.jsonl", "test"), ("test/train.jsonl", ""), ("latest.jsonl", ""),
     ],
 )  # fmt: skip
-def test_the_name_tells_what_is_held_out(path: str, held_out: bool) -> None:
-    assert is_held_out(Path("/data") / path) is held_out
+def test_the_name_tells_what_is_held_out(path: str, split: str) -> None:
+    assert split_of(Path("/data") / path) == split
 
 
 def test_a_folder_holds_manifests_and_others(corpus: Corpus, tmp_path: Path) -> None:

@@ -278,6 +278,18 @@ def test_only_pairs_with_a_reference(tmp_path: Path) -> None:
     assert without == [("one", "fra"), ("none", "deu"), ("none", "fra")]
 
 
+def test_what_is_in_a_language_that_is_not_heard_is_a_reference(tmp_path: Path) -> None:
+    system = System()
+    summary = generate(sentences(2), TARGETS, system, tmp_path / "heard.jsonl", sources=["eng"])
+    assert summary == Summary(total=4, kept=0, without_reference=0, unheard=4)
+    assert system.calls == [(("0-eng", "1-eng"), TARGETS)]
+    rows = read_hypotheses(tmp_path / "heard.jsonl")
+    assert [row.reference for row in rows] == ["deu 0", "fra 0", "deu 1", "fra 1"]
+    with pytest.raises(DataError, match="every utterance is in a language that is not heard"):
+        generate(sentences(2), TARGETS, system, tmp_path / "none.jsonl", sources=["nld"])
+    assert not list(tmp_path.glob("none*"))
+
+
 def test_its_own_translation_comes_before_another_recording(tmp_path: Path) -> None:
     utterances = [
         Utterance(id="1", audio="x", language="eng", text="a", sentence="s", translations={"deu": "own"}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dragoman.cli.options import How, Wanted, checked, prepared
 from dragoman.errors import DataError
 from dragoman.files import digest_of_weights
-from dragoman.languages import LANGUAGES, known_source, known_targets
+from dragoman.languages import LANGUAGES, known_targets
 
 if TYPE_CHECKING:
     from dragoman.evaluation.generate import Translate
@@ -25,6 +25,7 @@ class Candidate:
     name: str
     """Tells it from others: weights and options."""
     model: str
+    sources: Collection[str]
     targets: tuple[str, ...]
     translate: Translate
     parameters: int
@@ -73,6 +74,7 @@ def _ours(folder: Path, text: bool, wanted: Wanted, how: How) -> Candidate:
     return Candidate(
         f"{recipe.name} {digest_of_weights(folder)}, {beams}{_held(how)}",
         recipe.name,
+        recipe.sources,
         recipe.known_targets(wanted.to),
         translate,
         sum(parameter.numel() for parameter in works.parameters()),
@@ -81,19 +83,18 @@ def _ours(folder: Path, text: bool, wanted: Wanted, how: How) -> Candidate:
 
 
 def _other(name: str, model: str | None, utterances: Sequence[Utterance], wanted: Wanted, how: How) -> Candidate:
-    """One of SYSTEMS. A language that it does not speak is told before anything is translated."""
+    """One of SYSTEMS."""
     from dragoman.cli.machine import hardware
     from dragoman.systems import find_system
 
     system = find_system(name).from_pretrained(model, **how.told())
-    for language in dict.fromkeys(utterance.language for utterance in utterances):
-        known_source(language, system.sources, name)
     to = wanted.to
     if to == ("all",) and system.targets is LANGUAGES:
         to = tuple(dict.fromkeys(code for row in utterances for code in (row.language, *row.translations)))
     return Candidate(
         f"{name}: {system.identity}{_held(how)}",
         name if model is None else f"{name} {model}",
+        system.sources,
         known_targets(to, system.targets, name),
         system,
         sum(part.num_parameters for part in system.parts),

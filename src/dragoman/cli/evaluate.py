@@ -76,6 +76,7 @@ def evaluate(
             works.targets,
             works.translate,
             out / HYPOTHESES,
+            sources=works.sources,
             batch_size=batch_size,
             system=works.name,
             on_progress=progress,
@@ -86,6 +87,9 @@ def evaluate(
         return
     if done.total > done.kept:
         write_account(out, works.account(done.total - done.kept, time.monotonic() - started))
+    if done.unheard:
+        of = f"{done.unheard} of {len(utterances)} utterances"
+        say(f"{of} are references and no more: {works.model} does not hear their languages.")
     if done.without_reference:
         say(f"{done.without_reference} translations are left out: the manifest has no reference for them.")
     scores = _scored(read_hypotheses(out / HYPOTHESES), metric or (), metrics, None, workers)

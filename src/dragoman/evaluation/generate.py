@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,8 @@ class Summary:
     """Of these, how many this process did not write: an earlier run had, or another process did."""
     without_reference: int
     """Not generated for want of a reference, or with `only_with_reference=False` generated without one."""
+    unheard: int = 0
+    """Utterances in a language that is not heard."""
     joined: bool = True
     """Whether the file is there and this process is the one to go on with it; of several, just one is."""
 
@@ -51,6 +53,7 @@ def generate(
     out: str | Path,
     *,
     batch_size: int = 8,
+    sources: Collection[str] | None = None,
     only_with_reference: bool = True,
     system: str = "",
     on_progress: Callable[[int, int], None] | None = None,
@@ -59,11 +62,12 @@ def generate(
 ) -> Summary:
     """Translate every utterance into every target but its own language and write the hypotheses to `out`.
 
-    `targets` are languages or sets of them, as `expand` takes them; `batch_size` counts utterances; `system`
-    names model and options, so that another model does not continue this file; `on_progress` hears
-    (hypotheses done by all processes, total) after each batch. Utterances that go to the same targets share a
-    batch, so the file is not in the order of the manifest when some references are missing. Of several processes
-    (torchrun's RANK and WORLD_SIZE, on one file system) none waits for another.
+    `targets` are languages or sets of them, as `expand` takes them; `sources` those that the system hears, if not all:
+    utterances in others are references of the rest and no more; `batch_size` counts utterances; `system` names model
+    and options, so that another model does not continue this file; `on_progress` hears (hypotheses done by all
+    processes, total) after each batch. Utterances that go to the same targets share a batch, so the file is not in the
+    order of the manifest when some references are missing. Of several processes (torchrun's RANK and WORLD_SIZE, on
+    one file system) none waits for another.
 
     Raises DataError when nothing is to be done, ids repeat, or `out` belongs to another request, and
     LanguageError for an unknown target.
@@ -72,15 +76,19 @@ def generate(
     targets = expand(targets)
     _check_ids(utterances)
     references = _References(utterances)
-    batches = _plan(utterances, targets, references, batch_size, only_with_reference)
+    heard = [one for one in utterances if sources is None or one.language in sources]
+    unheard = len(utterances) - len(heard)
+    if unheard and not heard:
+        raise DataError("There is nothing to translate: every utterance is in a language that is not heard.")
+    batches = _plan(heard, targets, references, batch_size, only_with_reference)
     total = sum(len(batch.pairs()) for batch in batches)
-    missing = _missing(utterances, targets, references)
+    missing = _missing(heard, targets, references)
     parts = Parts(out, batches, rank)
     there = [path for path in (out, *parts.files()) if path.exists()]
     _claim(out, _request(utterances, targets, only_with_reference, system, total), there)
     with _lock(out, processes, shared=True):  # nobody joins what is being read
         if out.exists():
-            return Summary(total, total, missing, joined=rank == 0)
+            return Summary(total, total, missing, unheard, joined=rank == 0)
         before = parts.whole()
         watch = parts.appended()
     mine = [batches[number] for number in range(rank, len(batches), processes) if number not in before]
@@ -93,7 +101,7 @@ def generate(
         if on_progress:
             on_progress(min(total, done + written + watch()), total)
     with _lock(out, processes):
-        return Summary(total, total - written, missing, joined=parts.join())
+        return Summary(total, total - written, missing, unheard, joined=parts.join())
 
 
 def _lock(out: Path, processes: int, *, shared: bool = False) -> AbstractContextManager[None]:

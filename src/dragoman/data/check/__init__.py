@@ -25,9 +25,10 @@ from dragoman.data.check.workers import in_processes
 from dragoman.errors import DataError
 from dragoman.records import parse_utterance
 
-__all__ = ["Report", "check", "is_held_out", "manifests_in"]
+__all__ = ["Report", "check", "manifests_in", "split_of"]
 
-_HELD_OUT = {"dev", "devtest", "eval", "heldout", "test", "val", "valid", "validation"}
+_HELD_OUT = {name: name for name in ("dev", "devtest", "eval", "heldout", "test", "valid")}
+_HELD_OUT |= {"val": "valid", "validation": "valid"}
 _ROWS_A_CHUNK = 64
 
 
@@ -47,7 +48,8 @@ def check(
     """
     if not paths:
         raise DataError("There is no manifest to check; name one, or a folder that holds some.")
-    held_out = [is_held_out(path) for path in paths]
+    splits = [split_of(path) for path in paths]
+    held_out = list(map(bool, splits))
     settings = Settings(window_s, decode)
     columns, found = Columns(), Ledger()
     work = (
@@ -62,18 +64,20 @@ def check(
                 found.add(finding, chunk.manifest, row.line, row.id)
         if on_progress:
             on_progress(len(columns))
-    _compare(columns, paths, held_out, found)
+    _compare(columns, paths, splits, found)
     return summarise(columns, paths, held_out, found.table)
 
 
-def is_held_out(path: Path) -> bool:
-    """Whether a manifest is for validation or tests: by a word in its name such as `valid`, `dev` or `test`; else,
-    unless the name says `train`, by one in its folder's name."""
+def split_of(path: Path) -> str:
+    """What a manifest is held out for, by a word in its name such as `valid`, `dev` or `test`; else, unless the name
+    says `train`, by one in its folder's name. Empty for training."""
     for name in (path.stem, path.absolute().parent.name):
-        words = set(re.split(r"[^a-z]+", name.lower()))
-        if words & (_HELD_OUT | {"train"}):
-            return not words & {"train"}
-    return False
+        words = re.split(r"[^a-z]+", name.lower())
+        if "train" in words:
+            return ""
+        if held_out := [_HELD_OUT[word] for word in words if word in _HELD_OUT]:
+            return held_out[-1]
+    return ""
 
 
 def manifests_in(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -102,9 +106,9 @@ class Ledger:
             found.places.append(Place(manifest, line, name, finding.detail))
 
 
-def _compare(columns: Columns, paths: Sequence[Path], held_out: Sequence[bool], found: Ledger) -> None:
+def _compare(columns: Columns, paths: Sequence[Path], splits: Sequence[str], found: Ledger) -> None:
     """Add what the rows say of one another; the ids are read again, instead of being kept for all."""
-    hits = list(findings(columns, held_out))
+    hits = list(findings(columns, splits))
     manifest, line = columns.manifest, columns.line
     wanted = {(int(manifest[row]), int(line[row])) for row, _, _ in hits}
     names = dict(_names(paths, wanted)) if wanted else {}

@@ -11,9 +11,9 @@
   case, punctuation, spaces and width. A text of one or two words (fewer than six characters where words are not
   spaced) recurs by itself: a warning.
 
-The rows of training are the ones to leave out. Two held-out manifests that overlap are a warning (a model chosen on one
-and tested on the other); so is the same audio in two training manifests, or twice in one. The same text said several
-times in one manifest is no finding: three people read each sentence of FLEURS.
+The rows of training are the ones to leave out. Held-out manifests of two splits that overlap are a warning (a model
+chosen on one and tested on the other); so is the same audio in two training manifests, or twice in one. The same text
+said several times in one manifest is no finding: three people read each sentence of FLEURS.
 
 **Rates.** Characters a second that are impossible (texts.py), or far from the median of their language, on a log scale:
 more than `_FAR` robust standard deviations (1.4826 times the median absolute deviation, of at least `_ENOUGH` clips).
@@ -41,23 +41,25 @@ Hit = tuple[int, Finding, int | None]
 """A row, what is found, and the row that it is found with."""
 
 
-def findings(columns: Columns, held_out: Sequence[bool]) -> Iterator[Hit]:
-    """What the rows of all manifests say of one another, a thing once a row; `held_out` tells it of each manifest."""
+def findings(columns: Columns, splits: Sequence[str]) -> Iterator[Hit]:
+    """What the rows of all manifests say of one another, a thing once a row; `splits` are those of the manifests, empty
+    for training."""
     seen: set[tuple[int, str]] = set()
-    for row, finding, other in _all(columns, np.array(held_out, np.bool_)[columns.manifest]):
+    names = sorted({"", *splits})
+    for row, finding, other in _all(columns, np.array([names.index(split) for split in splits])[columns.manifest]):
         if (row, finding.kind) not in seen:
             seen.add((row, finding.kind))
             yield row, finding, other
 
 
-def _all(columns: Columns, is_held_out: Numbers) -> Iterator[Hit]:
-    manifest = columns.manifest
+def _all(columns: Columns, split: Numbers) -> Iterator[Hit]:
+    manifest, is_held_out = columns.manifest, split > 0
     yield from ((row, Finding("repeated-id"), first) for row, first in columns.ids.repeats(manifest))
     yield from ((row, Finding("same-audio"), first) for row, first in columns.audio.repeats(manifest))
     yield from _leaks(columns, is_held_out)
     yield from _between("same-audio", columns.audio, ~is_held_out, manifest)
     for keys in (columns.audio, columns.sentences, columns.long_texts):
-        yield from _between("overlap", keys, is_held_out, manifest)
+        yield from _between("overlap", keys, is_held_out, split)
     yield from _durations(columns)
     yield from _rates(columns)
 
@@ -84,9 +86,9 @@ def _clash(language: Numbers, text_key: Numbers, held: Numbers, training: Number
     return bool(spoken[0] & spoken[1]) and not texts[0] & texts[1]
 
 
-def _between(kind: str, keys: Keys, among: Numbers, manifest: Numbers) -> Iterator[Hit]:
-    for rows in keys.shared(among, manifest):
-        later = rows[manifest[rows] != manifest[rows[0]]]
+def _between(kind: str, keys: Keys, among: Numbers, group: Numbers) -> Iterator[Hit]:
+    for rows in keys.shared(among, group):
+        later = rows[group[rows] != group[rows[0]]]
         yield from ((int(row), Finding(kind), int(rows[0])) for row in later)
 
 

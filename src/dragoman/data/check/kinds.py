@@ -45,7 +45,7 @@ KINDS = {
     "leak-text": Kind("error", "training text that is held out too", "take it out of training"),
     "leak-short": Kind("warning", "short training text that is held out too", "decide: a phrase, or the test itself?"),
     "sentence-clash": Kind("warning", "`sentence` names another text in training", "rename: they are no translations"),
-    "overlap": Kind("warning", "utterance in two held-out manifests", "choose no model on what it is tested on"),
+    "overlap": Kind("warning", "utterance in two held-out splits", "choose no model on what it is tested on"),
     "same-audio": Kind("warning", "audio that is there twice", "leave one out"),
 }
 

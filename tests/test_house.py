@@ -43,7 +43,6 @@ MAY_IMPORT = {
         "inference",
         "systems",
     },
-    "serving": {"errors", "files", "languages", "records", "recipe", "data", "model", "inference", "systems"},
     "training": {"errors", "files", "languages", "records", "recipe", "data", "model"},
     "bases": {"errors", "files", "languages", "records", "recipe", "data", "model", "training"},  # one loop
 }

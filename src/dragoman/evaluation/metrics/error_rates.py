@@ -71,7 +71,7 @@ class WER:
 
 
 class WERMarks(WER):
-    """WER that keeps vowel signs, for the scripts of India, whose words WER breaks."""
+    """WER that keeps vowel signs, for the scripts of India and for Yoruba, whose words WER breaks."""
 
     name = "WER-marks"
     norm = "whisper-basic-marks"

@@ -149,6 +149,34 @@ def test_a_stage_leaves_unsaid_what_its_namesake_says(tmp_path: Any) -> None:
         child(tmp_path, '[[stages]]\nname = "new"\n')
 
 
+def test_a_stage_s_tasks_and_length_take_the_place_of_its_namesake_s(tmp_path: Any) -> None:
+    own = "tasks = { srt = 0.5, asr = 0.5 }\nschedule = { epochs = 2 }\n"
+    (found,) = child(tmp_path, f'[[stages]]\nname = "srt"\n{own}').stages
+    assert found.tasks == {"srt": 0.5, "asr": 0.5} and (found.schedule.epochs, found.schedule.steps) == (2, None)
+
+
+def test_recipes_extend_one_another(tmp_path: Any) -> None:
+    child(tmp_path, "[decoding]\nbeams = 7\n")
+    (tmp_path / "tiny.toml").write_text('extends = "child"\nname = "grandchild"\n')
+    assert load_recipe(tmp_path / "tiny.toml").decoding.beams == 7
+    (tmp_path / "tiny.toml").write_text('extends = "tiny"\nname = "same"\n')  # the shipped one
+    assert load_recipe(tmp_path / "tiny.toml").sources == load_recipe("tiny").sources
+    (tmp_path / "a.toml").write_text('extends = "b"\n')
+    (tmp_path / "b.toml").write_text('extends = "a"\n')
+    with pytest.raises(RecipeError, match=r"b.toml: extends: 'a' extends this recipe in its turn"):
+        load_recipe(tmp_path / "a.toml")
+
+
+def test_a_model_goes_on_with_any_language(tmp_path: Any) -> None:
+    """Its bases are made, so their corpus need not hold it."""
+    path = tmp_path / "quechua.toml"
+    path.write_text('extends = "tiny"\nstart = "tiny"\nsources = ["eng", "quy"]\n')
+    assert load_recipe(path).sources == ["eng", "quy"]
+    path.write_text('extends = "tiny"\nsources = ["eng", "quy"]\n')
+    with pytest.raises(RecipeError, match="'quy' is a source or target, but not in the corpus"):
+        load_recipe(path)
+
+
 @pytest.mark.parametrize("length", [{}, {"steps": 3, "epochs": 1}])
 def test_a_stage_lasts_steps_or_epochs(length: dict[str, int]) -> None:
     table = load_recipe("llm-srt-3b").model_dump()

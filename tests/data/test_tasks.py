@@ -39,6 +39,12 @@ def test_a_checkpoint_may_have_other_tags() -> None:
     assert TASKS["srt"].parse("早<|cmn|><|eng|>Morning", item, tags) == Parsed(None, None)
 
 
+def test_a_tokenizer_may_write_a_space_between_two_tags() -> None:
+    item = Item("eng", "quy", "Hello.", "Rimaykullayki.")
+    output = TASKS["srt"].answer(item, Tags()).replace("|><|", "|> <|")
+    assert TASKS["srt"].parse(output, item, Tags()) == Parsed("Hello.", "Rimaykullayki.")
+
+
 def test_an_output_that_breaks_the_format_says_nothing() -> None:
     for output in ("", "Good morning.", "a<|eng|><|fra|>b", "a<|eng|><|deu|>b<|eng|><|deu|>c"):
         assert TASKS["srt"].parse(output, ITEM, Tags()) == Parsed(None, None)

@@ -32,6 +32,7 @@ from dragoman.inference.decode import Decoder, Request
 from dragoman.model import checkpoint
 from dragoman.model.checkpoint import (
     LoadedModel,
+    as_started,
     bring_back,
     first_model,
     load_model,
@@ -83,12 +84,39 @@ def test_a_recipe_goes_on_from_a_model_of_the_same_shape(tmp_path: Path) -> None
     first = model(tmp_path, recipe(sources=["eng"], targets=["eng", "deu"], **LORAS))
     save_model(first, tmp_path / "model")
     start = {"start": str(tmp_path / "model")}
-    on = first_model(recipe(**start, **LORAS), None, torch.float32)
+    on = first_model(as_started(recipe(**start, **LORAS)), None, torch.float32)
     assert torch.equal(logits(on), logits(first)) and on.recipe.sources == ["eng", "deu", "fra"]
     save_model(on, tmp_path / "on")  # with the bases of the first
     assert torch.equal(logits(load_model(tmp_path / "on")), logits(first))
-    with pytest.raises(RecipeError, match=r"differs in \[adapter\]"):
-        first_model(recipe(**start, **LORAS, adapter=MLP), None, torch.float32)
+    with pytest.raises(RecipeError, match=r"differs in \[adapter\] \w+: .*, there .*; leave it as it is"):
+        as_started(recipe(**start, **LORAS, adapter=MLP))
+
+
+def test_a_recipe_may_add_lora_to_the_model_that_it_goes_on_from(tmp_path: Path) -> None:
+    first = model(tmp_path, recipe())
+    save_model(first, tmp_path / "model")
+    goes_on = as_started(recipe(start=str(tmp_path / "model"), **LORAS))
+    on = first_model(goes_on, None, torch.float32)
+    assert torch.equal(logits(on), logits(first))
+    with torch.no_grad():
+        for tensor in on.model.parameters():
+            tensor.add_(1.0)
+    far = own_tensors(on.model)
+    bring_back(on.model, goes_on, 0.5)
+    for name, tensor in own_tensors(on.model).items():
+        if ".lora_A." in name:
+            assert torch.equal(tensor, far[name])
+        else:  # LoRA's second factor began as 0
+            torch.testing.assert_close(tensor, far[name] / 2 if ".lora_B." in name else far[name] - 0.5)
+
+
+def test_a_recipe_without_revisions_takes_those_of_its_start(tmp_path: Path) -> None:
+    pinned = recipe(encoder={"name": "base", "revision": "abc"})
+    save_model(model(tmp_path, pinned), tmp_path / "model")
+    start = {"start": str(tmp_path / "model")}
+    assert as_started(recipe(**start)).encoder.revision == "abc"
+    with pytest.raises(RecipeError, match=r"\[encoder\] revision: 'd', there 'abc'"):
+        as_started(recipe(**start, encoder={"name": "base", "revision": "d"}))
 
 
 def remove(tensors: dict[str, torch.Tensor]) -> None:

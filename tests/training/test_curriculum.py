@@ -15,11 +15,14 @@ from safetensors.torch import load_file
 from toy import examples, losses, model, recipe, stage, write_corpus
 
 from dragoman.data.batching import collate
+from dragoman.data.index import open_index
 from dragoman.errors import DataError, RecipeError
 from dragoman.model.checkpoint import LoadedModel, save_model
 from dragoman.recipe import Recipe
+from dragoman.records import Utterance, write_rows
 from dragoman.training import curriculum
 from dragoman.training.curriculum import train_curriculum
+from dragoman.training.manifests import held_out
 from dragoman.training.trainer import Job, fit, make_accelerator
 
 THREE = [
@@ -142,6 +145,39 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="loss is not finite"):
         fit(job, make_accelerator("fp32"))
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_what_would_stop_a_later_stage_is_told_before_the_first(prepared: Callable[[Recipe], Path]) -> None:
+    """And a recipe or manifest that was mended is taken, since nothing was trained."""
+
+    def stages(**source: Any) -> Recipe:
+        return recipe(stages=[stage("asr"), stage("srt", data=[{"name": "train", **source}])])
+
+    folder = prepared(recipe())
+    with pytest.raises(DataError, match=r"stage srt: .*absent.jsonl is missing"):
+        train(stages(name="absent"), folder)
+    with pytest.raises(DataError, match=r"stage srt: .*has no utterance for this source \(it holds deu, eng, fra\)"):
+        train(stages(sources=["nld"]), folder)
+    manifest = folder / "data" / "train.jsonl"
+    rows = manifest.read_text(encoding="utf-8")
+    long = json.loads(rows.splitlines()[0]) | {"id": "long", "duration_s": 2.5}
+    manifest.write_text(rows + json.dumps(long) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"stage asr: .* 1 utterances are longer than the 2 s .* max_duration_s = 2 "):
+        train(stages(), folder)
+    assert not list((folder / "run").glob("*-*"))
+    manifest.write_text(rows, encoding="utf-8")
+    assert train(stages(), folder) == folder / "run" / "2-srt" / "model"
+
+
+def test_what_is_longer_than_the_model_hears_validates_nothing(tmp_path: Path) -> None:
+    chosen = recipe(stages=[stage("asr")])
+    rows = [
+        Utterance(id=str(n), audio="x", language="eng", text="x", duration_s=duration)
+        for n, duration in enumerate((1.0, 2.5, 2.0))
+    ]
+    write_rows(tmp_path / "valid.jsonl", rows)
+    _, draws = held_out(open_index(tmp_path / "valid.jsonl"), chosen.stages[0], chosen)
+    assert sorted(draw.row for draw in draws) == [0, 2]
 
 
 def test_a_stage_begins_part_of_the_way_back(prepared: Callable[[Recipe], Path]) -> None:

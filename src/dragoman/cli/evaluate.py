@@ -65,7 +65,7 @@ def evaluate(
     from dragoman.evaluation.runs import HYPOTHESES, write_account
     from dragoman.evaluation.score import to_json
 
-    metrics = _metrics(metric, comet)
+    metrics = _metrics(metric)
     rank, processes = launched()
     how = How(beam_size, batch_size, own_device(device), compute_type, threads)
     works = chosen(system, model, text, utterances, wanted, how)
@@ -92,6 +92,7 @@ def evaluate(
         say(f"{of} are references and no more: {works.model} does not hear their languages.")
     if done.without_reference:
         say(f"{done.without_reference} translations are left out: the manifest has no reference for them.")
+    metrics |= _comet(comet)  # not before: each process would load one
     scores = _scored(read_hypotheses(out / HYPOTHESES), metric or (), metrics, None, workers)
     with whole_file(out / "scores.json") as file:
         file.write(to_json(scores))
@@ -121,7 +122,7 @@ def score(
     from dragoman.evaluation.readers import Given, read
     from dragoman.evaluation.score import to_json
 
-    metrics = _metrics(metric, comet)
+    metrics = _metrics(metric) | _comet(comet)
     found = read(Given(given, ref, src, direction))
     scores = _scored(found.rows, metric or (), metrics, found.counts, workers)
     if json:
@@ -130,16 +131,19 @@ def score(
         _print_table(scores)
 
 
-def _metrics(names: Sequence[str] | None, comet: str | None) -> dict[str, type[Metric]]:
+def _metrics(names: Sequence[str] | None) -> dict[str, type[Metric]]:
     from dragoman.evaluation.metrics import choose
 
-    metrics = choose(names or ())
-    if comet is not None:
-        from dragoman.evaluation.comet import comet_metric
+    return choose(names or ())
 
-        hush()
-        metrics["COMET"] = comet_metric(comet)
-    return metrics
+
+def _comet(checkpoint: str | None) -> dict[str, type[Metric]]:
+    if checkpoint is None:
+        return {}
+    from dragoman.evaluation.comet import comet_metric
+
+    hush()
+    return {"COMET": comet_metric(checkpoint)}
 
 
 def _scored(

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from dragoman.records import Hypothesis, Utterance
 
 
+_TOGETHER = 16
+_TARGETS = 4
+
+
 class Part(StrEnum):
     """One base model."""
 
@@ -99,13 +103,21 @@ def train(
 
 
 def translation_scores(loaded: LoadedModel, utterances: Sequence[Utterance]) -> dict[str, float]:
-    """BLEU (the mean over directions), WER and the like of a model on utterances that bring their references."""
+    """BLEU (the mean over directions), WER and the like of a model on utterances that bring their references. Of many
+    targets each few utterances go to some, others each time."""
     from dragoman.evaluation.score import ALL, score
     from dragoman.inference.translator import Translator
 
-    by_id = {utterance.id: utterance for utterance in utterances}
-    hypotheses = Translator(loaded, beam_size=1)(utterances, loaded.recipe.targets)
-    rows = [row for row in (_referenced(h, by_id[h.id]) for h in hypotheses) if row.reference]
+    translator = Translator(loaded, beam_size=1)
+    rows: list[Hypothesis] = []
+    for start in range(0, len(utterances), _TOGETHER):
+        some = utterances[start : start + _TOGETHER]
+        by_id = {utterance.id: utterance for utterance in some}
+        known = [code for code in loaded.recipe.targets if any(code in one.translations for one in some)]
+        begin = start // _TOGETHER * _TARGETS
+        targets = [known[number % len(known)] for number in range(begin, begin + min(_TARGETS, len(known)))]
+        found = translator(some, targets) if targets else []
+        rows += [row for row in (_referenced(h, by_id[h.id]) for h in found) if row.reference]
     if not rows:
         return {}
     return {found.metric: found.value for found in score(rows) if found.direction == ALL}

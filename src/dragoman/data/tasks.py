@@ -36,6 +36,10 @@ class Tags:
     def __call__(self, *codes: str) -> str:
         return "".join(f"<|{self.renamed.get(code, code)}|>" for code in codes)
 
+    def parted(self, output: str, *codes: str) -> list[str]:
+        """An output, parted at these tags; between two that are no tokens of its own a tokenizer may write a space."""
+        return re.split(r"\s*".join(re.escape(self(code)) for code in codes), output)
+
     def in_words(self, task: str, item: Item) -> str | None:
         """The prompt of a task in words, if there is one."""
         if task not in self.worded:
@@ -108,7 +112,7 @@ class Srt:
         return escape(item.transcript) + tags(item.source, item.target) + escape(item.translation)
 
     def parse(self, output: str, item: Item, tags: Tags) -> Parsed:
-        parts = output.split(tags(item.source, item.target))
+        parts = tags.parted(output, item.source, item.target)
         if len(parts) != 2:
             return Parsed(None, None)
         return Parsed(said(parts[0]), said(parts[1]))

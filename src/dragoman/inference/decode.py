@@ -113,8 +113,7 @@ class Decoder:
         ]
         outputs = self.search(heard, range(len(requests)), rows, wishes, beams)
         return [
-            replace(output, text=self._transcript(task, text + output.text, item))
-            for output, item, text in zip(outputs, items, begun, strict=True)
+            self._transcript(task, text, output, item) for output, item, text in zip(outputs, items, begun, strict=True)
         ]
 
     @property
@@ -125,11 +124,15 @@ class Decoder:
         others = (*request.targets, *(code for code in self.recipe.targets if code != request.source), request.source)
         return Item(request.source, others[0], transcript)
 
-    def _transcript(self, task: Task, output: str, item: Item) -> str:
-        """What a task's output says was said; all up to the tags where it does not keep the SRT format."""
-        parsed = task.parse(output, item, self.tags).transcript
-        text = said(output.partition(self.tags(item.source, item.target))[0]) if parsed is None else parsed
-        return text.strip()
+    def _transcript(self, task: Task, begun: str, output: Output, item: Item) -> Output:
+        """What a task's output says was said; all up to the tags where it does not keep the SRT format. What came
+        behind them is not used, so neither is what was wrong with it."""
+        text, *behind = self.tags.parted(begun + output.text, item.source, item.target)
+        parsed = task.parse(begun + output.text, item, self.tags).transcript
+        text = (said(text) if parsed is None else parsed).strip()
+        if not behind:
+            return replace(output, text=text)
+        return replace(output, text=text, truncated=False, told=replace(output.told, looped=False))
 
     def _scores(self, requests: Sequence[Request], heard: Heard, transcripts: Sequence[Output]) -> list[float]:
         """Mean log-probability of each transcript's tokens and of what ends it, after the prompt it was written for; 0

@@ -59,28 +59,47 @@ def new_model(
 
 
 def first_model(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> LoadedModel:
-    """What the first stage begins with: the model that the recipe goes on from, or frozen bases and a fresh adapter.
+    """What the first stage begins with: the model that the recipe goes on from, with fresh LoRA where only the recipe
+    has one, or frozen bases and a fresh adapter. A recipe with a start is one that `as_started` gave."""
+    return new_model(recipe, bases, dtype) if recipe.start is None else _load(recipe, locate(recipe.start), dtype)
 
-    Raises RecipeError when the recipe describes another model than the one it goes on from.
+
+def as_started(recipe: Recipe) -> Recipe:
+    """The recipe with the revisions of its bases, where it names none, as the model has them that it goes on from.
+
+    Raises RecipeError when it describes another model than that; LoRA it may add.
     """
     if recipe.start is None:
-        return new_model(recipe, bases, dtype)
-    start = load_model(locate(recipe.start), dtype)
-    for table in ("audio", "encoder", "adapter", "llm"):
-        if getattr(recipe, table) != getattr(start.recipe, table):
-            raise RecipeError(
-                f"The recipe {recipe.name!r} goes on from {recipe.start!r} but differs in [{table}]; leave it as it is."
-            )
-    return replace(start, recipe=recipe)
+        return recipe
+    start = _stored_recipe(locate(recipe.start))
+    for part in ("encoder", "llm"):
+        own, other = getattr(recipe, part), getattr(start, part)
+        settled = own.model_copy(update={"revision": own.revision or other.revision})
+        recipe = recipe.model_copy(update={part: settled})
+        start = start.model_copy(update={part: other.model_copy(update={"lora": other.lora or own.lora})})
+    for table in ("audio", "encoder", "adapter", "llm", "prompt"):
+        own, other = (getattr(one, table).model_dump() for one in (recipe, start))
+        for key in sorted(own.keys() | other.keys()):
+            if own.get(key) != other.get(key):
+                raise RecipeError(
+                    f"The recipe {recipe.name!r} goes on from {recipe.start!r} but differs in [{table}] {key}: "
+                    f"{own.get(key)!r}, there {other.get(key)!r}; leave it as it is."
+                )
+    return recipe
 
 
 @torch.no_grad()
 def bring_back(model: SpeechLLM, recipe: Recipe, share: float) -> None:
     """Move adapter and LoRA back towards the model that the recipe goes on from, keeping `share` of the way that they
-    have come: WiSE-FT (Wortsman et al. 2022). What was learnt is weaker then; what was forgotten is there again."""
-    own = dict(model.named_parameters())
-    for name, start in _stored_tensors(model, locate(str(recipe.start))).items():
-        own[name].copy_(torch.lerp(start.to(own[name].device).float(), own[name].float(), share))
+    have come: WiSE-FT (Wortsman et al. 2022). What was learnt is weaker then; what was forgotten is there again. Where
+    the start is without LoRA, its second factor goes back towards 0."""
+    own = {name: parameter for name, parameter in model.named_parameters() if part_of(name)}
+    start = _stored_tensors(model, locate(str(recipe.start)))
+    for name, parameter in own.items():
+        if name in start:
+            parameter.copy_(torch.lerp(start[name].to(parameter.device).float(), parameter.float(), share))
+        elif ".lora_B." in name:
+            parameter.mul_(share)
 
 
 def first_encoder(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> SpeechEncoder:
@@ -218,13 +237,17 @@ def _load(
 
 
 def _stored_tensors(model: SpeechLLM, folder: Path) -> dict[str, Tensor]:
-    """`own_tensors` of the model in a folder, which has exactly those of `model`, in the same shapes."""
+    """`own_tensors` of the model in a folder, which has exactly those of `model`, in the same shapes; but for LoRA that
+    the model there is without."""
+    known = _stored_recipe(folder)
     adapter = read_tensors(folder / "adapter.safetensors")
     _check_same(model.adapter.state_dict(), adapter, folder / "adapter.safetensors")
     tensors = {f"adapter.{name}": tensor for name, tensor in adapter.items()}
+    there = {"llm_lora": known.llm.lora, "encoder_lora": known.encoder.lora}
     for part, prefix, module in _lora_parts(model):
-        lora = _lora_tensors(module, folder / part / "adapter_model.safetensors")
-        tensors |= {prefix + name: tensor for name, tensor in lora.items()}
+        if there[part] is not None:
+            lora = _lora_tensors(module, folder / part / "adapter_model.safetensors")
+            tensors |= {prefix + name: tensor for name, tensor in lora.items()}
     return tensors
 
 

@@ -1,9 +1,9 @@
 """A recipe: all that decides the result of a training run, as strict typed data, and the numbers derived from it.
 
 A recipe is a TOML file. Unknown keys, wrong types and unknown names are errors that name file and key. Nothing of
-the machine (devices, paths, micro-batch) is in it. `extends = "name"` takes another recipe beside it, one level
-deep, and overrides its tables key by key (lists are replaced whole). If it names stages, it has these, in its order;
-what one leaves unsaid is as in the other recipe's stage of the same name.
+the machine (devices, paths, micro-batch) is in it. `extends = "name"` takes another recipe, one beside it first,
+and overrides its tables key by key (lists and `tasks` are replaced whole). If it names stages, it has these, in its
+order; what one leaves unsaid is as in the other recipe's stage of the same name.
 """
 
 from dragoman.recipe.bases import Bases, EncoderBase, LlmBase, TatoebaCorpus

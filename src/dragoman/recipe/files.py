@@ -13,21 +13,13 @@ from dragoman.errors import RecipeError
 from dragoman.recipe.whole import Recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"
+_LENGTH = {"steps", "epochs"}
 
 
 def load_recipe(name: str | Path) -> Recipe:
     """Read a recipe by path, or by the name of one that Dragoman ships."""
     path = _locate(name)
-    table = _read_toml(path)
-    parent = table.pop("extends", None)
-    if parent is not None:
-        if not isinstance(parent, str):
-            raise RecipeError(f'{path}: extends: name one recipe, as in extends = "llm-srt-3b".')
-        base = _read_toml(_locate_parent(path, parent))
-        if "extends" in base:
-            raise RecipeError(f"{path}: extends: {parent!r} itself extends another recipe; one level is allowed.")
-        table = _merge(base, table)
-    return parse_recipe(table, str(path))
+    return parse_recipe(_table(path), str(path))
 
 
 def parse_recipe(table: dict[str, Any], origin: str) -> Recipe:
@@ -75,7 +67,21 @@ def _locate(name: str | Path) -> Path:
 
 def _locate_parent(child: Path, parent: str) -> Path:
     beside = child.parent / f"{parent}.toml"
-    return beside if beside.is_file() else _locate(parent)
+    return beside if beside.is_file() and not beside.samefile(child) else _locate(parent)
+
+
+def _table(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's table over that of the one that it extends; `children` extend this one."""
+    table = _read_toml(path)
+    parent = table.pop("extends", None)
+    if parent is None:
+        return table
+    if not isinstance(parent, str):
+        raise RecipeError(f'{path}: extends: name one recipe, as in extends = "llm-srt-3b".')
+    base, children = _locate_parent(path, parent), (*children, path)
+    if any(base.resolve() == child.resolve() for child in children):
+        raise RecipeError(f"{path}: extends: {parent!r} extends this recipe in its turn; one of them must not.")
+    return _merge(_table(base, children), table)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -88,9 +94,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+    given = _LENGTH if over.keys() & _LENGTH else set()  # a schedule has one of them
+    merged = {key: value for key, value in base.items() if key not in given}
     for key, value in over.items():
-        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+        if key != "tasks" and isinstance(value, dict) and isinstance(merged.get(key), dict):
             merged[key] = _merge(merged[key], value)
         elif key == "stages" and _are_tables(value) and _are_tables(base.get(key)):
             stages = {str(stage.get("name")): stage for stage in base[key]}

@@ -54,10 +54,6 @@ class Recipe(Strict):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError("stages: two stages have the same name")
-        if "base" in (self.encoder.name, self.llm.name) and self.bases is None:
-            raise ValueError('bases: encoder or llm is "base", but there is no [bases] table')
-        if self.bases and (missing := set(self.languages) - set(self.bases.corpus.languages)):
-            raise ValueError(f"bases.corpus.languages: {min(missing)!r} is a source or target, but not in the corpus")
         for stage in self.stages:
             if stage.ctc_weight and self.prompt.before_audio:
                 raise ValueError(
@@ -73,6 +69,16 @@ class Recipe(Strict):
         unknown = [code for code in self.prompt.tags if not is_code(code)]
         if unknown:
             raise ValueError(f"prompt.tags: {unknown[0]!r} is not a language code")
+        return self
+
+    @model_validator(mode="after")
+    def _bases(self) -> Recipe:
+        if "base" in (self.encoder.name, self.llm.name) and self.bases is None:
+            raise ValueError('bases: encoder or llm is "base", but there is no [bases] table')
+        if self.bases is None or self.start is not None:  # there are none, or they are made already
+            return self
+        if missing := set(self.languages) - set(self.bases.corpus.languages):
+            raise ValueError(f"bases.corpus.languages: {min(missing)!r} is a source or target, but not in the corpus")
         return self
 
     @property

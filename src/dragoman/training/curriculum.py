@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,13 +19,21 @@ from dragoman.data.index import ManifestIndex
 from dragoman.data.selection import Selection
 from dragoman.errors import DataError, RecipeError
 from dragoman.files import digest_of_weights, whole_file
-from dragoman.model.checkpoint import LoadedModel, bring_back, first_model, load_model, own_tensors, save_model
+from dragoman.model.checkpoint import (
+    LoadedModel,
+    as_started,
+    bring_back,
+    first_model,
+    load_model,
+    own_tensors,
+    save_model,
+)
 from dragoman.model.hub import locate
 from dragoman.model.trainable import train_only
 from dragoman.recipe import Recipe, Stage, dump_recipe, read_stored_recipe
 from dragoman.records import Utterance
 from dragoman.training.encoding import StoredFrames, check_storable
-from dragoman.training.manifests import held_out, stage_indexes, valid_index
+from dragoman.training.manifests import check_data, held_out, stage_indexes, valid_index
 from dragoman.training.state import trained_state
 from dragoman.training.trainer import Job, Stream, fit, make_accelerator
 
@@ -59,7 +68,14 @@ def train_curriculum(
         raise RecipeError(f"The recipe {recipe.name!r} has no stages: there is nothing to train.")
     if features is not None:
         check_storable(recipe)
-    with make_accelerator(recipe.stages[0].schedule.precision).main_process_first():
+    recipe = as_started(recipe)
+    accelerator = make_accelerator(recipe.stages[0].schedule.precision)
+    # one of all makes the indexes, and on machines that do not share the data one of each
+    with accelerator.main_process_first(), accelerator.local_main_process_first():
+        check_data(recipe, data)
+        if valid_index(data) is None:
+            _log.warning("%s is missing: nothing is validated.", data / "valid.jsonl")
+    with accelerator.main_process_first():
         remember_recipe(recipe, out)
     model: Path | None = None
     for number, stage in enumerate(recipe.stages, 1):
@@ -80,15 +96,19 @@ def train_curriculum(
                 translation_scores=translation_scores,
             )
             run(model, bases)
+            gc.collect()  # else this stage's model is still there when the next one's is loaded
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
         model = folder / "model"
     assert model is not None
     return model
 
 
 def remember_recipe(recipe: Recipe, out: Path) -> None:
-    """A run folder belongs to one recipe: going on with another one is an error that names what changed."""
+    """A run folder belongs to one recipe, once a stage has left something in it: going on with another one is an error
+    that names what changed."""
     stored = out / "recipe.json"
-    if stored.is_file():
+    if stored.is_file() and _begun(out):
         before = read_stored_recipe(stored)
         changed = [key for key in Recipe.model_fields if getattr(before, key) != getattr(recipe, key)]
         if changed:
@@ -103,7 +123,8 @@ def remember_data(digests: Mapping[Path, str], out: Path) -> None:
     """A run folder belongs to its data too, and to the model that it goes on from: going on with an edited manifest or
     another model is an error that names it."""
     stored = out / "data.json"
-    before: dict[str, str] = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
+    known = stored.is_file() and _begun(out)
+    before: dict[str, str] = json.loads(stored.read_text(encoding="utf-8")) if known else {}
     now = {path.name: digest for path, digest in digests.items()}
     for path in digests:
         if before.get(path.name, now[path.name]) != now[path.name]:
@@ -111,6 +132,11 @@ def remember_data(digests: Mapping[Path, str], out: Path) -> None:
     if not now.keys() <= before.keys():
         with whole_file(stored) as file:
             json.dump({**before, **now}, file, indent=2)
+
+
+def _begun(out: Path) -> bool:
+    """Whether a stage has left something in a run folder."""
+    return any(out.glob("*-*/checkpoints")) or any(out.glob("*-*/model"))
 
 
 class StageRun:
@@ -141,8 +167,7 @@ class StageRun:
     def __call__(self, previous: Path | None, bases: Path | None) -> None:
         """Train from the model in `previous` (or from the bases) and write `folder/model`."""
         accelerator = make_accelerator(self.stage.schedule.precision)
-        with accelerator.local_main_process_first():  # one of a machine makes the indexes
-            indexes = stage_indexes(self.stage, self.data)
+        indexes = stage_indexes(self.stage, self.data)
         with accelerator.main_process_first():
             self._remember(indexes)
         selection = self._selection(indexes)
@@ -179,7 +204,7 @@ class StageRun:
         if accelerator.is_main_process:
             save_model(loaded, self.folder / "model", tensors)
         accelerator.wait_for_everyone()
-        accelerator.free_memory()  # else this stage's model may still be there when the next one's is loaded
+        accelerator.free_memory()
 
     def _remember(self, indexes: Sequence[ManifestIndex]) -> None:
         valid = valid_index(self.data)
@@ -196,8 +221,6 @@ class StageRun:
                 why = "the rest is filtered out, over a cap, untranslated or in other languages"
                 found = chosen.num_utterances, len(index), index.manifest
                 _log.warning("stage %s: %d of %d in %s; %s.", self.stage.name, *found, why)
-        if not len(selection):
-            raise DataError(f"stage {self.stage.name}: no utterance is left for its tasks; check data and filters.")
         return selection
 
     def _stored(self, loaded: LoadedModel) -> StoredFrames | None:
@@ -230,16 +253,18 @@ class StageRun:
             return None
         stage, draws = held_out(index, self.stage, self.recipe)
         if not draws:
+            _log.warning("stage %s: %s has nothing that could validate it.", self.stage.name, index.manifest)
             return None
         frames = None if stored is None else [stored.open(index, np.array([draw.row for draw in draws]))]
-        examples = Examples([index], stage, self.recipe, loaded.tokenizer, frames=frames)
+        limits = self.micro_batch, self.micro_tokens
+        examples = Examples([index], stage, self.recipe, loaded.tokenizer, *limits, frames)
 
         def validate() -> dict[str, float]:
             total, targets = 0.0, 0
             for start in range(0, len(draws), 32):
-                (batch,) = examples.micro_batches(draws[start : start + 32])
-                total += float(loaded.model(batch.to(accelerator.device))["loss"])
-                targets += batch.num_targets
+                for batch in examples.micro_batches(draws[start : start + 32]):
+                    total += float(loaded.model(batch.to(accelerator.device))["loss"])
+                    targets += batch.num_targets
             heard = [examples.utterance(draw) for draw in draws[:_TRANSLATED]]
             scores = self.translation_scores(loaded, heard) if self.translation_scores else {}
             return {"loss": total / max(targets, 1), **scores}

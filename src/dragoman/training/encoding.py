@@ -23,7 +23,7 @@ from dragoman.data.frames import Frames, FrameStore, new_frames, open_frames
 from dragoman.data.index import ManifestIndex
 from dragoman.data.sampling import Rows
 from dragoman.errors import RecipeError
-from dragoman.model.checkpoint import first_encoder
+from dragoman.model.checkpoint import as_started, first_encoder
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.recipe import Recipe
 from dragoman.training.manifests import used_rows
@@ -131,6 +131,7 @@ def encode(
     Goes on where it stopped. Of several processes each encodes its own files.
     """
     check_storable(recipe)
+    recipe = as_started(recipe)
     used = used_rows(recipe, data)
     dtype = precision(recipe)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

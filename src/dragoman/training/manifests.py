@@ -8,7 +8,7 @@ import numpy as np
 
 from dragoman.data.index import ManifestIndex, open_index
 from dragoman.data.sampling import Rows
-from dragoman.data.selection import Draw, Selection
+from dragoman.data.selection import Draw, Selection, usable
 from dragoman.errors import DataError
 from dragoman.recipe import Recipe, Source, Stage
 
@@ -23,6 +23,26 @@ def stage_indexes(stage: Stage, data: Path) -> list[ManifestIndex]:
     return [open_index(path) for path in paths]
 
 
+def check_data(recipe: Recipe, data: Path) -> None:
+    """Whether the manifests hold something for each source of each stage, and nothing that is longer than the model
+    hears: told before the first stage, since a later one would end a run of days. Raises DataError."""
+    window_s = recipe.audio.window_s
+    for stage in recipe.stages:
+        for index, source in zip(stage_indexes(stage, data), stage.data, strict=True):
+            rows, where = usable(index, source, stage, recipe), f"stage {stage.name}: {index.manifest}"
+            if not len(rows):
+                spoken = ", ".join(index.languages[number] for number in np.unique(index.language)) or "nothing"
+                raise DataError(
+                    f"{where} has no utterance for this source (it holds {spoken}); "
+                    "look at the recipe's sources and targets and the filters."
+                )
+            if stage.hears and (longer := int((index.duration_s[rows] > window_s).sum())):
+                raise DataError(
+                    f"{where}: {longer} utterances are longer than the {window_s:g} s that the model hears; "
+                    f"set max_duration_s = {window_s:g} for this source."
+                )
+
+
 def valid_index(data: Path) -> ManifestIndex | None:
     """That of the held-out utterances, if there are any."""
     path = data / "valid.jsonl"
@@ -31,8 +51,9 @@ def valid_index(data: Path) -> ManifestIndex | None:
 
 def held_out(index: ManifestIndex, stage: Stage, recipe: Recipe) -> tuple[Stage, list[Draw]]:
     """The stage on held-out speech as it is, without caps, and the utterances that validate it: the first of a fixed
-    random order, since manifests are sorted by language; numbered anew."""
-    plain = {"data": [Source(name="valid")], "augment": None, "max_per_language": None, "max_per_direction": None}
+    random order, since manifests are sorted by language; numbered anew. None is longer than the model hears."""
+    source = Source(name="valid", max_duration_s=recipe.audio.window_s)
+    plain = {"data": [source], "augment": None, "max_per_language": None, "max_per_direction": None}
     stage = stage.model_copy(update=plain)
     selection = Selection([index], stage, recipe)
     place = np.empty(len(index), np.int64)

@@ -7,12 +7,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
@@ -63,7 +65,9 @@ def make_accelerator(precision: str) -> Accelerator:
     mixed = "bf16" if precision == "bf16" else "no"
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:
         AcceleratorState._reset_state()  # it is one per process, and the stage before had another precision
-    return Accelerator(mixed_precision=mixed, cpu=cpu)
+    # the others wait while one downloads a model or indexes a manifest
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=2))
+    return Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[patience])
 
 
 def fit(job: Job, accelerator: Accelerator) -> nn.Module:
@@ -76,6 +80,8 @@ def fit(job: Job, accelerator: Accelerator) -> nn.Module:
     scheduler = make_scheduler(optimizer, job.schedule)
     checkpoints = job.folder / "checkpoints"
     done = load_state(checkpoints, accelerator, module, optimizer, scheduler)
+    if len(set(accelerator.gather(torch.tensor([done], device=accelerator.device)).tolist())) > 1:
+        raise DataError(f"{checkpoints}: is not the same for all processes; let all machines share one --out.")
     log = RunLog(job.folder, job.label, first_step=done, steps=job.schedule.steps, active=accelerator.is_main_process)
     with log:
         # the steps come first: zip must not ask for a batch after the last one
@@ -108,7 +114,7 @@ def _update(
     totals: dict[str, Tensor] = {}
     for number in range(1, rounds + 1):
         idle = number > len(micro_batches)
-        batch = _some_batch(job) if idle else micro_batches[number - 1]
+        batch = micro_batches[number - 1] if not idle else micro_batches[0] if micro_batches else _some_batch(job)
         # gradients are exchanged once, after the last micro-batch
         with accelerator.no_sync(module) if number < rounds else nullcontext():
             sums = module(batch.to(accelerator.device))
@@ -133,7 +139,7 @@ def _update(
 
 
 def _some_batch(job: Job) -> TrainingBatch:
-    """A batch to take part with where a process has fewer micro-batches than another, which waits for its gradients."""
+    """A batch to take part with where a process has none and another one waits for its gradients."""
     return next(share for share in job.stream(0) if share)[0]
 
 

@@ -29,7 +29,9 @@ KINDS = {
     "audio-silent": Kind("warning", "audio that is nothing but zeros", "listen; leave the row out"),
     "duration": Kind("warning", "duration_s is not the audio's", "measure again; is a file cut off?"),
     "too-long": Kind("error", "training clip longer than the model hears", "cut it, or set max_duration_s"),
-    "long": Kind("warning", "clip longer than the model hears", "none needed: it is translated in parts"),
+    "long": Kind(
+        "warning", "clip longer than the model hears", "none: it is translated in parts, but validates no training"
+    ),
     "no-text": Kind("error", "neither transcript nor translation", "write one, or leave the row out"),
     "empty-text": Kind(
         "warning", "transcript or translation is empty", "write it; asr, smt and srt cannot use the row"

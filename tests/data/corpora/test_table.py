@@ -43,7 +43,7 @@ def prepared(table: Path, **more: Any) -> list[Utterance]:
 # -------------------------------------------------------------------------------------------------- tables
 
 
-def test_csv_with_columns_of_its_own(folder: Path) -> None:
+def test_csv_with_columns_of_its_own(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     table = folder / "talks.csv"
     with open(table, "w", encoding="utf-8-sig", newline="") as file:  # as a spreadsheet saves it
         rows = csv.writer(file)
@@ -55,6 +55,7 @@ def test_csv_with_columns_of_its_own(folder: Path) -> None:
     assert (first.id, first.language, first.text) == ("talks-wav/1", "eng", 'He said, "no".')
     assert (first.translations, second.translations) == ({"deu": "Er sagte: nein."}, {"fra": "Deux."})
     assert (folder / "out/talks.jsonl").exists() and second.duration_s == 2.0
+    assert "columns left alone: who (--column text=who takes one for the transcript" in caplog.text
 
 
 def test_tsv_and_a_split_of_validation(folder: Path) -> None:
@@ -239,7 +240,7 @@ def test_what_cannot_be_asked_for(folder: Path) -> None:
     table = write_json(folder / "rows.jsonl", GOOD)
     for more, says in (
         ({"name": "../up"}, "name corpus and split with letters"),
-        ({"name": "valid"}, "name corpus and split with letters"),
+        ({"name": "valid"}, "valid.jsonl is a file of prepare's own"),
         ({"split": "a/b"}, "name corpus and split with letters"),
         ({"columns": {"speaker": "who"}}, "There is no field 'speaker' to map a column to"),
     ):

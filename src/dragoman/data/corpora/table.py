@@ -19,7 +19,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,13 @@ class _Meaning:
     language: str | None
     columns: Mapping[str, str]
     """Our field -> their column, where the two differ."""
+    found: set[str] = field(default_factory=set)
+    """The columns of rows that are called as ours are."""
+
+    def left_alone(self) -> list[str]:
+        """The columns that say nothing to us."""
+        known = {*FIELDS, *self.columns.values()}
+        return sorted(name for name in self.found - known if not name.startswith(_TRANSLATION))
 
 
 def prepare(
@@ -77,7 +84,9 @@ def prepare(
     `language` is that of rows which name none; `columns` maps our fields to the table's columns. Raises DataError.
     """
     name = name or source.stem
-    if not _NAME.fullmatch(name) or name in _TAKEN or not _NAME.fullmatch(split):
+    if name in _TAKEN:
+        raise DataError(f"{name}.jsonl is a file of prepare's own; give the corpus another name (--name).")
+    if not _NAME.fullmatch(name) or not _NAME.fullmatch(split):
         raise DataError(f"{name!r}, {split!r}: name corpus and split with letters, digits, - and _ (--name, --split).")
     unknown = [field for field in columns or {} if field not in FIELDS and not field.startswith(_TRANSLATION)]
     if unknown:
@@ -89,6 +98,9 @@ def prepare(
     folder = source if source.is_dir() else source.parent
     meaning = _Meaning(name, root or folder, find(language).code if language else None, columns or {})
     items = list(_unique(_items(source, meaning)))
+    if others := meaning.left_alone():
+        use = f"--column text={others[0]} takes one for the transcript, text_deu={others[0]} for a translation"
+        _log.warning("%s: columns left alone: %s (%s).", source, ", ".join(others), use)
     parts = into_parts(manifest, split, items)
     return prepare_parts(CORPUS, parts, out, name=name, total=len(items), options=options)
 
@@ -162,6 +174,7 @@ def _kind(record: Record) -> Callable[[Record, _Meaning], dict[str, Any]]:
 
 
 def _plain(record: Record, meaning: _Meaning) -> dict[str, Any]:
+    meaning.found.update(record.values)
     mapped = {ours: record.values[theirs] for ours, theirs in meaning.columns.items() if theirs in record.values}
     return record.values | mapped
 

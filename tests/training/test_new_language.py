@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from dragoman.training.curriculum import train_curriculum
 
 pytest.importorskip("espeakng_loader")
 
+GUIDE = Path(__file__).parents[2] / "docs" / "adding-a-language.md"
 SENTENCES = [
     {"ind": "Kucing itu tidur.", "eng": "The cat is sleeping.", "deu": "Die Katze schläft."},
     {"ind": "Saya pulang.", "eng": "I am going home.", "fra": "Je rentre."},
@@ -31,7 +34,8 @@ def few_steps(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"stages": stages})
 
 
-def write_corpus(folder: Path) -> None:
+def utterances(folder: Path) -> list[Utterance]:
+    """Each sentence spoken in each of its languages, the other texts beside it."""
     rows = []
     for number, texts in enumerate(SENTENCES):
         for code, text in texts.items():
@@ -40,14 +44,15 @@ def write_corpus(folder: Path) -> None:
             rows.append(
                 Utterance(
                     id=f"{code}{number}", audio=f"{code}{number}.flac", language=code, text=text,
-                    duration_s=len(samples) / SAMPLE_RATE, sentence=str(number),
+                    duration_s=len(samples) / SAMPLE_RATE,
+                    translations={other: said for other, said in texts.items() if other != code},
                 )
             )  # fmt: skip
-    write_rows(folder / "train.jsonl", rows)
+    return rows
 
 
 def test_the_built_in_model_goes_on_with_indonesian(tmp_path: Path) -> None:
-    write_corpus(tmp_path)
+    write_rows(tmp_path / "train.jsonl", utterances(tmp_path))
     last = train_curriculum(few_steps(load_recipe("tiny-ind")), tmp_path, tmp_path / "run", workers=0)
     stages = ("1-mt", "2-asr", "3-srt", "4-srt-whole", "5-srt-settled", "6-mt-kept")
     folders = [BUILT_IN / "tiny", *(tmp_path / "run" / name / "model" for name in stages), last]
@@ -73,3 +78,17 @@ def test_the_built_in_model_goes_on_with_indonesian(tmp_path: Path) -> None:
     assert "ind" in translator.identify([speak("Saya pulang.", Voice("ind", "f3"))])
     result = translator.translate(tmp_path / "ind0.flac", to=["eng", "deu", "fra", "nld"], language="Indonesian")
     assert result.languages in ((), ("ind",)) and result.targets == ("eng", "deu", "fra", "nld")
+
+
+def test_the_recipe_of_the_guide_trains(tmp_path: Path) -> None:
+    """With Indonesian in the place of a language that espeak-ng does not speak."""
+    (block,) = re.findall(r"^ *```toml\n(.*?)^ *```$", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (tmp_path / "quechua.toml").write_text(textwrap.dedent(block), encoding="utf-8")
+    recipe = load_recipe(tmp_path / "quechua.toml")
+    rows = utterances(tmp_path)
+    new = [row.model_copy(update={"language": "quy"}) for row in rows if row.language == "ind"]
+    write_rows(tmp_path / "mine.jsonl", new)
+    write_rows(tmp_path / "old.jsonl", [row for row in rows if row.language != "ind"])
+    model = train_curriculum(few_steps(recipe), tmp_path, tmp_path / "run", workers=0)
+    result = Translator.from_pretrained(model, beam_size=1).translate(tmp_path / "ind0.flac", "deu", "Ayacucho Quechua")
+    assert result.targets == ("deu",)

@@ -111,6 +111,8 @@ def test_nothing_left_is_an_error(german: Path, tmp_path: Path) -> None:
 def test_what_is_not_there(german: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no folder zh-CN for cmn"):
         prepare(german, ("cmn",), tmp_path / "out", options=STRICT)
+    with pytest.raises(DataError, match=r"no folder zh-CN for cmn, fr or fra for fra; .* as in --languages deu"):
+        prepare(german, ("cmn", "deu", "fra"), tmp_path / "out", options=STRICT)
     with pytest.raises(DataError, match="has no table 'valid'; it has train, dev, test, validated"):
         prepare(german, ("deu",), tmp_path / "out", splits=("valid",), options=STRICT)
     write_tsv(german / "de/test.tsv", [["client_id", "file", "sentence"]])

@@ -10,7 +10,7 @@ them can be trained on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from dragoman.data.corpora.parts import Bad, Clip, Corpus, Item, LeftOut, Options, Part, Row, into_parts, manifest_name
@@ -59,18 +59,21 @@ def prepare(
     wrong = [split for split in splits if split not in SPLITS + SUPERSETS]
     if wrong:
         raise DataError(f"Common Voice has no table {wrong[0]!r}; it has {', '.join(SPLITS + SUPERSETS)}.")
-    folders = [(code, folder) for code in languages for folder in folders_of(root, code)]
+    folders = folders_of(root, languages)
     total = sum(max(count_lines(folder / f"{split}.tsv") - 1, 0) for _, folder in folders for split in splits)
     parts = (part for split in splits for code, folder in folders for part in _parts(folder, code, split))
     return prepare_parts(CORPUS, parts, out, total=total, options=options)
 
 
-def folders_of(root: Path, code: str) -> list[Path]:
-    """The folders of a language in a release; one, save where it has several names. Raises DataError."""
-    names = _LOCALES.get(code) or tuple(filter(None, (LANGUAGES[code].iso1, code)))
-    found = [root / name for name in names if (root / name).is_dir()]
-    if not found:
-        raise DataError(f"{root}: has no folder {' or '.join(names)} for {code}; fetch that language or leave it out.")
+def folders_of(root: Path, languages: Iterable[str]) -> list[tuple[str, Path]]:
+    """The folders of languages in a release; one of each, save where it has several names. Raises DataError."""
+    languages = dict.fromkeys(languages)
+    names = {code: _LOCALES.get(code) or tuple(filter(None, (LANGUAGES[code].iso1, code))) for code in languages}
+    found = [(code, root / name) for code in languages for name in names[code] if (root / name).is_dir()]
+    there = {code for code, _ in found}
+    if missing := [f"{' or '.join(names[code])} for {code}" for code in languages if code not in there]:
+        rest = f", as in --languages {','.join(code for code in languages if code in there)}" if there else ""
+        raise DataError(f"{root}: has no folder {', '.join(missing)}; fetch these languages or leave them out{rest}.")
     return found
 
 

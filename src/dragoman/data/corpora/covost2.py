@@ -67,9 +67,7 @@ def prepare(
     if wrong:
         raise DataError(f"CoVoST-2 has no split {wrong[0]!r}; it has {', '.join(SPLITS)}.")
     tables = _tables(translations, directions)
-    sources = [
-        (code, folder) for code in dict.fromkeys(code for code, _ in tables) for folder in folders_of(root, code)
-    ]
+    sources = folders_of(root, (code for code, _ in tables))
     items: dict[str, list[Item]] = {f"{code}/{split}": [] for split in splits for code, _ in sources}
     for code, folder in sources:
         of_source = {target: path for (source, target), path in tables.items() if source == code}

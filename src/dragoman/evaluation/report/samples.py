@@ -124,7 +124,7 @@ def _of_every_direction(measured: Sequence[_Measured]) -> list[_Measured]:
     for m in sorted(measured, key=_by_chrf):
         groups[m.row.source, m.row.target].append(m)
     each = max(1, SAMPLE // len(groups))
-    return [group[i * len(group) // each] for group in groups.values() for i in range(each)]
+    return [group[(2 * i + 1) * len(group) // (2 * each)] for group in groups.values() for i in range(each)]
 
 
 def _sample(m: _Measured) -> Sample:

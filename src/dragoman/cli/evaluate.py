@@ -18,6 +18,7 @@ from dragoman.errors import DataError
 from dragoman.files import whole_file
 
 if TYPE_CHECKING:
+    from dragoman.evaluation.generate import Summary
     from dragoman.evaluation.metrics import Metric, Score
     from dragoman.evaluation.score import Counts
     from dragoman.records import Hypothesis, Utterance
@@ -87,11 +88,7 @@ def evaluate(
         return
     if done.total > done.kept:
         write_account(out, works.account(done.total - done.kept, time.monotonic() - started))
-    if done.unheard:
-        of = f"{done.unheard} of {len(utterances)} utterances"
-        say(f"{of} are references and no more: {works.model} does not hear their languages.")
-    if done.without_reference:
-        say(f"{done.without_reference} translations are left out: the manifest has no reference for them.")
+    _say_left_out(done, len(utterances), works.model)
     metrics |= _comet(comet)  # not before: each process would load one
     scores = _scored(read_hypotheses(out / HYPOTHESES), metric or (), metrics, None, workers)
     with whole_file(out / "scores.json") as file:
@@ -129,6 +126,14 @@ def score(
         typer.echo(to_json(scores), nl=False)
     else:
         _print_table(scores)
+
+
+def _say_left_out(done: Summary, utterances: int, model: str) -> None:
+    if done.unheard:
+        of = f"{done.unheard} of {utterances} utterances"
+        say(f"{of} are references and no more: {model} does not hear their languages.")
+    if done.without_reference:
+        say(f"{done.without_reference} translations are left out: the manifest has no reference for them.")
 
 
 def _metrics(names: Sequence[str] | None) -> dict[str, type[Metric]]:

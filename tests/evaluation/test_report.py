@@ -153,6 +153,15 @@ def test_few_are_all_shown_and_many_are_chosen(monkeypatch: pytest.MonkeyPatch) 
     assert len({(s.row.id, s.row.target) for s in chosen}) == len(chosen)
 
 
+def test_one_sample_of_a_direction_is_its_median(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At thousands of directions each has one, which is neither its best nor its worst."""
+    texts = ("acht", "eins zwei", "eins zwei vier")
+    rows = [row(f"{text} {to}", target=to, translation=text) for text in texts for to in ("deu", "fra")]
+    monkeypatch.setattr(samples, "WORST", 0)
+    monkeypatch.setattr(samples, "SAMPLE", 2)
+    assert {sample.row.id for sample in choose(rows)} == {"eins zwei deu", "eins zwei fra"}
+
+
 def test_a_run_and_its_text_run_find_each_other() -> None:
     heard, read, other = Run("a", "tiny 00, beams 1"), Run("b", "tiny 00, text"), Run("c", "tiny 11, text")
     assert text_run(heard, [heard, other, read]) is read

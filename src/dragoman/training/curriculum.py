@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -96,9 +95,7 @@ def train_curriculum(
                 translation_scores=translation_scores,
             )
             run(model, bases)
-            gc.collect()  # else this stage's model is still there when the next one's is loaded
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            accelerator.free_memory()  # else this stage's model is still there when the next one's is loaded
         model = folder / "model"
     assert model is not None
     return model
@@ -204,7 +201,6 @@ class StageRun:
         if accelerator.is_main_process:
             save_model(loaded, self.folder / "model", tensors)
         accelerator.wait_for_everyone()
-        accelerator.free_memory()
 
     def _remember(self, indexes: Sequence[ManifestIndex]) -> None:
         valid = valid_index(self.data)

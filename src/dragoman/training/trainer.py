@@ -114,7 +114,7 @@ def _update(
     totals: dict[str, Tensor] = {}
     for number in range(1, rounds + 1):
         idle = number > len(micro_batches)
-        batch = micro_batches[number - 1] if not idle else micro_batches[0] if micro_batches else _some_batch(job)
+        batch = micro_batches[min(number, len(micro_batches)) - 1] if micro_batches else _some_batch(job)
         # gradients are exchanged once, after the last micro-batch
         with accelerator.no_sync(module) if number < rounds else nullcontext():
             sums = module(batch.to(accelerator.device))

@@ -132,6 +132,10 @@ def test_version_and_usage() -> None:
         (["translate", "a.wav", "--to", "deu", "--bilingual", "--max_line_count", "1", "-f", "srt"], "needs two lines"),
         (["evaluate", "nowhere.jsonl", "--to", "deu", "--out", "out"], "nowhere.jsonl: cannot be read"),
         (["evaluate", "wrong.jsonl", "--to", "deu", "--out", "out"], "wrong.jsonl:2: duration_s: "),
+        (
+            ["evaluate", "wrong.jsonl", "--to", "deu", "--out", "out", "--comet", "./no"],
+            "There is no file or folder './no'",
+        ),
         (["score", "wrong.jsonl"], "wrong.jsonl:1: source: Field required"),
         (["compare", "wrong.jsonl", "wrong.jsonl"], "wrong.jsonl:1: source: Field required"),
         (["compare", "empty", "empty"], "empty: is no run: there is no hypotheses.jsonl"),
@@ -142,7 +146,9 @@ def test_version_and_usage() -> None:
         (["prepare", "tatoeba", "--root", "r", "--noise", "n", "--out", "out", "--recipe", "no"], "no recipe 'no'"),
     ],
 )
-def test_a_mistake_is_one_sentence(tmp_path: Path, arguments: list[str], says: str) -> None:
+def test_a_mistake_is_one_sentence(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     row = {"id": "a", "audio": "a.wav", "language": "eng"}
@@ -152,7 +158,8 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, arguments: list[str], says: s
     (tmp_path / "wrong.toml").write_text('colour = "red"\n' + recipe, encoding="utf-8")
     (tmp_path / "broken.toml").write_text("name = ")
     before = sorted(tmp_path.rglob("*"))
-    done = run(*arguments, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = call(*arguments)
     assert says in done.err.splitlines()[-1]
     assert done.code == 2 and done.out == ""
     assert done.err.startswith("dragoman: ") and done.err.count("\n") <= 2
@@ -170,21 +177,22 @@ def test_score_needs_no_torch_and_no_network(tmp_path: Path) -> None:
     assert "eng-deu" in table and "BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:" in table
 
 
-def test_score_takes_plain_lines_and_standard_input(tmp_path: Path) -> None:
+def test_score_takes_plain_lines_and_standard_input(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for name, text in (("hyp", "Guten Tag!\nJa.\n"), ("ref", "Guten Tag!\nNein.\n"), ("src", "Hello!\nNo.\n")):
         (tmp_path / name).write_text(text)
     asked = ("--ref", "ref", "--direction", "en-de", "--metric", "chrF++", "--json")
-    option = run("score", "--hyp", "hyp", "--src", "src", *asked, cwd=tmp_path)
+    option = call("score", "--hyp", "hyp", "--src", "src", *asked)
     assert [s["metric"] for s in json.loads(option.out)] == ["chrF++", "chrF++", "empty", "empty"]
     with open(tmp_path / "hyp", "rb") as stdin:
-        piped = subprocess.run(
-            [*COMMAND, "score", "-", *asked], stdin=stdin, cwd=tmp_path, capture_output=True, text=True
-        )
-    assert piped.stdout == run("score", "hyp", *asked, cwd=tmp_path).out == option.out
-    unsuited = run("score", "hyp", *asked, "--metric", "wer", cwd=tmp_path)
+        piped = subprocess.run([*COMMAND, "score", "-", *asked], stdin=stdin, capture_output=True, text=True)
+    assert piped.stdout == call("score", "hyp", *asked).out == option.out
+    unsuited = call("score", "hyp", *asked, "--metric", "wer")
     assert unsuited.out == option.out and "WER is left out: it suits none of these directions" in unsuited.err
-    assert "Name one file of hypotheses" in run("score", "hyp", "--hyp", "hyp", cwd=tmp_path).complaint
-    assert "Unknown metric 'BLUE'; did you mean BLEU" in run("score", "hyp", "--metric", "BLUE", cwd=tmp_path).complaint
+    assert "Name one file of hypotheses" in call("score", "hyp", "--hyp", "hyp").complaint
+    assert "Unknown metric 'BLUE'; did you mean BLEU" in call("score", "hyp", "--metric", "BLUE").complaint
 
 
 def test_a_closed_pipe_is_quiet_and_a_full_one_is_told(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from toy import LORA, MLP, Q_FORMER, STACKED, recipe, stage, write_bases, write_corpus
 
-from dragoman.errors import DataError, RecipeError
+from dragoman.errors import DataError, OutputError, RecipeError
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.recipe import Recipe
 from dragoman.training import encoding
@@ -155,3 +156,20 @@ def test_frames_that_change_are_not_stored(tmp_path: Path) -> None:
         train_curriculum(augmented, tmp_path, tmp_path, features=tmp_path)
     with pytest.raises(RecipeError, match="no stages: there is nothing to encode"):
         encode(recipe(), tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("padding", ["trimmed", "window"])
+def test_a_disk_without_room_is_told_before_anything_is_encoded(
+    padding: str, prepared: Callable[[Recipe], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = plan(padding=padding)
+    folder = prepared(chosen)
+    whole = sum(len(content) for path, content in files(stored(chosen, folder)).items() if path.endswith(".frames"))
+    usage = shutil.disk_usage(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=int(whole * 0.95)))
+    with pytest.raises(OutputError, match=r"small: the frames that are missing take about .* GB are free; choose"):
+        stored(chosen, folder, "small")
+    assert not list((folder / "small").rglob("*.frames"))
+    stored(chosen, folder)  # is whole, and needs nothing more
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=whole))
+    assert files(stored(chosen, folder, "small")) == files(folder / "frames")

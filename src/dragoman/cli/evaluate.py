@@ -57,7 +57,7 @@ def evaluate(
     Started by torchrun, its processes share the work: torchrun --nproc_per_node 2 -m dragoman evaluate …
     """
     wanted = Wanted.read(to, None)
-    _check_report(report)
+    _check_afterwards(report, comet)
     from dragoman.records import read_hypotheses, read_manifest
 
     utterances = read_manifest(manifest)
@@ -167,11 +167,17 @@ def _scored(
     return scores
 
 
-def _check_report(folder: Path | None) -> None:
-    if folder is not None:
+def _check_afterwards(report: Path | None, comet: str | None) -> None:
+    """What is only needed when all is translated, but may be mistyped."""
+    if report is not None:
         from dragoman.evaluation.report.write import check_folder
 
-        check_folder(folder)
+        check_folder(report)
+    if comet is not None:
+        from dragoman.evaluation.comet_checkpoint import check_checkpoint
+
+        hush()
+        check_checkpoint(comet)
 
 
 def _write_report(folder: Path | None, run: Path, utterances: Sequence[Utterance]) -> None:

@@ -64,6 +64,12 @@ def read_checkpoint(checkpoint: str | Path, device: torch.device, dtype: torch.d
     return Checkpoint(network, tokenizer, Origin(name, revision or _digest(path), written))
 
 
+def check_checkpoint(checkpoint: str | Path) -> None:
+    """Whether it is there, or on the hub (then it is downloaded), and of the kind that is run: nobody should hear of it
+    after hours of translating. Raises ModelError."""
+    _check_kind(_locate(checkpoint)[0])
+
+
 class _Inert:
     """Stands for every class that the pickle names: takes all it is given and does nothing."""
 

@@ -6,6 +6,7 @@ Shapes: U utterances, M mel bins, F mel frames, S encoder frames, E encoder widt
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from dragoman.data.features import LogMel
 from dragoman.data.frames import Frames, FrameStore, new_frames, open_frames
 from dragoman.data.index import ManifestIndex
 from dragoman.data.sampling import Rows
-from dragoman.errors import RecipeError
+from dragoman.errors import OutputError, RecipeError
 from dragoman.model.checkpoint import as_started, first_encoder
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.recipe import Recipe
@@ -128,7 +129,8 @@ def encode(
 ) -> int:
     """Store the frames of every utterance that a stage uses under `out/<manifest>/`; returns how many there are.
 
-    Goes on where it stopped. Of several processes each encodes its own files.
+    Goes on where it stopped. Of several processes each encodes its own files. Raises OutputError where the disk has no
+    room for what is missing.
     """
     check_storable(recipe)
     recipe = as_started(recipe)
@@ -136,12 +138,14 @@ def encode(
     dtype = precision(recipe)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     encoder = first_encoder(recipe, bases, dtype).to(chosen)
-    longest = recipe.window_frames // 2 * encoder.width * dtype.itemsize
-    per_shard = max(1, min(_MOST, _SHARD_BYTES // longest))
+    frame_bytes = encoder.width * dtype.itemsize
+    per_shard = max(1, min(_MOST, _SHARD_BYTES // (recipe.window_frames // 2 * frame_bytes)))
     frames = StoredFrames.of(out, recipe, encoder)
     stores = [frames.new(index, rows, per_shard) for index, rows in used]
     if processes == 1:
         _clear(stores)
+    pairs = zip(stores, used, strict=True)
+    _check_room(out, sum(_missing_bytes(store, index, frame_bytes, recipe) for store, (index, _) in pairs))
     shards = _shards(stores, rank, processes)
     window = recipe.audio.padding == "window"
     clips = Clips([index for index, _ in used], LogMel(recipe.audio.mel_bins, recipe.audio.window_s, padded=window))
@@ -176,6 +180,24 @@ def _shards(stores: Sequence[FrameStore], rank: int, processes: int) -> list[Sha
     missing = [set(store.missing()) for store in stores]
     every = [Shard(source, *shard) for source, store in enumerate(stores) for shard in enumerate(store.shards())]
     return [shard for shard in every[rank::processes] if shard.number in missing[shard.source]]
+
+
+def _missing_bytes(store: FrameStore, index: ManifestIndex, frame_bytes: int, recipe: Recipe) -> int:
+    """What the frames that are not yet stored will take: 50 a second of each clip, or of the window."""
+    shards = store.shards()
+    rows = np.concatenate([shards[number] for number in store.missing()] or [np.empty(0, np.int32)])
+    longest_s = recipe.audio.window_s
+    heard_s = np.full(len(rows), longest_s) if recipe.audio.padding == "window" else index.duration_s[rows]
+    return int(np.minimum(heard_s, longest_s).sum() * 50) * frame_bytes
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OutputError(
+            f"{folder}: the frames that are missing take about {needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are "
+            "free; choose another --out, or train from audio, without --features."
+        )
 
 
 def _clear(stores: Sequence[FrameStore]) -> None:

@@ -547,6 +547,35 @@ def test_another_system_translates(call: Call, tmp_path: Path) -> None:
     assert "seamless-m4t-v2-large cannot tell what is spoken; name the `language`" in call(*unable).complaint
     both = call(*unable, "--language", "deu", "--bilingual", "-o", out, "-f", "srt")
     assert "does not write what is said" in both.complaint
+    neither = call("translate", video, "--system", "seamless-m4t-v2-large", "--to", "none", "--language", "deu")
+    assert "does not write what is said; name a target instead of none" in neither.complaint
+
+
+@needs_examples
+def test_transcripts_alone(call: Call, random_model: Path, tmp_path: Path) -> None:
+    asked = ("translate", SPEECH, "--language", "de", "--model", random_model, "-o", tmp_path / "both", "-f", "all")
+    assert call(*asked, "--to", "eng").code == 0
+    only = call(*[tmp_path / "only" if one == tmp_path / "both" else one for one in asked], "--to", "none")
+    assert only.code == 0 and [line[:5] for line in only.out.splitlines()[1:]] == ["deu: "]
+    files = {path.name for path in (tmp_path / "only").iterdir()} - {"german-mp3.json", finished.NAME}
+    assert files == {f"german-mp3.deu.{kind}" for kind in ("txt", "vtt", "srt", "tsv")}
+    for name in files:
+        assert (tmp_path / "only" / name).read_bytes() == (tmp_path / "both" / name).read_bytes()
+
+    bilingual = call(*asked, "--to", "none", "--bilingual")
+    assert "--bilingual: with --to none there is no translation" in bilingual.complaint
+
+    row = {"id": "a", "audio": str(SPEECH), "language": "deu", "text": "Diese Uhr ist kaputt."}
+    (tmp_path / "cv.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    asked = ("evaluate", tmp_path / "cv.jsonl", "--model", random_model, "--out", tmp_path / "out")
+    assert "ask for transcripts alone (--to none)" in call(*asked, "--to", "all").complaint
+    heard = call(*asked, "--to", "none", "--report", tmp_path / "report")
+    assert heard.code == 0, heard.err
+    scores = {score["metric"]: score for score in json.loads((tmp_path / "out" / "scores.json").read_text())}
+    assert "BLEU" not in scores and scores["WER"]["count"] == 1
+    assert call("compare", tmp_path / "out", tmp_path / "out", "--metric", "WER").code == 0
+    text = call(*asked[:-1], tmp_path / "text", "--to", "none", "--text")
+    assert "--text translates what was said; name a target" in text.complaint
 
 
 @needs_examples
@@ -587,7 +616,9 @@ def test_training_is_watched_by_translating(random_model: Path) -> None:
 
     utterance = Utterance(id="a", audio=str(SPEECH), language="deu", text="Diese Uhr ist kaputt.")
     loaded = load_model(random_model)
-    assert translation_scores(loaded, [utterance]) == {}  # there is nothing to compare with
+    assert translation_scores(loaded, [utterance.model_copy(update={"text": ""})]) == {}  # nothing to compare with
+    heard = translation_scores(loaded, [utterance])
+    assert "BLEU" not in heard and heard["WER"] > 0
     referenced = utterance.model_copy(update={"translations": {"eng": "This watch is broken."}})
     scores = translation_scores(loaded, [referenced])
     assert scores["truncated"] == 1 and 0 <= scores["BLEU"] <= 100 and scores["WER"] >= 0

@@ -13,6 +13,7 @@ from toy import write_corpus
 
 from dragoman.errors import DataError, LanguageError
 from dragoman.evaluation.generate import Summary, Translate, generate
+from dragoman.evaluation.score import score
 from dragoman.records import Hypothesis, Utterance, read_hypotheses, to_line
 
 TARGETS = ("deu", "fra")
@@ -288,6 +289,30 @@ def test_what_is_in_a_language_that_is_not_heard_is_a_reference(tmp_path: Path) 
     with pytest.raises(DataError, match="every utterance is in a language that is not heard"):
         generate(sentences(2), TARGETS, system, tmp_path / "none.jsonl", sources=["nld"])
     assert not list(tmp_path.glob("none*"))
+
+
+def test_without_targets_all_is_transcribed(tmp_path: Path) -> None:
+    def transcribe(utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
+        assert not targets
+        return [Hypothesis(id=u.id, source=u.language, target=u.language, transcript=f"{u.text}?") for u in utterances]
+
+    out = tmp_path / "out.jsonl"
+    silent = Utterance(id="c", audio="x.wav", language="deu")
+    summary = generate([*sentences(2), silent], (), transcribe, out, batch_size=4)
+    assert summary == Summary(total=6, kept=0, without_reference=1)
+    rows = read_hypotheses(out)
+    assert [(row.source, row.target, row.transcript, row.reference) for row in rows[:2]] == [
+        ("deu", "deu", "deu 0?", None),
+        ("eng", "eng", "eng 0?", None),
+    ]
+    assert {row.metric for row in score(rows)} == {"WER", "empty", "truncated"}
+    whole = out.read_bytes()
+    part(out).write_bytes(whole[: len(whole) - 5])
+    out.unlink()
+    assert generate([*sentences(2), silent], (), transcribe, out, batch_size=4).kept == 4
+    assert out.read_bytes() == whole
+    with pytest.raises(DataError, match="nothing to transcribe: no utterance has a transcript"):
+        generate([silent], (), transcribe, tmp_path / "none.jsonl")
 
 
 def test_its_own_translation_comes_before_another_recording(tmp_path: Path) -> None:

@@ -149,6 +149,13 @@ def test_blocks_do_not_matter(translator: Translator, speech: Waveform, events: 
     assert [texts(event) for event in again] == [texts(event) for event in events]
 
 
+def test_without_targets_the_transcripts_are_the_same(
+    translator: Translator, speech: Waveform, events: list[Event]
+) -> None:
+    alone = unpaced(Live(translator, "none", "eng", min_chunk_s=0.5), speech, 1600)
+    assert [texts(event) for event in alone] == [{"transcript": texts(event)["transcript"]} for event in events]
+
+
 def test_a_window_that_is_full_ends_a_segment_where_a_recording_is_cut(speech: Waveform) -> None:
     """Speech without a pause; what was looked at stays on its side of the cut."""
     translator = Translator.from_pretrained(

@@ -47,6 +47,8 @@ def chosen(
     system: str | None, model: str | None, text: bool, utterances: Sequence[Utterance], wanted: Wanted, how: How
 ) -> Candidate:
     """Our own `model`, with `text` its LLM alone; or another `system`. Raises DragomanError."""
+    if text and wanted.only_transcripts:
+        raise DataError("--text translates what was said; name a target instead of none.")
     if system is None:
         return _ours(checked(model or "tiny", wanted, how.device, how.threads), text, wanted, how)
     if text:
@@ -58,6 +60,7 @@ def chosen(
 def _ours(folder: Path, text: bool, wanted: Wanted, how: How) -> Candidate:
     """The model, or its LLM alone on the reference transcripts."""
     from dragoman.cli.machine import hardware
+    from dragoman.inference.recordings import check_writes
     from dragoman.inference.text import TextTranslator
     from dragoman.inference.translator import Translator
     from dragoman.recipe import read_stored_recipe
@@ -69,6 +72,8 @@ def _ours(folder: Path, text: bool, wanted: Wanted, how: How) -> Candidate:
         works = translate.llm
     else:
         translate = Translator.from_pretrained(folder, **how.told())
+        if wanted.only_transcripts:
+            check_writes(translate)
         works = translate.decoder.model
     beams = ("text, " if text else "") + f"beams {how.beam_size or recipe.decoding.beams}"
     return Candidate(
@@ -85,8 +90,11 @@ def _ours(folder: Path, text: bool, wanted: Wanted, how: How) -> Candidate:
 def _other(name: str, model: str | None, utterances: Sequence[Utterance], wanted: Wanted, how: How) -> Candidate:
     """One of SYSTEMS."""
     from dragoman.cli.machine import hardware
+    from dragoman.inference.recordings import check_writes
     from dragoman.systems import find_system
 
+    if wanted.only_transcripts:
+        check_writes(find_system(name))
     system = find_system(name).from_pretrained(model, **how.told())
     to = wanted.to
     if to == ("all",) and system.targets is LANGUAGES:

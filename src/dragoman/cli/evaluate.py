@@ -18,6 +18,7 @@ from dragoman.errors import DataError
 from dragoman.files import whole_file
 
 if TYPE_CHECKING:
+    from dragoman.cli.candidate import Candidate
     from dragoman.evaluation.generate import Summary
     from dragoman.evaluation.metrics import Metric, Score
     from dragoman.evaluation.score import Counts
@@ -52,7 +53,7 @@ def evaluate(
     text: Annotated[bool, typer.Option("--text", help="Translate the reference transcripts, without speech.")] = False,
     report: Report = None,
 ) -> None:
-    """Translate a manifest and score the result. An interrupted run goes on where it stopped.
+    """Translate a manifest and score the result; with --to none transcribe it. An interrupted run goes on.
 
     Started by torchrun, its processes share the work: torchrun --nproc_per_node 2 -m dragoman evaluate …
     """
@@ -88,7 +89,7 @@ def evaluate(
         return
     if done.total > done.kept:
         write_account(out, works.account(done.total - done.kept, time.monotonic() - started))
-    _say_left_out(done, len(utterances), works.model)
+    _say_left_out(done, len(utterances), works)
     metrics |= _comet(comet)  # not before: each process would load one
     scores = _scored(read_hypotheses(out / HYPOTHESES), metric or (), metrics, None, workers)
     with whole_file(out / "scores.json") as file:
@@ -128,12 +129,15 @@ def score(
         _print_table(scores)
 
 
-def _say_left_out(done: Summary, utterances: int, model: str) -> None:
+def _say_left_out(done: Summary, utterances: int, works: Candidate) -> None:
     if done.unheard:
-        of = f"{done.unheard} of {utterances} utterances"
-        say(f"{of} are references and no more: {model} does not hear their languages.")
+        of = (
+            f"{done.unheard} of {utterances} utterances are {'references and no more' if works.targets else 'left out'}"
+        )
+        say(f"{of}: {works.model} does not hear their languages.")
     if done.without_reference:
-        say(f"{done.without_reference} translations are left out: the manifest has no reference for them.")
+        what = "translations" if works.targets else "utterances"
+        say(f"{done.without_reference} {what} are left out: the manifest has no reference for them.")
 
 
 def _metrics(names: Sequence[str] | None) -> dict[str, type[Metric]]:

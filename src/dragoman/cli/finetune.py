@@ -40,6 +40,8 @@ def finetune(
     if system != _SYSTEM:
         raise ModelError(f"{system} is not fine-tuned here; {_SYSTEM} is, and `dragoman train` trains models of ours.")
     wanted = Wanted.read(to, None)
+    if wanted.only_transcripts:
+        raise ModelError(f"{system} is taught to translate here; name a target instead of none.")
     prepared(device, threads)
     from dragoman.cli.machine import own_device
     from dragoman.data.index import open_index

@@ -31,7 +31,10 @@ Other = Annotated[
         "--system", help="Another system instead of ours, such as whisper or seamless-m4t-v2-large; --model says which."
     ),
 ]
-To = Annotated[list[str], typer.Option("--to", help="Target: de, deu or German; several with commas; or all.")]
+To = Annotated[
+    list[str],
+    typer.Option("--to", help="Target: de, deu or German; several with commas; or all; or none: a transcript alone."),
+]
 Language = Annotated[str | None, typer.Option(help="What is spoken; told from the speech by default.")]
 Beams = Annotated[int | None, typer.Option("--beam_size", min=1, help="1 is greedy; the model's own by default.")]
 Batch = Annotated[int, typer.Option("--batch_size", min=1, help="Stretches of speech decoded at once.")]
@@ -87,12 +90,18 @@ class Wanted:
         names = [name.strip() for part in to for name in part.split(",")]
         if "all" in (name.lower() for name in names):
             return cls(("all",), source)
+        if [name.lower() for name in names] == ["none"]:
+            return cls(("none",), source)
         codes = expand(names)
         if not codes:
             raise LanguageError("No target language is given; name at least one, as in --to deu.")
         if source in codes:
             raise LanguageError(f"Source and target are both {source!r}; name a target that differs from the speech.")
         return cls(codes, source)
+
+    @property
+    def only_transcripts(self) -> bool:
+        return self.to == ("none",)
 
     def check(self, recipe: Recipe) -> None:
         """Raise LanguageError for what the model does not speak."""

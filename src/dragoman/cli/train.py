@@ -104,7 +104,7 @@ def train(
 
 def translation_scores(loaded: LoadedModel, utterances: Sequence[Utterance]) -> dict[str, float]:
     """BLEU (the mean over directions), WER and the like of a model on utterances that bring their references. Of many
-    targets each few utterances go to some, others each time."""
+    targets each few utterances go to some, others each time; where none has a translation, they are transcribed."""
     from dragoman.evaluation.score import ALL, score
     from dragoman.inference.translator import Translator
 
@@ -116,8 +116,8 @@ def translation_scores(loaded: LoadedModel, utterances: Sequence[Utterance]) -> 
         known = [code for code in loaded.recipe.targets if any(code in one.translations for one in some)]
         begin = start // _TOGETHER * _TARGETS
         targets = [known[number % len(known)] for number in range(begin, begin + min(_TARGETS, len(known)))]
-        found = translator(some, targets) if targets else []
-        rows += [row for row in (_referenced(h, by_id[h.id]) for h in found) if row.reference]
+        found = [_referenced(row, by_id[row.id]) for row in translator(some, targets)]
+        rows += [row for row in found if row.reference or (row.target == row.source and row.reference_transcript)]
     if not rows:
         return {}
     return {found.metric: found.value for found in score(rows) if found.direction == ALL}

@@ -106,6 +106,8 @@ def translate(
             " --hotwords, and how to translate terms with --glossary."
         )
     words = Words.read(hotwords, glossary)
+    if bilingual and wanted.only_transcripts:
+        raise OutputError("--bilingual: with --to none there is no translation; name a target, or leave it out.")
     subtitles = _subtitles(max_line_width, max_line_count, max_chars_per_second, bilingual)
     output = Output.plan(recordings(inputs), output_dir, output_format, json, subtitles)
     vad = {
@@ -136,9 +138,11 @@ class _Asked:
 
     def check(self, translator: SpeechTranslator | type[SpeechTranslator]) -> None:
         """Raise DragomanError for what it cannot do."""
-        from dragoman.inference.recordings import check_able
+        from dragoman.inference.recordings import check_able, check_writes
 
         check_able(translator, self.wanted.source, self.multilingual, bool(self.words.hotwords or self.words.glossary))
+        if self.wanted.only_transcripts:
+            check_writes(translator)
         if self.bilingual and not translator.writes_speech:
             raise OutputError(f"--bilingual: {translator.name} does not write what is said; leave it out.")
 

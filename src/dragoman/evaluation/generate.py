@@ -27,7 +27,8 @@ from dragoman.languages import expand
 from dragoman.records import Hypothesis, Utterance, to_line
 
 Translate = Callable[[Sequence[Utterance], Sequence[str]], list[Hypothesis]]
-"""A system: one hypothesis per utterance and target other than the utterance's own language, in any order."""
+"""A system: one hypothesis per utterance and target other than the utterance's own language, in any order. Without
+targets one per utterance, a transcript, whose target is its own language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Summary:
     kept: int
     """Of these, how many this process did not write: an earlier run had, or another process did."""
     without_reference: int
-    """Not generated for want of a reference, or with `only_with_reference=False` generated without one."""
+    """Translations (without targets: transcripts) that were not generated for want of a reference, or with
+    `only_with_reference=False` were generated without one."""
     unheard: int = 0
     """Utterances in a language that is not heard."""
     joined: bool = True
@@ -62,12 +64,12 @@ def generate(
 ) -> Summary:
     """Translate every utterance into every target but its own language and write the hypotheses to `out`.
 
-    `targets` are languages or sets of them, as `expand` takes them; `sources` those that the system hears, if not all:
-    utterances in others are references of the rest and no more; `batch_size` counts utterances; `system` names model
-    and options, so that another model does not continue this file; `on_progress` hears (hypotheses done by all
-    processes, total) after each batch. Utterances that go to the same targets share a batch, so the file is not in the
-    order of the manifest when some references are missing. Of several processes (torchrun's RANK and WORLD_SIZE, on
-    one file system) none waits for another.
+    `targets` are languages or sets of them, as `expand` takes them; where there are none, all is transcribed. `sources`
+    are those that the system hears, if not all: utterances in others are references of the rest and no more;
+    `batch_size` counts utterances; `system` names model and options, so that another model does not continue this
+    file; `on_progress` hears (hypotheses done by all processes, total) after each batch. Utterances that go to the same
+    targets share a batch, so the file is not in the order of the manifest when some references are missing. Of several
+    processes (torchrun's RANK and WORLD_SIZE, on one file system) none waits for another.
 
     Raises DataError when nothing is to be done, ids repeat, or `out` belongs to another request, and
     LanguageError for an unknown target.
@@ -149,10 +151,14 @@ def _plan(
         )
         if any(target != utterance.language for target in wanted):
             groups[wanted].append(utterance)
+        elif not targets and (utterance.text or not only_with_reference):
+            groups[()].append(utterance)
     if not groups:
         raise DataError(
-            "There is nothing to translate: no utterance has a reference in another of the target languages;"
-            " add references, or ask for hypotheses without."
+            "There is nothing to translate: no utterance has a reference in another of the target languages; add"
+            " references, or ask for transcripts alone (--to none)."
+            if targets
+            else "There is nothing to transcribe: no utterance has a transcript to compare with; add them."
         )
     return [
         Batch(tuple(group[start : start + batch_size]), wanted)
@@ -162,6 +168,8 @@ def _plan(
 
 
 def _missing(utterances: Sequence[Utterance], targets: Sequence[str], references: _References) -> int:
+    if not targets:
+        return sum(not utterance.text for utterance in utterances)
     return sum(
         target != utterance.language and references.find(utterance, target) is None
         for utterance in utterances
@@ -235,9 +243,10 @@ def _ordered(batch: Batch, rows: Sequence[Hypothesis]) -> list[tuple[Utterance, 
 
 
 def _with_references(row: Hypothesis, utterance: Utterance, references: _References) -> Hypothesis:
+    translated = row.target != utterance.language
     return row.model_copy(
         update={
             "reference_transcript": utterance.text or None,
-            "reference": references.find(utterance, row.target),
+            "reference": references.find(utterance, row.target) if translated else None,
         }
     )

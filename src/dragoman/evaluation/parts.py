@@ -24,8 +24,11 @@ class Batch:
 
     utterances: tuple[Utterance, ...]
     targets: tuple[str, ...]
+    """None: transcripts are asked for, and no more."""
 
     def pairs(self) -> list[Pair]:
+        if not self.targets:
+            return [(u.id, u.language) for u in self.utterances]
         return [(u.id, target) for u in self.utterances for target in self.targets if target != u.language]
 
 

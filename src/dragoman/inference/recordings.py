@@ -103,10 +103,10 @@ class SpeechTranslator(ABC):
     ) -> Result:
         """Translate a recording into each language of `to`, and write what is said where the model does.
 
-        Languages by code or name; "all" is every target of the model. `language` is what is spoken; told from the
-        speech when not given, once a recording or, if it is `multilingual`, once a segment. `hotwords` are words that
-        may be said and are made likelier in the transcript; the `glossary` says how terms are to be translated. Raises
-        AudioError, LanguageError, and ModelError for what it cannot do.
+        Languages by code or name; "all" is every target of the model, "none" a transcript and no more. `language` is
+        what is spoken; told from the speech when not given, once a recording or, if it is `multilingual`, once a
+        segment. `hotwords` are words that may be said and are made likelier in the transcript; the `glossary` says how
+        terms are to be translated. Raises AudioError, LanguageError, and ModelError for what it cannot do.
         """
         each = self.translate_each(
             [audio], to, language, multilingual=multilingual, hotwords=hotwords, glossary=glossary
@@ -147,9 +147,10 @@ class SpeechTranslator(ABC):
         return self._segments(self._stretches(audio), wanted)
 
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
-        """Each utterance into each target that is not its own language, in order. One that is longer than the window is
-        divided at its pauses and put together again. Raises AudioError, LanguageError."""
-        wanted = Wanted(known_targets(targets, self.targets, self.name))
+        """Each utterance into each target that is not its own language, in order; without targets its transcript alone,
+        as if into its own. One that is longer than the window is divided at its pauses and put together again. Raises
+        AudioError, LanguageError."""
+        wanted = Wanted(known_targets(targets or "none", self.targets, self.name))
         speech: list[Speech] = []
         counts: list[int] = []
         for utterance in utterances:
@@ -162,8 +163,8 @@ class SpeechTranslator(ABC):
         return [
             _hypothesis(utterance, code, found)
             for utterance, found in zip(utterances, whole, strict=True)
-            for code in wanted.targets
-            if code != utterance.language
+            for code in wanted.targets or (utterance.language,)
+            if code != utterance.language or not wanted.targets
         ]
 
     def _divided(self, waveform: Waveform) -> list[Waveform]:
@@ -183,6 +184,8 @@ class SpeechTranslator(ABC):
         check_able(self, language, multilingual, bool(hotwords or glossary))
         source = None if language is None else known_source(language, self.sources, self.name)
         targets = known_targets(to, self.targets, self.name, source)
+        if not targets:
+            check_writes(self)
         return Wanted(targets, source, multilingual, tuple(hotwords), glossary)
 
     def _stretches(self, audio: Audio) -> Iterator[Stretch]:
@@ -234,6 +237,12 @@ def check_able(
         raise ModelError(f"{translator.name} has no use for words and terms; leave hotwords and glossary out.")
 
 
+def check_writes(translator: SpeechTranslator | type[SpeechTranslator]) -> None:
+    """Raise ModelError where no transcript can be written."""
+    if not translator.writes_speech:
+        raise ModelError(f"{translator.name} does not write what is said; name a target instead of none.")
+
+
 def segment_of(part: Stretch, told: Told, decoded: Decoded) -> Segment:
     """Speech in the language `told`, with how likely that is, as it was decoded."""
     language, confidence = told
@@ -256,7 +265,7 @@ def segment_of(part: Stretch, told: Told, decoded: Decoded) -> Segment:
 
 def _hypothesis(utterance: Utterance, code: str, parts: Sequence[Decoded]) -> Hypothesis:
     """An utterance's parts, decoded, put together again."""
-    translations = [part.translations[code] for part in parts]
+    translations = [part.translations[code] for part in parts if code != utterance.language]
     return Hypothesis(
         id=utterance.id,
         source=utterance.language,

@@ -47,12 +47,15 @@ def known_targets(
     names: str | Sequence[str], known: Collection[str], who: str, source: str | None = None
 ) -> tuple[str, ...]:
     """The codes of languages that `who` writes, given by codes, names or sets; "all" means every one but `source`, the
-    code of what is spoken.
+    code of what is spoken, and "none" that nothing is translated.
 
-    Raises LanguageError for one that is unknown, not among them, or the source itself, and when there is none.
+    Raises LanguageError for one that is unknown, not among them, or the source itself, and when nothing is named.
     """
     joined = names if isinstance(names, str) else ",".join(names)
-    if "all" in (name.strip().lower() for name in joined.split(",")):
+    asked = [name.strip().lower() for name in joined.split(",")]
+    if asked == ["none"]:
+        return ()
+    if "all" in asked:
         if known is LANGUAGES:
             raise LanguageError(f"{who} may be asked for any language; name the targets instead of all.")
         return tuple(code for code in known if code != source)

@@ -24,6 +24,7 @@ from dragoman.data.langid import KNOWN, identify
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import DataError, ManifestError, OutputError
 from dragoman.languages import LANGUAGES, SETS, find
+from dragoman.recipe import load_recipe
 from dragoman.records import read_manifest
 
 Entry = dict[str, Any]
@@ -243,6 +244,13 @@ def test_a_long_clip_that_is_held_out_is_a_warning(corpus: Corpus, tmp_path: Pat
     report = check(write(tmp_path, corpus), window_s=2.0)
     assert counts(report) == {"too-long": 6, "long": 4}
     assert (report.count("error"), report.count("warning")) == (6, 4)
+
+
+def test_a_long_clip_that_the_recipe_leaves_out_is_a_warning(corpus: Corpus, tmp_path: Path) -> None:
+    paths = write(tmp_path, corpus)
+    assert counts(check(paths, window_s=2.0, longest_s={"train": 2.0, "test": 2.0})) == {"left-out": 6, "long": 4}
+    assert counts(check(paths, window_s=2.0, longest_s={"train": 2.5})) == {"too-long": 6, "long": 4}
+    assert load_recipe("llm-srt-3b").longest_clips() == {"common_voice": 30.0, "fleurs": 30.0}
 
 
 def test_segments_of_one_recording_are_no_wrong_durations(corpus: Corpus, tmp_path: Path) -> None:

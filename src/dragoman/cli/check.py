@@ -21,7 +21,9 @@ def check(
     manifests: Annotated[
         list[Path], typer.Argument(help="Manifests that belong together (train, valid, test), or their folder.")
     ],
-    recipe: Annotated[str | None, typer.Option(help="Says how long a clip the model hears; 30 s without.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Says how long a clip the model hears (30 s without), and what is left out.")
+    ] = None,
     audio: Annotated[bool, typer.Option("--audio/--no-audio", help="Decode every recording, or open none.")] = True,
     skip_bad: Annotated[
         Path | None, typer.Option(help="Write the manifests without the rows that have errors into this folder.")
@@ -39,9 +41,18 @@ def check(
 
     if skip_bad:
         outputs(paths, writable(skip_bad))
-    window_s = load_recipe(recipe).audio.window_s if recipe else 30.0
+    known = load_recipe(recipe) if recipe else None
+    window_s = known.audio.window_s if known else 30.0
+    longest_s = known.longest_clips() if known else {}
     with _bar(paths) as progress:
-        report = check(paths, window_s=window_s, decode=audio, workers=workers or _cores(), on_progress=progress)
+        report = check(
+            paths,
+            window_s=window_s,
+            longest_s=longest_s,
+            decode=audio,
+            workers=workers or _cores(),
+            on_progress=progress,
+        )
     if json:
         show_json(report.to_json())
     else:

@@ -119,6 +119,13 @@ class Recipe(Strict):
         """The codes of languages that the model writes, see `languages.known_targets`."""
         return languages.known_targets(names, self.targets, self.name, source)
 
+    def longest_clips(self) -> dict[str, float]:
+        """Of each manifest, by its name: the longest clip, in seconds, that a stage hears; infinite without a limit."""
+        longest_s: dict[str, float] = {}
+        for source in (source for stage in self.stages if stage.hears for source in stage.data):
+            longest_s[source.name] = max(longest_s.get(source.name, 0.0), source.max_duration_s or math.inf)
+        return longest_s
+
     def audio_tokens(self, mel_frames: int) -> int:
         """Number of audio embeddings that the adapter makes of a clip of so many mel frames (even)."""
         frames = (self.window_frames if self.audio.padding == "window" else mel_frames) // 2

@@ -13,8 +13,9 @@ skip     the manifests without their bad rows
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from dragoman.data.check.across import findings
 from dragoman.data.check.columns import Columns
@@ -36,21 +37,23 @@ def check(
     paths: Sequence[Path],
     *,
     window_s: float = 30.0,
+    longest_s: Mapping[str, float] = MappingProxyType({}),
     decode: bool = True,
     workers: int = 1,
     on_progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Read manifests that belong together (the splits of a corpus) and say what is in them and what is wrong.
 
-    `window_s` is the longest clip that the model hears; `decode` opens the recordings. The result does not depend on
-    `workers`. `on_progress` gets the number of rows that are done. Raises ManifestError for a file that cannot be read,
-    DataError when there is none.
+    `window_s` is the longest clip that the model hears, `longest_s` the longest that training takes of a manifest, by
+    its name, where longer ones are left out; `decode` opens the recordings. The result does not depend on `workers`.
+    `on_progress` gets the number of rows that are done. Raises ManifestError for a file that cannot be read, DataError
+    when there is none.
     """
     if not paths:
         raise DataError("There is no manifest to check; name one, or a folder that holds some.")
     splits = [split_of(path) for path in paths]
     held_out = list(map(bool, splits))
-    settings = Settings(window_s, decode)
+    settings = Settings(window_s, decode, dict(longest_s))
     columns, found = Columns(), Ledger()
     work = (
         chunk

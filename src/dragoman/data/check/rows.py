@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,8 @@ class Settings:
     """The longest clip that the model hears at once."""
     decode: bool
     """Whether the recordings are opened."""
+    longest_s: Mapping[str, float]
+    """Of a manifest, by its name: the longest clip that training takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,8 @@ def _take(row: Row, utterance: Utterance, stretch: Stretch) -> None:
 def _measure(row: Row, utterance: Utterance, chunk: Chunk) -> None:
     window_s = chunk.settings.window_s
     if row.duration_s > window_s:
-        kind = "long" if chunk.is_held_out else "too-long"
+        is_left_out = chunk.settings.longest_s.get(chunk.path.stem, math.inf) <= window_s
+        kind = "long" if chunk.is_held_out else "left-out" if is_left_out else "too-long"
         row.findings.append(Finding(kind, f"{row.duration_s:.1f} s; the model hears {window_s:g} s"))
     count = spoken_characters(utterance.text)
     if count and row.duration_s > 0:

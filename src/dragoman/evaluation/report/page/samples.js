@@ -6,6 +6,12 @@ function drawSamples(keep) {
   const all = run().samples;
   if (!all.length) return fill("samples");
   if (!keep) browsing.shown = PAGE;
+  const orders = [
+    ["chrf", "worst translation", all.some((s) => s.source !== s.target)],
+    ["errors", "worst transcript", all.some((s) => s.errors !== null)],
+    ["best", "best translation", all.some((s) => s.source !== s.target)],
+  ].filter(([, , sorts]) => sorts);
+  if (orders.length && !orders.some(([order]) => order === browsing.order)) browsing.order = orders[0][0];
   const found = all.filter((s) => (!chosen.direction || direction(s) === chosen.direction) && matches(s));
   const worst = { chrf: (s) => s.chrf ?? 101, errors: (s) => -(s.errors ?? -1), best: (s) => -(s.chrf ?? -1) }[
     browsing.order
@@ -26,11 +32,6 @@ function drawSamples(keep) {
       box.setSelectionRange(box.value.length, box.value.length);
     },
   });
-  const orders = [
-    ["chrf", "worst translation"],
-    ...(all.some((s) => s.errors !== null) ? [["errors", "worst transcript"]] : []),
-    ["best", "best translation"],
-  ];
   fill(
     "samples",
     make("h2", {}, "Samples"),
@@ -72,7 +73,8 @@ function drawSamples(keep) {
   );
 }
 
-const direction = (s) => `${s.source}-${s.target}`;
+// As scores name it: where nothing is translated, by the language that is spoken.
+const direction = (s) => (s.source === s.target ? s.source : `${s.source}-${s.target}`);
 function byName(directions) {
   const { compare } = new Intl.Collator("en");
   return [...directions]
@@ -123,12 +125,14 @@ function sample(s) {
       "div",
       { class: "side" },
       make("dl", { class: "texts" }, ...text("said", s.said, s.source), ...text("transcript", s.heard, s.source)),
-      make(
-        "dl",
-        { class: "texts" },
-        ...text("reference", [s.reference || ""], s.target),
-        ...text("translation", [s.translation], s.target),
-      ),
+      s.source === s.target
+        ? ""
+        : make(
+            "dl",
+            { class: "texts" },
+            ...text("reference", [s.reference || ""], s.target),
+            ...text("translation", [s.translation], s.target),
+          ),
     ),
   );
 }

@@ -8,6 +8,13 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch start; many tests run side by side
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast a machine is and what else it does is no property; a folder that examples share is meant to be.
+settings.register_profile(
+    "truths", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("truths")
 
 RECIPE = {
     "name": "random",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dragoman.errors import ManifestError
@@ -54,7 +54,6 @@ def write(path: Path, *rows: dict[str, Any] | str) -> Path:
     return path
 
 
-@settings(deadline=None)
 @given(rows=st.lists(utterances))
 def test_utterances_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[Utterance]) -> None:
     path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
@@ -62,7 +61,6 @@ def test_utterances_come_back(tmp_path_factory: pytest.TempPathFactory, rows: li
     assert [row for _, row in read_rows(path, Utterance)] == rows
 
 
-@settings(deadline=None)
 @given(rows=st.lists(hypotheses))
 def test_hypotheses_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[Hypothesis]) -> None:
     path = tmp_path_factory.mktemp("rows") / "rows.jsonl"

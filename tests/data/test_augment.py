@@ -53,7 +53,7 @@ def test_masks_hide_at_most_what_they_may() -> None:
     assert 0 < stretches.all(axis=0).sum() <= 21 and set(stretches.sum(axis=0)) <= {0, 80}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seconds=st.floats(0.05, 2.0), seed=st.integers(0, 2**32), padded=st.booleans())
 def test_it_fits_the_window_and_follows_from_its_random_numbers(seconds: float, seed: int, padded: bool) -> None:
     features = LogMel(80, 2.0, padded)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dragoman.data.audio import SAMPLE_RATE
@@ -302,7 +302,7 @@ def test_a_place_is_file_line_and_id(corpus: Corpus, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------- properties
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12)
 @given(data=st.data())
 def test_the_order_of_rows_changes_nothing(data: st.DataObject, corpus: Corpus, tmp_path: Path) -> None:
     rows = {split: list(entries) for split, entries in corpus.items()}

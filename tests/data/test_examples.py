@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import TEXTS, recipe, stage, tokenizer, write_corpus
 from toy import examples as noise
@@ -97,7 +97,7 @@ def test_capped_directions_are_asked_once_each_an_epoch(data: Path, targets: int
     assert all(set(asked) == set(epochs[0]) for asked in epochs) and len({*map(tuple, epochs)}) == 4
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(10, 200), st.integers(1, 3)), min_size=1), st.integers(1, 6), st.integers(1, 250))
 def test_micro_batches_keep_to_the_tokens_and_lose_nothing(
     data: Path, sizes: list[tuple[int, int]], micro_batch: int, micro_tokens: int

@@ -38,7 +38,7 @@ def voice(num_samples: int) -> Waveform:
 
 
 @pytest.mark.parametrize("mel_bins", BINS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(num_samples=st.one_of(st.integers(1, 3 * SAMPLE_RATE), st.sampled_from([1, 159, 160, 161, 480_000])))
 def test_padded_equals_whisper(mel_bins: int, num_samples: int) -> None:
     waveform = voice(num_samples)
@@ -65,7 +65,7 @@ def test_other_windows_are_whispers_too() -> None:
     np.testing.assert_allclose(LogMel(80, window_s=4)(waveform), whisper(waveform, 80, 4), atol=1e-5, rtol=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(num_samples=st.integers(1, 5 * SAMPLE_RATE))
 def test_trimmed_is_the_beginning_of_padded(num_samples: int) -> None:
     waveform = voice(num_samples)

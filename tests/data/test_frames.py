@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dragoman.data.batching import pad_frames
@@ -29,7 +29,7 @@ def filled(folder: Path, rows: list[int], per_shard: int, kind: type = np.uint16
     return store
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(st.sets(st.integers(0, 60), min_size=1), st.integers(1, 9), st.sampled_from([np.uint16, np.float32]))
 def test_every_row_is_read_as_it_was_stored(
     tmp_path_factory: pytest.TempPathFactory, rows: set[int], per_shard: int, kind: type

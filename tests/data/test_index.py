@@ -59,7 +59,7 @@ def joined(utterances: list[Utterance]) -> list[Utterance]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(ROW, max_size=12))
 def test_it_says_what_the_whole_manifest_says(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     manifest = write(tmp_path_factory.mktemp("data"), rows)
@@ -176,7 +176,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(st.sampled_from([*Utterance.model_fields, "other"]), JSON), st.binary(max_size=2))
 def test_the_fast_reader_takes_nothing_that_an_utterance_is_not(values: dict[str, Any], spoilt: bytes) -> None:
     good: dict[str, Any] = {"id": "a", "audio": "b", "language": "eng"}
@@ -207,7 +207,7 @@ def test_a_set_of_languages_is_as_wide_as_the_manifest_needs(held: set[str], wan
     assert len(bits) == max(1, -(-len(codes) // 64))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.sampled_from(MANY), min_size=1), st.sets(st.sampled_from(MANY)), st.randoms())
 def test_languages_are_numbered_by_manifest(
     tmp_path_factory: pytest.TempPathFactory, spoken: list[str], written: set[str], random: Random

@@ -31,7 +31,6 @@ def test_no_epoch_repeats_an_order_and_neighbours_are_alike_in_length() -> None:
     assert np.mean(spreads) < 50  # 700 where the rows of a batch are drawn at random
 
 
-@settings(deadline=None)
 @given(LENGTHS, BATCH, SEED, st.integers(0, 40))
 def test_a_later_start_continues_an_earlier_one(lengths: list[int], batch: int, seed: int, start: int) -> None:
     whole = list(islice(steps_from(0, lengths, batch, seed), start + 5))
@@ -76,7 +75,6 @@ def test_a_rows_random_numbers_are_its_own() -> None:
 GROUPS = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 
 
-@settings(deadline=None)
 @given(GROUPS, st.data(), SEED)
 def test_shares_hold_in_every_epoch_and_items_of_a_group_come_equally_often(
     sizes: list[int], data: st.DataObject, seed: int
@@ -108,7 +106,7 @@ def test_shares_as_they_are_give_every_item_once_an_epoch() -> None:
         assert sorted(items) == list(range(6)) and set(visits) == {epoch}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(GROUPS, BATCH, SEED, st.integers(0, 30), st.booleans(), st.integers(1, 8))
 def test_with_shares_and_shards_too_a_later_start_continues_an_earlier_one_and_ranks_share(
     sizes: list[int], batch: int, seed: int, start: int, in_shards: bool, world: int

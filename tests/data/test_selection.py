@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import recipe, stage
 
@@ -65,7 +65,7 @@ def test_filters(tmp_path: Path) -> None:
     assert kept("srt", targets=["fra"]) == ["a"] == kept("srt", {"srt": 0.9, "asr": 0.1}, targets=["fra"])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from(CODES), min_size=1, max_size=40), st.integers(1, 9), st.integers(0, 3))
 def test_a_cap_is_per_language_and_drawn_by_seed(tmp_path: Path, codes: list[str], most: int, seed: int) -> None:
     rows = [utterance(f"{code}-{number}", code) for number, code in enumerate(codes)]
@@ -80,7 +80,7 @@ def test_a_cap_counts_only_what_a_task_can_use(tmp_path: Path) -> None:
     assert len(selection(tmp_path, rows, max_per_language=10)) == 10
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.sampled_from(CODES), st.integers(0, 5)), max_size=25), st.integers(1, 4), st.integers(1, 3)
 )
@@ -133,7 +133,7 @@ def test_rows_that_no_direction_drew_are_left_out_and_those_without_targets_are_
     assert len(kept) == 7 and "alone" in kept
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.sampled_from(CODES), st.booleans()), min_size=1, max_size=40),
     st.integers(1, 9),

@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dragoman.data import shards
@@ -18,7 +18,7 @@ from dragoman.errors import AudioError
 from dragoman.records import Utterance, read_manifest, write_rows
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 @given(st.dictionaries(st.text("ab/é", min_size=1).filter(shards.is_plain), st.binary(max_size=3000), max_size=9))
 def test_what_is_packed_is_read(tmp_path: Path, clips: dict[str, bytes]) -> None:
     write_shard(tmp_path / "x.tar", clips.items())

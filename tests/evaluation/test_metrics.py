@@ -14,7 +14,7 @@ import jiwer
 import pytest
 import sacrebleu
 import sentencepiece
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu.tokenizers import tokenizer_spm
 
@@ -341,7 +341,6 @@ def test_loops_by_hand(text: str, loops: bool) -> None:
 TEXT = st.text("abcdeñ東, ", max_size=60)
 
 
-@settings(deadline=None)
 @given(TEXT.map(lambda text: " ".join(text.split())).filter(lambda text: len(text) >= 5), TEXT)
 def test_whatever_stands_four_times_in_a_row_is_a_loop(piece: str, around: str) -> None:
     assert score("repetition", "deu", [f"{around} {' '.join([piece] * 4)} {around}"], ["-"]) == 100.0

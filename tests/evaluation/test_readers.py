@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dragoman.errors import DragomanError
@@ -94,7 +94,6 @@ def test_a_byte_order_mark_and_a_missing_last_line_end_change_nothing(tmp_path: 
     assert [row.translation for row in read(given).rows] == OUTPUTS
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.characters(blacklist_characters="\n", codec="utf-8"), max_size=8), min_size=1, max_size=6))
 def test_no_plain_line_is_lost_or_made(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
     lines = [f".{line}." for line in lines]  # so that nothing depends on a line end or on braces

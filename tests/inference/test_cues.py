@@ -75,7 +75,7 @@ def timing_is_sane(shown: list[Cue], result: Result) -> None:
             assert any(start == cue.start_ms and end - start < SHORTEST_MS for start, end in spans)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(cases())
 def test_any_cues_can_be_read(case: tuple[Result, str, SubtitleOptions]) -> None:
     result, code, options = case
@@ -96,7 +96,7 @@ def test_any_cues_can_be_read(case: tuple[Result, str, SubtitleOptions]) -> None
             assert max(halves, default=0) < SHORTEST_MS + 83
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cases())
 def test_bilingual_cues_hold_both_and_nothing_twice(case: tuple[Result, str, SubtitleOptions]) -> None:
     result, code, options = case
@@ -106,7 +106,7 @@ def test_bilingual_cues_hold_both_and_nothing_twice(case: tuple[Result, str, Sub
     assert sorted(PLAIN.sub("", "".join(cue.text for cue in shown))) == sorted(PLAIN.sub("", both))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cases())
 def test_another_library_reads_the_same_cues(case: tuple[Result, str, SubtitleOptions]) -> None:
     result, code, options = case
@@ -116,7 +116,7 @@ def test_another_library_reads_the_same_cues(case: tuple[Result, str, SubtitleOp
         assert [(e.start, e.end, e.plaintext) for e in read] == [(c.start_ms, c.end_ms, c.text) for c in shown]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.text(max_size=80), st.sampled_from(sorted(LANGUAGES)), st.integers(1, 50))
 def test_no_text_is_lost_between_words_and_lines(text: str, code: str, width: int) -> None:
     """Whatever Unicode holds; only white space is changed, and control characters go."""

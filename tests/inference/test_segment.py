@@ -85,7 +85,7 @@ def test_long_speech_is_cut_in_the_pause_and_nothing_is_lost() -> None:
 
 
 @pytest.mark.usefixtures("by_loudness")
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     parts=st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.4, 0.6, 0.95]), st.integers(1, 60)), min_size=1, max_size=12),
     extra=st.integers(0, 511),

@@ -133,9 +133,15 @@ def test_version_and_usage() -> None:
         (["evaluate", "nowhere.jsonl", "--to", "deu", "--out", "out"], "nowhere.jsonl: cannot be read"),
         (["evaluate", "wrong.jsonl", "--to", "deu", "--out", "out"], "wrong.jsonl:2: duration_s: "),
         (
-            ["evaluate", "wrong.jsonl", "--to", "deu", "--out", "out", "--comet", "./no"],
+            ["evaluate", "right.jsonl", "--to", "deu", "--out", "out", "--comet", "./no"],
             "There is no file or folder './no'",
         ),
+        (
+            ["evaluate", "right.jsonl", "--to", "none", "--out", "out", "--metric", "chrF"],
+            "chrF is of translations; leave it out",
+        ),
+        (["translate", "a.wav", "--to", "none,deu"], "none says that nothing is to be translated"),
+        (["translate", "a.wav", "--to", "none", "--glossary", "g.csv"], "--glossary: with --to none nothing is transl"),
         (["score", "wrong.jsonl"], "wrong.jsonl:1: source: Field required"),
         (["compare", "wrong.jsonl", "wrong.jsonl"], "wrong.jsonl:1: source: Field required"),
         (["compare", "empty", "empty"], "empty: is no run: there is no hypotheses.jsonl"),
@@ -153,6 +159,7 @@ def test_a_mistake_is_one_sentence(
     (tmp_path / "file").write_text("")
     row = {"id": "a", "audio": "a.wav", "language": "eng"}
     rows = [row, {**row, "id": "b", "duration_s": -1}]
+    (tmp_path / "right.jsonl").write_text(json.dumps(row) + "\n")
     (tmp_path / "wrong.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     recipe = (ROOT / "src/dragoman/recipes/tiny.toml").read_text(encoding="utf-8")
     (tmp_path / "wrong.toml").write_text('colour = "red"\n' + recipe, encoding="utf-8")
@@ -568,7 +575,7 @@ def test_transcripts_alone(call: Call, random_model: Path, tmp_path: Path) -> No
     row = {"id": "a", "audio": str(SPEECH), "language": "deu", "text": "Diese Uhr ist kaputt."}
     (tmp_path / "cv.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     asked = ("evaluate", tmp_path / "cv.jsonl", "--model", random_model, "--out", tmp_path / "out")
-    assert "ask for transcripts alone (--to none)" in call(*asked, "--to", "all").complaint
+    assert "transcribe alone (--to none)" in call(*asked, "--to", "all").complaint
     heard = call(*asked, "--to", "none", "--report", tmp_path / "report")
     assert heard.code == 0, heard.err
     scores = {score["metric"]: score for score in json.loads((tmp_path / "out" / "scores.json").read_text())}
@@ -619,6 +626,9 @@ def test_training_is_watched_by_translating(random_model: Path) -> None:
     assert translation_scores(loaded, [utterance.model_copy(update={"text": ""})]) == {}  # nothing to compare with
     heard = translation_scores(loaded, [utterance])
     assert "BLEU" not in heard and heard["WER"] > 0
+    referenced = utterance.model_copy(update={"id": "b", "translations": {"eng": "This watch is broken."}})
+    mixed = translation_scores(loaded, [utterance, referenced])
+    assert mixed["BLEU"] >= 0 and mixed["WER"] == heard["WER"]  # both are heard, to the same words
     referenced = utterance.model_copy(update={"translations": {"eng": "This watch is broken."}})
     scores = translation_scores(loaded, [referenced])
     assert scores["truncated"] == 1 and 0 <= scores["BLEU"] <= 100 and scores["WER"] >= 0

@@ -248,8 +248,13 @@ def test_a_long_clip_that_is_held_out_is_a_warning(corpus: Corpus, tmp_path: Pat
 
 def test_a_long_clip_that_the_recipe_leaves_out_is_a_warning(corpus: Corpus, tmp_path: Path) -> None:
     paths = write(tmp_path, corpus)
-    assert counts(check(paths, window_s=2.0, longest_s={"train": 2.0, "test": 2.0})) == {"left-out": 6, "long": 4}
-    assert counts(check(paths, window_s=2.0, longest_s={"train": 2.5})) == {"too-long": 6, "long": 4}
+    assert counts(check(paths, window_s=2.0, longest_s={"train": 2.5, "test": 2.5})) == {"left-out": 6, "long": 4}
+    assert counts(check(paths, window_s=9.0, longest_s={"train": 2.5})) == {"left-out": 6}
+    assert counts(check(paths, window_s=2.0, longest_s={"train": 4.0})) == {"too-long": 6, "long": 4}
+    del first(corpus, "train")["duration_s"]  # training cannot know, and would stop there
+    paths = write(tmp_path, corpus)
+    report = check(paths, window_s=2.0, longest_s={"train": 2.5})
+    assert counts(report) == {"left-out": 5, "too-long": 1, "long": 4}
     assert load_recipe("llm-srt-3b").longest_clips() == {"common_voice": 30.0, "fleurs": 30.0}
 
 

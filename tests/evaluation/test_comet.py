@@ -20,7 +20,7 @@ from comet_reference import SCORES, TRIPLES, VARIANTS, write_checkpoint
 
 from dragoman.errors import DataError, ModelError
 from dragoman.evaluation.comet import Comet, comet_metric
-from dragoman.evaluation.comet_checkpoint import read_checkpoint
+from dragoman.evaluation.comet_checkpoint import check_checkpoint, read_checkpoint
 from dragoman.evaluation.comet_network import sparsemax
 from dragoman.evaluation.metrics import Pair
 from dragoman.languages import LANGUAGES
@@ -182,6 +182,8 @@ def test_a_wrong_checkpoint_is_one_sentence(wrong: str, folder: Path, tmp_path: 
     change, sentence = WRONG[wrong]
     shutil.copytree(folder, copied := tmp_path / "comet")
     _change(copied, change)
+    with pytest.raises(ModelError, match=sentence):
+        check_checkpoint(copied)
     with pytest.raises(ModelError, match=sentence):
         Comet.load(copied)
 

@@ -154,7 +154,7 @@ def test_frames_that_change_are_not_stored(tmp_path: Path) -> None:
     augmented = recipe(stages=[stage("asr", augment={"speed": 0.1})])
     with pytest.raises(RecipeError, match=r"stage asr: augments speech.*without --features"):
         train_curriculum(augmented, tmp_path, tmp_path, features=tmp_path)
-    with pytest.raises(RecipeError, match="no stages: there is nothing to encode"):
+    with pytest.raises(RecipeError, match="no stage that hears: there is nothing to encode"):
         encode(recipe(), tmp_path, tmp_path)
 
 
@@ -167,9 +167,15 @@ def test_a_disk_without_room_is_told_before_anything_is_encoded(
     whole = sum(len(content) for path, content in files(stored(chosen, folder)).items() if path.endswith(".frames"))
     usage = shutil.disk_usage(folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=int(whole * 0.95)))
-    with pytest.raises(OutputError, match=r"small: the frames that are missing take about .* GB are free; choose"):
+    with pytest.raises(OutputError, match=r"small: the frames that are missing take about .* GB are free; make room"):
         stored(chosen, folder, "small")
     assert not list((folder / "small").rglob("*.frames"))
     stored(chosen, folder)  # is whole, and needs nothing more
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=whole))
     assert files(stored(chosen, folder, "small")) == files(folder / "frames")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    manifest = folder / "data" / "train.jsonl"
+    rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
+    del rows[0]["duration_s"]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert list(stored(chosen, folder, "unknown").rglob("*.frames"))

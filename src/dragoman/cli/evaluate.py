@@ -53,12 +53,11 @@ def evaluate(
     text: Annotated[bool, typer.Option("--text", help="Translate the reference transcripts, without speech.")] = False,
     report: Report = None,
 ) -> None:
-    """Translate a manifest and score the result; with --to none transcribe it. An interrupted run goes on.
+    """Translate a manifest (--to none: transcribe it) and score that. An interrupted run goes on where it stopped.
 
     Started by torchrun, its processes share the work: torchrun --nproc_per_node 2 -m dragoman evaluate …
     """
     wanted = Wanted.read(to, None)
-    _check_afterwards(report, comet)
     from dragoman.records import read_hypotheses, read_manifest
 
     utterances = read_manifest(manifest)
@@ -68,6 +67,7 @@ def evaluate(
     from dragoman.evaluation.score import to_json
 
     metrics = _metrics(metric)
+    _check_afterwards(wanted, metrics if metric else {}, report, comet)
     rank, processes = launched()
     how = How(beam_size, batch_size, own_device(device), compute_type, threads)
     works = chosen(system, model, text, utterances, wanted, how)
@@ -171,8 +171,11 @@ def _scored(
     return scores
 
 
-def _check_afterwards(report: Path | None, comet: str | None) -> None:
-    """What is only needed when all is translated, but may be mistyped."""
+def _check_afterwards(wanted: Wanted, asked: dict[str, type[Metric]], report: Path | None, comet: str | None) -> None:
+    """What is needed only when all is translated, but may be mistyped or pointless."""
+    translated = ["COMET"] if comet else [name for name, metric in asked.items() if metric.side == "translation"]
+    if wanted.only_transcripts and translated:
+        raise DataError(f"{translated[0]} is of translations; leave it out, or name a target instead of none.")
     if report is not None:
         from dragoman.evaluation.report.write import check_folder
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dragoman.cli.console import say
-from dragoman.cli.options import Device, Threads, To, Wanted, prepared
+from dragoman.cli.options import Device, Threads, Wanted, prepared
 from dragoman.errors import ModelError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _SYSTEM = "seamless-m4t-v2-large"
 def finetune(
     system: Annotated[str, typer.Argument(metavar="SYSTEM", help=f"{_SYSTEM}, the one that is fine-tuned here.")],
     manifest: Annotated[Path, typer.Argument(help="Utterances with translations.")],
-    to: To,
+    to: Annotated[list[str], typer.Option("--to", help="Target: de, deu or German; several with commas; or all.")],
     out: Annotated[Path, typer.Option(help="Where the run and the finished LoRA are written.")],
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")],
     model: Annotated[str | None, typer.Option(help="A checkpoint by folder or name; the system's own.")] = None,

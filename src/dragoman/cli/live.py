@@ -64,7 +64,8 @@ def live(
 
     In a terminal what may still change is dim; elsewhere a segment is a line, once it has ended. Ctrl-C ends.
     """
-    wanted, words = Wanted.read(to, language), Words.read(hotwords, glossary)
+    wanted = Wanted.read(to, language)
+    words = Words.read(hotwords, glossary, wanted)
     if source not in (None, "-"):
         raise AudioError(f"{source}: live hears the microphone or, with -, stdin; `dragoman translate` takes files.")
     blocks = microphone(input_device) if source is None else pcm(sys.stdin.fileno())
@@ -85,12 +86,7 @@ def live(
         vad_parameters={name: value for name, value in vad.items() if value is not None},
     )
     hears = Live(
-        translator,
-        wanted.to,
-        wanted.source,
-        min_chunk_s=min_chunk_s,
-        hotwords=words.hotwords,
-        glossary=words.glossary,
+        translator, wanted.to, wanted.source, min_chunk_s=min_chunk_s, hotwords=words.hotwords, glossary=words.glossary
     )
     with printer(json) as show, _ended_by_interrupt(hears):
         say("listening; Ctrl-C ends.")

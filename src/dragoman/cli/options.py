@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dragoman.cli.console import hush, say
-from dragoman.errors import LanguageError
-from dragoman.languages import expand, find
+from dragoman.errors import DataError, LanguageError, ModelError
+from dragoman.languages import all_or_none, expand, find
 
 if TYPE_CHECKING:
     from dragoman.inference.glossary import Glossary
@@ -87,12 +87,9 @@ class Wanted:
     def read(cls, to: Sequence[str], language: str | None) -> Wanted:
         """Check what can be checked without a model. Raises LanguageError."""
         source = None if language is None else find(language).code
-        names = [name.strip() for part in to for name in part.split(",")]
-        if "all" in (name.lower() for name in names):
-            return cls(("all",), source)
-        if [name.lower() for name in names] == ["none"]:
-            return cls(("none",), source)
-        codes = expand(names)
+        if word := all_or_none(to):
+            return cls((word,), source)
+        codes = expand(to)
         if not codes:
             raise LanguageError("No target language is given; name at least one, as in --to deu.")
         if source in codes:
@@ -104,9 +101,11 @@ class Wanted:
         return self.to == ("none",)
 
     def check(self, recipe: Recipe) -> None:
-        """Raise LanguageError for what the model does not speak."""
+        """Raise LanguageError for what the model does not speak, ModelError for what it does not write."""
         source = None if self.source is None else recipe.known_source(self.source)
         recipe.known_targets(self.to, source)
+        if self.only_transcripts and not recipe.writes_speech:
+            raise ModelError(f"{recipe.name} does not write what is said; name a target instead of none.")
 
 
 @dataclass(frozen=True)
@@ -132,8 +131,10 @@ class Words:
     glossary: Glossary | None
 
     @classmethod
-    def read(cls, hotwords: str | None, glossary: Path | None) -> Words:
+    def read(cls, hotwords: str | None, glossary: Path | None, wanted: Wanted) -> Words:
         """Raises DataError."""
+        if glossary is not None and wanted.only_transcripts:
+            raise DataError("--glossary: with --to none nothing is translated; name a target, or leave it out.")
         from dragoman.inference.glossary import Glossary
 
         words = tuple(word.strip() for word in (hotwords or "").split(",") if word.strip())

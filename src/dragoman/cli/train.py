@@ -104,7 +104,7 @@ def train(
 
 def translation_scores(loaded: LoadedModel, utterances: Sequence[Utterance]) -> dict[str, float]:
     """BLEU (the mean over directions), WER and the like of a model on utterances that bring their references. Of many
-    targets each few utterances go to some, others each time; where none has a translation, they are transcribed."""
+    targets each few utterances go to some, others each time; one without a translation is transcribed."""
     from dragoman.evaluation.score import ALL, score
     from dragoman.inference.translator import Translator
 
@@ -116,8 +116,13 @@ def translation_scores(loaded: LoadedModel, utterances: Sequence[Utterance]) -> 
         known = [code for code in loaded.recipe.targets if any(code in one.translations for one in some)]
         begin = start // _TOGETHER * _TARGETS
         targets = [known[number % len(known)] for number in range(begin, begin + min(_TARGETS, len(known)))]
-        found = [_referenced(row, by_id[row.id]) for row in translator(some, targets)]
-        rows += [row for row in found if row.reference or (row.target == row.source and row.reference_transcript)]
+        translated = [one for one in some if any(code in one.translations for code in targets)]
+        others = [one for one in some if one.text and one not in translated] if loaded.recipe.writes_speech else []
+        found = translator(translated, targets) if translated else []
+        found += translator(others, []) if others else []
+        rows += [
+            row for row in (_referenced(h, by_id[h.id]) for h in found) if row.reference or row.target == row.source
+        ]
     if not rows:
         return {}
     return {found.metric: found.value for found in score(rows) if found.direction == ALL}

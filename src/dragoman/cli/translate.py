@@ -105,7 +105,7 @@ def translate(
             "--initial_prompt: the models know one fixed prompt and take no other; name words that may be said with"
             " --hotwords, and how to translate terms with --glossary."
         )
-    words = Words.read(hotwords, glossary)
+    words = Words.read(hotwords, glossary, wanted)
     if bilingual and wanted.only_transcripts:
         raise OutputError("--bilingual: with --to none there is no translation; name a target, or leave it out.")
     subtitles = _subtitles(max_line_width, max_line_count, max_chars_per_second, bilingual)

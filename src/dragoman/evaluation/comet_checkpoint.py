@@ -46,9 +46,37 @@ class Checkpoint:
     origin: Origin
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A checkpoint that can be loaded; its `tensors` are not yet read from the disk."""
+
+    path: Path
+    name: str
+    revision: str | None
+    encoder: str
+    settings: Settings
+    config: XLMRobertaConfig
+    tokenizer: Tokenizer
+    tensors: dict[str, Tensor]
+
+
 def read_checkpoint(checkpoint: str | Path, device: torch.device, dtype: torch.dtype) -> Checkpoint:
     """The network on `device`, its encoder in `dtype`, the rest in single precision. What may be given and what goes
     wrong: see `Comet.load`."""
+    found = _find(checkpoint)
+    network = _network(found.config, found.settings, found.tensors, dtype).to(device)
+    return Checkpoint(
+        network, found.tokenizer, Origin(found.name, found.revision or _digest(found.path), found.encoder)
+    )
+
+
+def check_checkpoint(checkpoint: str | Path) -> None:
+    """Whether it can be loaded; what is on the hub is downloaded. Nobody should hear of it after hours of translating.
+    Raises ModelError."""
+    _find(checkpoint)
+
+
+def _find(checkpoint: str | Path) -> _Found:
     path, name, revision = _locate(checkpoint)
     _check_kind(path)
     stored = _unpickle(path)
@@ -59,15 +87,8 @@ def read_checkpoint(checkpoint: str | Path, device: torch.device, dtype: torch.d
     tensors = {key: tensor for key, tensor in stored["state_dict"].items() if key not in _UNUSED}
     with torch.device("meta"):
         _check_same(Regressor(XLMRobertaModel(config, add_pooling_layer=False), settings), tensors, path)
-    network = _network(config, settings, tensors, dtype).to(device)
     written = "@".join(filter(None, (Path(settings.pretrained_model).name, encoder_revision)))
-    return Checkpoint(network, tokenizer, Origin(name, revision or _digest(path), written))
-
-
-def check_checkpoint(checkpoint: str | Path) -> None:
-    """Whether it is there, or on the hub (then it is downloaded), and of the kind that is run: nobody should hear of it
-    after hours of translating. Raises ModelError."""
-    _check_kind(_locate(checkpoint)[0])
+    return _Found(path, name, revision, written, settings, config, tokenizer, tensors)
 
 
 class _Inert:

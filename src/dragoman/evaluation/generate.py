@@ -81,7 +81,7 @@ def generate(
     heard = [one for one in utterances if sources is None or one.language in sources]
     unheard = len(utterances) - len(heard)
     if unheard and not heard:
-        raise DataError("There is nothing to translate: every utterance is in a language that is not heard.")
+        raise DataError("There is nothing to do: every utterance is in a language that is not heard.")
     batches = _plan(heard, targets, references, batch_size, only_with_reference)
     total = sum(len(batch.pairs()) for batch in batches)
     missing = _missing(heard, targets, references)
@@ -156,7 +156,7 @@ def _plan(
     if not groups:
         raise DataError(
             "There is nothing to translate: no utterance has a reference in another of the target languages; add"
-            " references, or ask for transcripts alone (--to none)."
+            " references, or let a system that writes what is said transcribe alone (--to none)."
             if targets
             else "There is nothing to transcribe: no utterance has a transcript to compare with; add them."
         )

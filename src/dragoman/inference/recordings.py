@@ -149,8 +149,10 @@ class SpeechTranslator(ABC):
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
         """Each utterance into each target that is not its own language, in order; without targets its transcript alone,
         as if into its own. One that is longer than the window is divided at its pauses and put together again. Raises
-        AudioError, LanguageError."""
+        AudioError, LanguageError, ModelError."""
         wanted = Wanted(known_targets(targets or "none", self.targets, self.name))
+        if not wanted.targets:
+            check_writes(self)
         speech: list[Speech] = []
         counts: list[int] = []
         for utterance in utterances:
@@ -186,6 +188,8 @@ class SpeechTranslator(ABC):
         targets = known_targets(to, self.targets, self.name, source)
         if not targets:
             check_writes(self)
+            if glossary is not None:
+                raise LanguageError("A glossary is for translations; name a target instead of none.")
         return Wanted(targets, source, multilingual, tuple(hotwords), glossary)
 
     def _stretches(self, audio: Audio) -> Iterator[Stretch]:

@@ -51,7 +51,7 @@ class TextTranslator:
 
     @torch.inference_mode()
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
-        """The System contract, on `utterance.text` in place of the audio."""
+        """As a Translator, on `utterance.text` in place of the audio; without targets there is nothing to do."""
         wanted = [(utterance, code) for utterance in utterances for code in targets if code != utterance.language]
         outputs: list[tuple[str, bool]] = []
         for start in range(0, len(wanted), self.batch_size):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from typing import Literal
 
 from dragoman.errors import LanguageError
 from dragoman.languages.sets import SETS
@@ -51,20 +52,28 @@ def known_targets(
 
     Raises LanguageError for one that is unknown, not among them, or the source itself, and when nothing is named.
     """
-    joined = names if isinstance(names, str) else ",".join(names)
-    asked = [name.strip().lower() for name in joined.split(",")]
-    if asked == ["none"]:
+    word = all_or_none(names)
+    if word == "none":
         return ()
-    if "all" in asked:
+    if word == "all":
         if known is LANGUAGES:
             raise LanguageError(f"{who} may be asked for any language; name the targets instead of all.")
         return tuple(code for code in known if code != source)
-    codes = [_among(code, known, f"{who} does not write") for code in expand(joined)]
+    codes = [_among(code, known, f"{who} does not write") for code in expand(names)]
     if not codes:
         raise LanguageError("No target language is given; name at least one.")
     if source in codes:
         raise LanguageError(f"Source and target are both {source!r}; name a target that differs from the speech.")
     return tuple(codes)
+
+
+def all_or_none(names: str | Iterable[str]) -> Literal["all", "none"] | None:
+    """Whether every target is asked for, or that nothing is translated. Raises LanguageError where none has company."""
+    joined = names if isinstance(names, str) else ",".join(names)
+    asked = {name.strip().lower() for name in joined.split(",")}
+    if "none" in asked and len(asked) > 1:
+        raise LanguageError("none says that nothing is to be translated; leave it out, or all other targets.")
+    return "none" if "none" in asked else "all" if "all" in asked else None
 
 
 def _among(name: str, known: Collection[str], complaint: str) -> str:

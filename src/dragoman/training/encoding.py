@@ -94,8 +94,8 @@ class Clips:
 
 def check_storable(recipe: Recipe) -> None:
     """Raise RecipeError when an utterance does not sound the same to the encoder each time it comes."""
-    if not recipe.stages:
-        raise RecipeError(f"The recipe {recipe.name!r} has no stages: there is nothing to encode.")
+    if not any(stage.hears for stage in recipe.stages):
+        raise RecipeError(f"The recipe {recipe.name!r} has no stage that hears: there is nothing to encode.")
     if recipe.encoder.lora is not None:
         raise RecipeError(
             f"The recipe {recipe.name!r} has a LoRA in its encoder, so that its frames change in training; train it "
@@ -183,12 +183,14 @@ def _shards(stores: Sequence[FrameStore], rank: int, processes: int) -> list[Sha
 
 
 def _missing_bytes(store: FrameStore, index: ManifestIndex, frame_bytes: int, recipe: Recipe) -> int:
-    """What the frames that are not yet stored will take: 50 a second of each clip, or of the window."""
+    """What the frames that are not yet stored will take, 50 a second: of each clip, or of the window where it is padded
+    to it or nobody knows how long it is; less what is being written already."""
     shards = store.shards()
     rows = np.concatenate([shards[number] for number in store.missing()] or [np.empty(0, np.int32)])
     longest_s = recipe.audio.window_s
     heard_s = np.full(len(rows), longest_s) if recipe.audio.padding == "window" else index.duration_s[rows]
-    return int(np.minimum(heard_s, longest_s).sum() * 50) * frame_bytes
+    begun = sum(path.stat().st_size for path in store.folder.glob(".dragoman-*"))
+    return int(np.fmin(heard_s, longest_s).sum() * 50) * frame_bytes - begun
 
 
 def _check_room(folder: Path, needed: int) -> None:
@@ -196,7 +198,7 @@ def _check_room(folder: Path, needed: int) -> None:
     if needed > free:
         raise OutputError(
             f"{folder}: the frames that are missing take about {needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are "
-            "free; choose another --out, or train from audio, without --features."
+            "free; make room, choose another --out, or train from audio, without --features."
         )
 
 

@@ -29,7 +29,9 @@ KINDS = {
     "audio-silent": Kind("warning", "audio that is nothing but zeros", "listen; leave the row out"),
     "duration": Kind("warning", "duration_s is not the audio's", "measure again; is a file cut off?"),
     "too-long": Kind("error", "training clip longer than the model hears", "cut it, or set max_duration_s"),
-    "left-out": Kind("warning", "clip that the recipe leaves out of training", "none, or cut it to max_duration_s"),
+    "left-out": Kind(
+        "warning", "clip that the recipe leaves out of training", "none; cut it to max_duration_s, if it is wanted"
+    ),
     "long": Kind(
         "warning", "clip longer than the model hears", "none: it is translated in parts, but validates no training"
     ),

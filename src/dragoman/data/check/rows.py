@@ -146,10 +146,11 @@ def _take(row: Row, utterance: Utterance, stretch: Stretch) -> None:
 
 
 def _measure(row: Row, utterance: Utterance, chunk: Chunk) -> None:
-    window_s = chunk.settings.window_s
-    if row.duration_s > window_s:
-        is_left_out = chunk.settings.longest_s.get(chunk.path.stem, math.inf) <= window_s
-        kind = "long" if chunk.is_held_out else "left-out" if is_left_out else "too-long"
+    window_s, longest_s = chunk.settings.window_s, chunk.settings.longest_s.get(chunk.path.stem, math.inf)
+    if not chunk.is_held_out and (utterance.duration_s or 0.0) > longest_s:  # training goes by what the manifest says
+        row.findings.append(Finding("left-out", f"{utterance.duration_s:.1f} s; the recipe takes {longest_s:g} s"))
+    elif row.duration_s > window_s:
+        kind = "long" if chunk.is_held_out else "too-long"
         row.findings.append(Finding(kind, f"{row.duration_s:.1f} s; the model hears {window_s:g} s"))
     count = spoken_characters(utterance.text)
     if count and row.duration_s > 0:

@@ -50,11 +50,16 @@ def card(runs: Sequence[Run], folder: Path) -> str:
 
 
 def results(run: Run, text: Run | None) -> Table:
-    """A row per direction (or per language, when there are very many) and the means; word errors are those of the
-    source. With the `--text` run, the first metric also from text, which is the ceiling."""
+    """A row per direction (or per language, when there are very many or none) and the means; word errors are those of
+    the source. With the `--text` run, the first metric also from text, which is the ceiling."""
     if len(run.directions) > _MOST_ROWS:
         return _by_language(run)
     metrics, errors = run.quality_metrics, run.errors()
+    if not run.directions:
+        each: list[list[Cell]] = [[code, errors[code]] for code in in_order(errors)]
+        return Table(
+            ["from", "word errors, %"], [*each, ["mean", fmean(errors.values()) if errors else None]], digits=1
+        )
     first = metrics[0] if metrics else ""
     ceilings = text.values(first) if text else {}
     columns = [(f"{first} from text", ceilings)] if ceilings else []
@@ -106,9 +111,9 @@ def _measured(run: Run) -> str:
     utterances = sum(score.count for m in ("WER", "CER") for score in run.scores.get(m, {}).values())
     sizes = [[s.count for d, s in run.scores[metric].items() if "-" in d] for metric in run.translation_metrics]
     hypotheses = max(map(sum, sizes), default=0)
-    heard = f"{utterances:,} recordings, " if utterances else ""
+    counted = [f"{utterances:,} recordings"] * bool(utterances) + [f"{hypotheses:,} translations"] * bool(hypotheses)
     return (
-        f"Measured on {heard}{hypotheses:,} translations ({run.system}; one reference). Word errors are character"
+        f"Measured on {', '.join(counted)} ({run.system}; one reference). Word errors are character"
         " errors for languages written without spaces. Means count each direction, or source language, once."
     )
 

@@ -129,10 +129,13 @@ def _choice(samples: Sequence[Sample], total: int, audio: Mapping[str, str]) -> 
         words = f"All {total:,} hypotheses are in this page."
     else:
         each = max(1, SAMPLE // len({(sample.row.source, sample.row.target) for sample in samples} or {0}))
+        translated = any(sample.chrf is not None for sample in samples)
+        lowest = f", the {WORST} with the lowest sentence chrF," if translated else ""
+        way = "direction" if translated else "language"
         words = (
             f"{len(samples):,} of {total:,} hypotheses are in this page: the {WORST} with the most errors in the"
-            f" transcript, the {WORST} with the lowest sentence chrF, and {each} of every direction, spread evenly from"
-            " its worst to its best. The rest is in hypotheses.jsonl."
+            f" transcript{lowest} and {each} of every {way}, spread evenly from its worst to its best. The rest is in"
+            " hypotheses.jsonl."
         )
     utterances = len({sample.row.id for sample in samples})
     return words + (f" {heard:,} of their {utterances:,} recordings are in it, worst first." if heard else "")

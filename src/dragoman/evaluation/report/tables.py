@@ -105,6 +105,10 @@ def _languages(runs: Sequence[Run]) -> Table:
     rows: list[list[Cell]] = []
     for run in runs:
         errors = run.errors()
+        if not run.translation_metrics:
+            rows += [
+                [run.name, None, code, LANGUAGES[code].name, errors[code], None, None] for code in in_order(errors)
+            ]
         for metric in run.translation_metrics:
             sources, targets = by_source(run.values(metric)), by_target(run.values(metric))
             for code in in_order({*sources, *targets}):

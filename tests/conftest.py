@@ -61,6 +61,11 @@ TEXTS = (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first: what is left at the end is shared out more evenly among processes."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder (eng, deu, fra in both directions) that writes nonsense; at most 6 tokens a text. Read only."""

@@ -468,7 +468,8 @@ def test_a_release_is_found_converted_once_and_loaded(
 
 
 def test_a_release_that_cannot_be_had_is_one_sentence(hub: Path) -> None:
-    with pytest.raises(DragomanError, match=r"'yxdu/mcat-small' cannot be downloaded .*: check name and network\.$"):
+    says = r"'yxdu/mcat-small' is no folder here, and cannot be downloaded .*: check name and network\.$"
+    with pytest.raises(DragomanError, match=says):
         locate("yxdu/mcat-small")
 
 

@@ -96,6 +96,5 @@ def _downloaded(name: str, files: tuple[str, ...]) -> Path:
 
 def _not_downloaded(name: str) -> ModelError:
     return ModelError(
-        f"There is no folder {name!r} here, and no such model can be downloaded from the Hugging Face hub: check name "
-        "and network."
+        f"{name!r} is no folder here, and cannot be downloaded from the Hugging Face hub: check name and network."
     )

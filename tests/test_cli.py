@@ -23,10 +23,11 @@ from dragoman.catalogue import OTHERS
 from dragoman.cli import app, finished
 from dragoman.cli.console import printable
 from dragoman.cli.files import recordings, stems
+from dragoman.cli.options import Wanted
 from dragoman.cli.output import remark
-from dragoman.errors import DataError, OutputError
+from dragoman.errors import DataError, ModelError, OutputError
 from dragoman.inference.result import Result, Segment
-from dragoman.recipe import names
+from dragoman.recipe import load_recipe, names
 
 ROOT = Path(__file__).parents[1]
 SPEECH = ROOT / "examples" / "german-mp3.mp3"
@@ -556,6 +557,8 @@ def test_another_system_translates(call: Call, tmp_path: Path) -> None:
     assert "does not write what is said" in both.complaint
     neither = call("translate", video, "--system", "seamless-m4t-v2-large", "--to", "none", "--language", "deu")
     assert "does not write what is said; name a target instead of none" in neither.complaint
+    with pytest.raises(ModelError, match="baseline-3b does not write what is said"):  # of ours, by the recipe alone
+        Wanted.read(["none"], None).check(load_recipe("baseline-3b"))
 
 
 @needs_examples

@@ -131,10 +131,9 @@ def score(
 
 def _say_left_out(done: Summary, utterances: int, works: Candidate) -> None:
     if done.unheard:
-        of = (
-            f"{done.unheard} of {utterances} utterances are {'references and no more' if works.targets else 'left out'}"
-        )
-        say(f"{of}: {works.model} does not hear their languages.")
+        become = "references and no more" if works.targets else "left out"
+        of = f"{done.unheard} of {utterances} utterances"
+        say(f"{of} are {become}: {works.model} does not hear their languages.")
     if done.without_reference:
         what = "translations" if works.targets else "utterances"
         say(f"{done.without_reference} {what} are left out: the manifest has no reference for them.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dragoman.cli.console import hush, say
-from dragoman.errors import DataError, LanguageError, ModelError
+from dragoman.errors import DataError, LanguageError
 from dragoman.languages import all_or_none, expand, find
 
 if TYPE_CHECKING:
@@ -104,8 +104,10 @@ class Wanted:
         """Raise LanguageError for what the model does not speak, ModelError for what it does not write."""
         source = None if self.source is None else recipe.known_source(self.source)
         recipe.known_targets(self.to, source)
-        if self.only_transcripts and not recipe.writes_speech:
-            raise ModelError(f"{recipe.name} does not write what is said; name a target instead of none.")
+        if self.only_transcripts:
+            from dragoman.inference.recordings import check_writes
+
+            check_writes(recipe)
 
 
 @dataclass(frozen=True)

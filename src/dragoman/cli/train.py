@@ -117,9 +117,9 @@ def translation_scores(loaded: LoadedModel, utterances: Sequence[Utterance]) -> 
         begin = start // _TOGETHER * _TARGETS
         targets = [known[number % len(known)] for number in range(begin, begin + min(_TARGETS, len(known)))]
         translated = [one for one in some if any(code in one.translations for code in targets)]
-        others = [one for one in some if one.text and one not in translated] if loaded.recipe.writes_speech else []
         found = translator(translated, targets) if translated else []
-        found += translator(others, []) if others else []
+        if loaded.recipe.writes_speech:
+            found += translator([one for one in some if one.text and one not in translated], [])
         rows += [
             row for row in (_referenced(h, by_id[h.id]) for h in found) if row.reference or row.target == row.source
         ]

@@ -23,6 +23,7 @@ from dragoman.inference.result import Outcome, Result, Segment, joined
 from dragoman.inference.segment import Segment as Stretch
 from dragoman.inference.segment import VadOptions, segments
 from dragoman.languages import known_source, known_targets
+from dragoman.recipe import Recipe
 from dragoman.records import Hypothesis, Utterance
 
 _IDENTIFIED_BY = 3
@@ -241,10 +242,10 @@ def check_able(
         raise ModelError(f"{translator.name} has no use for words and terms; leave hotwords and glossary out.")
 
 
-def check_writes(translator: SpeechTranslator | type[SpeechTranslator]) -> None:
+def check_writes(who: SpeechTranslator | type[SpeechTranslator] | Recipe) -> None:
     """Raise ModelError where no transcript can be written."""
-    if not translator.writes_speech:
-        raise ModelError(f"{translator.name} does not write what is said; name a target instead of none.")
+    if not who.writes_speech:
+        raise ModelError(f"{who.name} does not write what is said; name a target instead of none.")
 
 
 def segment_of(part: Stretch, told: Told, decoded: Decoded) -> Segment:

@@ -203,6 +203,12 @@ def test_weights_are_brought_back_to_a_model_that_was_left() -> None:
             toy_recipe(**wrong)
 
 
+def test_distillation_wants_a_model_to_keep_to() -> None:
+    with pytest.raises(RecipeError, match=r"stages.asr.distillation: there is no model to keep to; name one in start"):
+        toy_recipe(stages=[toy_stage("asr", distillation=0.5)])
+    assert toy_recipe(stages=[toy_stage("asr", distillation=0.5)], start="tiny").stages[0].distillation == 0.5
+
+
 def test_prompts_in_words_have_known_places() -> None:
     table = load_recipe("llast-2b").model_dump()
     table["prompt"]["worded"]["st"] = "into {language}"

@@ -54,9 +54,9 @@ def utterances(folder: Path) -> list[Utterance]:
 def test_the_built_in_model_goes_on_with_indonesian(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.jsonl", utterances(tmp_path))
     last = train_curriculum(few_steps(load_recipe("tiny-ind")), tmp_path, tmp_path / "run", workers=0)
-    stages = ("1-mt", "2-asr", "3-srt", "4-srt-whole", "5-srt-settled", "6-mt-kept")
+    stages = ("1-mt", "2-asr", "3-srt", "4-srt-whole", "5-srt-settled", "6-mt-kept", "7-srt-kept")
     folders = [BUILT_IN / "tiny", *(tmp_path / "run" / name / "model" for name in stages), last]
-    before, read, heard, both, whole, settled, reread, after = (
+    before, read, heard, both, whole, settled, reread, kept, after = (
         {path.relative_to(folder): load_file(path) for path in folder.rglob("*.safetensors")} for folder in folders
     )
 
@@ -72,7 +72,7 @@ def test_the_built_in_model_goes_on_with_indonesian(tmp_path: Path) -> None:
     assert moved(before, read) == {llm}
     assert moved(read, heard) == {adapter, encoder}
     assert moved(heard, both) == {adapter, llm}
-    for one, other in pairwise((both, whole, settled, reread, after)):  # to be brought back moves all, before text too
+    for one, other in pairwise((both, whole, settled, reread, kept, after)):  # to be brought back moves all
         assert moved(one, other) == {adapter, encoder, llm}
     translator = Translator.from_pretrained(last, beam_size=1)
     assert "ind" in translator.identify([speak("Saya pulang.", Voice("ind", "f3"))])

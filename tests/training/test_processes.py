@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy import LORA, TORCHRUN, losses, recipe, stage
+from toy import LORA, TORCHRUN, losses, model, recipe, stage
 
-from dragoman.model.checkpoint import load_model
-from dragoman.recipe import Recipe
+from dragoman.model.checkpoint import load_model, save_model
+from dragoman.recipe import Recipe, read_stored_recipe
 from dragoman.training.curriculum import train_curriculum
 
 # 12 utterances by 5: the last step of an epoch has 2; by 11: it has 1, so that the second of two processes has none.
@@ -25,12 +25,22 @@ TWO_STAGES = recipe(
 )
 
 
+def taught(prepared: Callable[[Recipe], Path]) -> Path:
+    """Both stages go on from a model that knows two of the three languages, and the second keeps to it."""
+    folder = prepared(TWO_STAGES)
+    start = TWO_STAGES.model_copy(update={"sources": ["eng", "deu"], "targets": ["eng", "deu"], "stages": []})
+    save_model(model(folder, start), folder / "start")
+    asr, srt = TWO_STAGES.stages
+    stages = [asr, srt.model_copy(update={"distillation": 0.5})]
+    return prepared(TWO_STAGES.model_copy(update={"start": str(folder / "start"), "stages": stages}))
+
+
 def alone(folder: Path, name: str, micro_batch: int) -> Path:
     """What `two_processes` do, in this one."""
     out = folder / name
-    train_curriculum(
-        TWO_STAGES, folder / "data", out, bases=folder / "bases", micro_batch=micro_batch, workers=0, save_every=5
-    )
+    chosen = read_stored_recipe(folder / "recipe.json")
+    bases = folder / "bases"
+    train_curriculum(chosen, folder / "data", out, bases=bases, micro_batch=micro_batch, workers=0, save_every=5)
     return out
 
 
@@ -57,8 +67,9 @@ def assert_same(one: Path, other: Path) -> None:
 def test_micro_batches_and_processes_change_nothing(
     prepared: Callable[[Recipe], Path], launch: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    folder = prepared(TWO_STAGES)
+    folder = taught(prepared)
     whole = alone(folder, "whole", micro_batch=64)
+    assert "divergence" in (whole / "2-srt" / "metrics.jsonl").read_text()
     assert_same(whole, alone(folder, "micro", micro_batch=2))
     assert_same(whole, two_processes(launch, folder, "two", micro_batch=64))
     assert_same(whole, two_processes(launch, folder, "both", micro_batch=1))
@@ -74,3 +85,15 @@ def test_fsdp_changes_nothing_and_saves_whole_weights(
     whole = alone(folder, "whole", micro_batch=64)
     monkeypatch.setenv("TOY_FSDP", "1")
     assert_same(whole, two_processes(launch, folder, "fsdp", micro_batch=2))
+
+
+@pytest.mark.slow
+def test_fsdp_has_no_place_for_a_teacher(
+    prepared: Callable[[Recipe], Path],
+    launch: Callable[..., subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TOY_FSDP", "1")
+    folder = taught(prepared)
+    assert launch(folder, folder / "fsdp", *TORCHRUN).wait(timeout=200) != 0
+    assert "distillation wants the whole model in each process" in (folder / "fsdp.log").read_text()

@@ -29,10 +29,12 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Row:
-    """One row of text: prompt and answer ids; the answer ends with the end token, and is empty in decoding."""
+    """One row of text: prompt and answer ids; the answer ends with the end token, and is empty in decoding.
+    `rehearsed`: it asks for what the model could do before training began."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...] = ()
+    rehearsed: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,16 @@ class TextRows:
     def to(self, device: torch.device) -> TextRows:
         return TextRows(self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device))
 
+    def only(self, rows: Tensor) -> TextRows:
+        """Those that a mask (B,) names."""
+        return TextRows(self.input_ids[rows], self.attention_mask[rows], self.labels[rows])
+
 
 @dataclass(frozen=True)
 class Batch:
     """mel (U, M, F) or, where the encoder has heard it before, frames (U, S, E), or neither; num_frames (U,); text
-    (B, T); utterance_of (B,): which utterance each row hears; transcripts (U, L) with their lengths (U,) for CTC."""
+    (B, T); utterance_of (B,): which utterance each row hears; transcripts (U, L) with their lengths (U,) for CTC;
+    rehearsed (B,): see Row."""
 
     mel: Tensor | None
     num_frames: Tensor
@@ -86,6 +93,7 @@ class Batch:
     utterance_of: Tensor
     transcripts: Tensor
     transcript_lengths: Tensor
+    rehearsed: Tensor
     frames: Tensor | None = None
 
     @property
@@ -104,7 +112,22 @@ class Batch:
             self.utterance_of.to(device),
             self.transcripts.to(device),
             self.transcript_lengths.to(device),
+            self.rehearsed.to(device),
             None if self.frames is None else self.frames.to(device),
+        )
+
+    def rehearsed_part(self) -> Batch:
+        """The rehearsed rows and what they hear, padded as they are here."""
+        heard, utterance_of = self.utterance_of[self.rehearsed].unique(return_inverse=True)
+        return Batch(
+            None if self.mel is None else self.mel[heard],
+            self.num_frames[heard],
+            self.text.only(self.rehearsed),
+            utterance_of,
+            self.transcripts[heard],
+            self.transcript_lengths[heard],
+            self.rehearsed[self.rehearsed],
+            None if self.frames is None else self.frames[heard],
         )
 
 
@@ -120,7 +143,8 @@ def collate(examples: Sequence[Example], pad_id: int, side: Literal["left", "rig
     rows = [row for example in examples for row in example.rows]
     utterance_of = torch.tensor([at for at, example in enumerate(examples) for _ in example.rows])
     transcripts, lengths = pad_ids([example.transcript for example in examples])
-    return Batch(mel, num_frames, pad_rows(rows, pad_id, side), utterance_of, transcripts, lengths, frames)
+    rehearsed = torch.tensor([row.rehearsed for row in rows])
+    return Batch(mel, num_frames, pad_rows(rows, pad_id, side), utterance_of, transcripts, lengths, rehearsed, frames)
 
 
 def pad_mels(mels: Sequence[Mel]) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,8 @@ class Examples:
 
     `micro_batch` utterances and `micro_tokens` tokens (what the LLM reads: audio and text, padding included) are what
     the machine takes at once; a single example is never cut, even if it has more. With `frames`, a store for each
-    index, no audio is read.
+    index, no audio is read. `rehearsed` are the directions (of transcription: a language to itself) that the model
+    knew before training began.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Examples:
         micro_batch: int = 64,
         micro_tokens: int | None = None,
         frames: Sequence[FrameStore] | None = None,
+        rehearsed: frozenset[tuple[str, str]] = frozenset(),
     ) -> None:
         self.indexes, self.stage, self.recipe = indexes, stage, recipe
         self.wanted = [sorted(wanted(source, recipe)) for source in stage.data]
@@ -70,6 +72,7 @@ class Examples:
         self.features = AugmentedMel(features, stage.augment)
         self.micro_batch, self.micro_tokens = micro_batch, micro_tokens
         self.frames = frames
+        self.rehearsed = rehearsed
 
     def micro_batches(self, draws: Sequence[Draw]) -> list[Batch]:
         """One step of one process."""
@@ -146,7 +149,8 @@ class Examples:
     def _row(self, task: str, utterance: Utterance, target: str) -> Row:
         translation = utterance.translations.get(target, "")
         prompt, answer = build(task, Item(utterance.language, target, utterance.text, translation), self.tags)
-        return Row(self.text.prompt(prompt), self.text.answer(answer))
+        rehearsed = (utterance.language, target) in self.rehearsed
+        return Row(self.text.prompt(prompt), self.text.answer(answer), rehearsed)
 
 
 def mel_of(utterance: Utterance, features: Callable[[Waveform], Mel]) -> Mel:

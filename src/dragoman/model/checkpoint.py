@@ -29,6 +29,7 @@ from dragoman.model.memory import check_memory
 from dragoman.model.placement import Placement, follow, say_where, spread
 from dragoman.model.precision import precision
 from dragoman.model.speech_llm import SpeechLLM
+from dragoman.model.teacher import Teacher
 from dragoman.model.trainable import part_of
 from dragoman.recipe import Encoder, Llm, Recipe, dump_recipe, read_stored_recipe
 
@@ -91,15 +92,28 @@ def as_started(recipe: Recipe) -> Recipe:
 @torch.no_grad()
 def bring_back(model: SpeechLLM, recipe: Recipe, share: float) -> None:
     """Move adapter and LoRA back towards the model that the recipe goes on from, keeping `share` of the way that they
-    have come: WiSE-FT (Wortsman et al. 2022). What was learnt is weaker then; what was forgotten is there again. Where
-    the start is without LoRA, its second factor goes back towards 0."""
-    own = {name: parameter for name, parameter in model.named_parameters() if part_of(name)}
-    start = _stored_tensors(model, locate(str(recipe.start)))
-    for name, parameter in own.items():
+    have come: WiSE-FT (Wortsman et al. 2022). What was learnt is weaker then; what was forgotten is there again."""
+    start = start_tensors(model, recipe)
+    for name, parameter in model.named_parameters():
         if name in start:
             parameter.copy_(torch.lerp(start[name].to(parameter.device).float(), parameter.float(), share))
-        elif ".lora_B." in name:
-            parameter.mul_(share)
+
+
+def start_tensors(model: SpeechLLM, recipe: Recipe) -> dict[str, Tensor]:
+    """`own_tensors` of the model that the recipe goes on from. LoRA that is not there is nothing: its second factor is
+    0, its first what it is in `model`."""
+    folder = locate(str(recipe.start))
+    nothing = {
+        name: torch.zeros_like(tensor) if ".lora_B." in name else tensor for name, tensor in own_tensors(model).items()
+    }
+    return nothing | _stored_tensors(model, folder)
+
+
+def taught_by_start(model: SpeechLLM, recipe: Recipe, weight: float) -> Recipe:
+    """Give a model that descends from the one that the recipe goes on from this one as its teacher; returns what that
+    one's recipe says of it."""
+    model.teacher = Teacher(model, start_tensors(model, recipe), weight)
+    return _stored_recipe(locate(str(recipe.start)))
 
 
 def first_encoder(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> SpeechEncoder:

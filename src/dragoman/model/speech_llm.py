@@ -15,11 +15,13 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.llm import embed, width
 from dragoman.model.splice import splice
+from dragoman.model.teacher import Teacher
 
 
 class SpeechLLM(nn.Module):
     """`scale_audio`: see recipe.Llm. `blank_id`: the piece that stands for "nothing" in the auxiliary CTC loss, whose
-    weight `ctc_weight` a stage sets. `lead_ids`: text in front of the audio, such as the beginning of a chat."""
+    weight `ctc_weight` a stage sets, as it does the `teacher`. `lead_ids`: text in front of the audio, such as the
+    beginning of a chat."""
 
     lead_ids: Tensor
 
@@ -42,6 +44,7 @@ class SpeechLLM(nn.Module):
         self.blank_id = blank_id
         self.register_buffer("lead_ids", torch.tensor(lead_ids, dtype=torch.long), persistent=False)
         self.ctc_weight = 0.0
+        self.teacher: Teacher | None = None
         # Gemma's embeddings are louder in its first layer than in its table: measured as that layer gets them.
         pieces = llm.get_input_embeddings().num_embeddings
         some = torch.arange(0, pieces, -(-pieces // 4096), device=llm.device)
@@ -66,8 +69,9 @@ class SpeechLLM(nn.Module):
         lead = embed(self.llm, self.lead_ids).expand(utterances, -1, -1)
         return lead, torch.full((utterances,), len(self.lead_ids), device=lead.device)
 
-    def forward(self, batch: Any) -> dict[str, Tensor]:
-        """A data.batching.Batch -> {"loss": summed cross-entropy of the labels (+ CTC), and its parts}."""
+    def logits(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """A data.batching.Batch -> logits (B, T - 1, V) of the text's tokens from the second on, each from what stands
+        before it, and what was heard: audio (U, A, D), num_audio (U,)."""
         if batch.mel is not None:
             audio, num_audio = self.hear(batch.mel, batch.num_frames)
         elif batch.frames is not None:
@@ -86,16 +90,24 @@ class SpeechLLM(nn.Module):
             use_cache=False,
             logits_to_keep=text.input_ids.shape[1],
         ).logits
-        labels = text.labels[:, 1:]
-        entropy = nn.functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(),
-            labels.flatten(),  # -100, torch's own mark, where nothing is learnt
-            reduction="sum",
-        )
-        if not self.ctc_weight:
-            return {"loss": entropy}
-        ctc = self.ctc_loss(audio, num_audio, batch.transcripts, batch.transcript_lengths)
-        return {"loss": entropy + self.ctc_weight * ctc, "entropy": entropy, "ctc": ctc}
+        return logits[:, :-1], audio, num_audio
+
+    def forward(self, batch: Any) -> dict[str, Tensor]:
+        """A data.batching.Batch -> {"loss": summed cross-entropy of the labels (+ CTC), and its parts}. With a teacher,
+        the cross-entropy of rehearsed rows gives way to the divergence from it."""
+        logits, audio, num_audio = self.logits(batch)
+        labels = batch.text.labels[:, 1:]  # -100, torch's own mark, where nothing is learnt
+        entropy = nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none")
+        entropy = entropy.view_as(labels).sum(1)
+        parts = {"entropy": entropy.sum()}
+        loss = parts["entropy"]
+        if self.teacher is not None:
+            parts["divergence"] = self.teacher.divergence(self, batch, logits)
+            loss = entropy[~batch.rehearsed].sum() + self.teacher.weight * parts["divergence"]
+        if self.ctc_weight:
+            parts["ctc"] = self.ctc_loss(audio, num_audio, batch.transcripts, batch.transcript_lengths)
+            loss = loss + self.ctc_weight * parts["ctc"]
+        return {"loss": loss, **parts} if len(parts) > 1 else {"loss": loss}
 
     def ctc_logits(self, audio: Tensor) -> Tensor:
         """audio (U, A, D) -> (U, A, V): likeness of each audio token to each piece's embedding. Two vectors of the

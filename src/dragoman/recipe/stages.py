@@ -104,6 +104,9 @@ class Stage(Strict):
     `brought_back` is for a later stage of a recipe that goes on from a model: this one begins at such a share of the
     way from that model's weights to those that the stages before have left (WiSE-FT, Wortsman et al. 2022), LoRA's two
     factors each by itself.
+    `distillation` is for a recipe that goes on from a model: in the directions that this one knew, the loss is so many
+    times the divergence from what it said, in the place of the cross-entropy (Learning without Forgetting, Li and Hoiem
+    2016, whose weight is 1).
     """
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
@@ -119,6 +122,7 @@ class Stage(Strict):
     augment: Augment | None = None
     ctc_weight: float = Field(default=0.0, ge=0.0)
     brought_back: float = Field(default=1.0, gt=0.0, le=1.0)
+    distillation: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _all_weights_or_none(self) -> Stage:

@@ -63,6 +63,8 @@ class Recipe(Strict):
                 raise ValueError(
                     f"stages.{stage.name}.brought_back: is for a later stage of a recipe that names a model in start"
                 )
+            if stage.distillation and self.start is None:
+                raise ValueError(f"stages.{stage.name}.distillation: there is no model to keep to; name one in start")
             for part, lora in (("llm_lora", self.llm.lora), ("encoder_lora", self.encoder.lora)):
                 if part in stage.trains and lora is None:
                     raise ValueError(f"stages.{stage.name}.trains: {part} is trained, but the recipe has no such LoRA")
@@ -110,6 +112,11 @@ class Recipe(Strict):
     def aligned_by_ctc(self) -> bool:
         """Whether the audio tokens were taught to spell the transcript by themselves."""
         return any(stage.ctc_weight for stage in self.stages)
+
+    @property
+    def directions(self) -> frozenset[tuple[str, str]]:
+        """What the model does, as pairs of source and target; transcription is from a language to itself."""
+        return frozenset((source, target) for source in self.sources for target in (source, *self.targets))
 
     def known_source(self, name: str) -> str:
         """The code of a language that the model hears, see `languages.known_source`."""

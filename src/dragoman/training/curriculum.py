@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 
 from dragoman.data.batching import Batch, made_ahead
 from dragoman.data.examples import Examples
@@ -26,6 +26,7 @@ from dragoman.model.checkpoint import (
     load_model,
     own_tensors,
     save_model,
+    taught_by_start,
 )
 from dragoman.model.hub import locate
 from dragoman.model.trainable import train_only
@@ -69,6 +70,7 @@ def train_curriculum(
         check_storable(recipe)
     recipe = as_started(recipe)
     accelerator = make_accelerator(recipe.stages[0].schedule.precision)
+    _check_teachable(recipe, accelerator)
     # one of all makes the indexes, and on machines that do not share the data one of each
     with accelerator.main_process_first(), accelerator.local_main_process_first():
         check_data(recipe, data)
@@ -99,6 +101,14 @@ def train_curriculum(
         model = folder / "model"
     assert model is not None
     return model
+
+
+def _check_teachable(recipe: Recipe, accelerator: Accelerator) -> None:
+    for stage in recipe.stages:
+        if stage.distillation and accelerator.distributed_type is DistributedType.FSDP:
+            raise RecipeError(
+                f"stage {stage.name}: distillation wants the whole model in each process; train it with torchrun."
+            )
 
 
 def remember_recipe(recipe: Recipe, out: Path) -> None:
@@ -175,6 +185,7 @@ class StageRun:
             bring_back(loaded.model, self.recipe, self.stage.brought_back)
         train_only(loaded.model, self.stage.trains)
         loaded.model.ctc_weight = self.stage.ctc_weight
+        rehearsed = self._rehearsed(loaded)
         if self.checkpointed:
             loaded.model.checkpoint_activations()
         loaded = replace(loaded, recipe=self._so_far())
@@ -185,7 +196,7 @@ class StageRun:
             else [stored.open(index, own.row) for index, own in zip(indexes, selection.chosen, strict=True)]
         )
         limits = self.micro_batch, self.micro_tokens
-        examples = Examples(indexes, self.stage, self.recipe, loaded.tokenizer, *limits, frames)
+        examples = Examples(indexes, self.stage, self.recipe, loaded.tokenizer, *limits, frames, rehearsed)
         job = Job(
             label=f"stage {self.stage.name}",
             module=loaded.model,
@@ -224,6 +235,11 @@ class StageRun:
         if self.features is None or not self.stage.hears:
             return None
         return StoredFrames.of(self.features, self.recipe, loaded.model.encoder)
+
+    def _rehearsed(self, loaded: LoadedModel) -> frozenset[tuple[str, str]]:
+        """The directions in which a teacher is listened to."""
+        weight = self.stage.distillation
+        return taught_by_start(loaded.model, self.recipe, weight).directions if weight else frozenset()
 
     def _so_far(self) -> Recipe:
         """The recipe with the stages up to this one: what this stage's model has learnt."""

@@ -209,6 +209,13 @@ def test_distillation_wants_a_model_to_keep_to() -> None:
     assert toy_recipe(stages=[toy_stage("asr", distillation=0.5)], start="tiny").stages[0].distillation == 0.5
 
 
+def test_what_a_model_was_last_taught() -> None:
+    assert toy_recipe().abilities == frozenset()
+    known = toy_recipe(stages=[toy_stage("asr"), toy_stage("smt")], sources=["deu"], targets=["eng"]).abilities
+    assert known == {(task, "deu", target) for task in ("smt", "mt") for target in ("deu", "eng")}
+    assert {task for task, *_ in load_recipe("tiny").abilities} == {"srt", "asr", "smt", "mt"}
+
+
 def test_prompts_in_words_have_known_places() -> None:
     table = load_recipe("llast-2b").model_dump()
     table["prompt"]["worded"]["st"] = "into {language}"

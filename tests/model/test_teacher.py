@@ -11,7 +11,7 @@ import torch
 from toy import LORA, Q_FORMER, examples, model, recipe
 
 from dragoman.data.batching import IGNORED, Example, collate
-from dragoman.model.checkpoint import own_tensors, save_model, taught_by_start
+from dragoman.model.checkpoint import own_tensors, save_model, start_recipe, start_tensors
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.teacher import Teacher
 from dragoman.model.trainable import train_only
@@ -97,8 +97,8 @@ def test_the_teacher_is_the_model_that_the_recipe_goes_on_from(tmp_path: Path) -
     save_model(start, tmp_path / "start")
     student = model(tmp_path, WITH_LORA, seed=5).model
     goes_on = WITH_LORA.model_copy(update={"start": str(tmp_path / "start")})
-    assert taught_by_start(student, goes_on, 0.5) == WITH_LORA
-    assert student.teacher is not None and student.teacher.weight == 0.5
+    assert start_recipe(goes_on) == WITH_LORA
+    student.teacher = Teacher(student, start_tensors(student, goes_on), 0.5)
     expected = {f"model.{name}": tensor for name, tensor in own_tensors(start.model).items()}
     assert student.teacher.tensors.keys() == expected.keys()
     assert all(torch.equal(student.teacher.tensors[name], tensor) for name, tensor in expected.items())
@@ -112,10 +112,9 @@ def test_a_teacher_without_lora_says_what_it_said_without(tmp_path: Path) -> Non
     student = model(tmp_path, WITH_LORA, seed=5).model
     train_only(student, PARTS)
     move(student)
-    taught_by_start(student, goes_on, 1.0)
+    student.teacher = Teacher(student, start_tensors(student, goes_on), 1.0)
     batch = collate(rehearsed(examples(), 1), 0)
     student.eval()
-    assert student.teacher is not None
     asked = batch.text.labels[:, 1:] != IGNORED
     old, new = (one.logits(batch)[0][asked].log_softmax(-1) for one in (start.model.eval(), student))
     expected = (old.exp() * (old - new)).sum()

@@ -198,3 +198,13 @@ def test_a_stage_begins_part_of_the_way_back(prepared: Callable[[Recipe], Path])
     save_model(model(folder, seed=3), folder / "start")
     with pytest.raises(DataError, match=r"start is not what .*run was started with"):
         train(chosen, folder)
+
+
+def test_a_model_teaches_only_what_it_was_last_taught(prepared: Callable[[Recipe], Path]) -> None:
+    folder = prepared(recipe())
+    save_model(model(folder, recipe(stages=[stage("asr"), stage("srt")])), folder / "start")
+    chosen = recipe(stages=[stage("asr", distillation=1.0)], start=str(folder / "start"))
+    message = r"stages.asr.distillation: .*start was last taught srt, and this stage is of asr; leave it out"
+    with pytest.raises(RecipeError, match=message):
+        train(chosen, folder)
+    assert not (folder / "run").exists()

@@ -28,7 +28,7 @@ TWO_STAGES = recipe(
 def taught(prepared: Callable[[Recipe], Path]) -> Path:
     """Both stages go on from a model that knows two of the three languages, and the second keeps to it."""
     folder = prepared(TWO_STAGES)
-    start = TWO_STAGES.model_copy(update={"sources": ["eng", "deu"], "targets": ["eng", "deu"], "stages": []})
+    start = TWO_STAGES.model_copy(update={"sources": ["eng", "deu"], "targets": ["eng", "deu"]})
     save_model(model(folder, start), folder / "start")
     asr, srt = TWO_STAGES.stages
     stages = [asr, srt.model_copy(update={"distillation": 0.5})]

@@ -48,8 +48,8 @@ class Examples:
 
     `micro_batch` utterances and `micro_tokens` tokens (what the LLM reads: audio and text, padding included) are what
     the machine takes at once; a single example is never cut, even if it has more. With `frames`, a store for each
-    index, no audio is read. `rehearsed` are the directions (of transcription: a language to itself) that the model
-    knew before training began.
+    index, no audio is read. `rehearsed` is what the model could do before training began, see
+    `Recipe.abilities`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Examples:
         micro_batch: int = 64,
         micro_tokens: int | None = None,
         frames: Sequence[FrameStore] | None = None,
-        rehearsed: frozenset[tuple[str, str]] = frozenset(),
+        rehearsed: frozenset[tuple[str, str, str]] = frozenset(),
     ) -> None:
         self.indexes, self.stage, self.recipe = indexes, stage, recipe
         self.wanted = [sorted(wanted(source, recipe)) for source in stage.data]
@@ -149,7 +149,7 @@ class Examples:
     def _row(self, task: str, utterance: Utterance, target: str) -> Row:
         translation = utterance.translations.get(target, "")
         prompt, answer = build(task, Item(utterance.language, target, utterance.text, translation), self.tags)
-        rehearsed = (utterance.language, target) in self.rehearsed
+        rehearsed = (task, utterance.language, target) in self.rehearsed
         return Row(self.text.prompt(prompt), self.text.answer(answer), rehearsed)
 
 

@@ -29,7 +29,6 @@ from dragoman.model.memory import check_memory
 from dragoman.model.placement import Placement, follow, say_where, spread
 from dragoman.model.precision import precision
 from dragoman.model.speech_llm import SpeechLLM
-from dragoman.model.teacher import Teacher
 from dragoman.model.trainable import part_of
 from dragoman.recipe import Encoder, Llm, Recipe, dump_recipe, read_stored_recipe
 
@@ -72,7 +71,7 @@ def as_started(recipe: Recipe) -> Recipe:
     """
     if recipe.start is None:
         return recipe
-    start = _stored_recipe(locate(recipe.start))
+    start = start_recipe(recipe)
     for part in ("encoder", "llm"):
         own, other = getattr(recipe, part), getattr(start, part)
         settled = own.model_copy(update={"revision": own.revision or other.revision})
@@ -109,10 +108,8 @@ def start_tensors(model: SpeechLLM, recipe: Recipe) -> dict[str, Tensor]:
     return nothing | _stored_tensors(model, folder)
 
 
-def taught_by_start(model: SpeechLLM, recipe: Recipe, weight: float) -> Recipe:
-    """Give a model that descends from the one that the recipe goes on from this one as its teacher; returns what that
-    one's recipe says of it."""
-    model.teacher = Teacher(model, start_tensors(model, recipe), weight)
+def start_recipe(recipe: Recipe) -> Recipe:
+    """What the model that the recipe goes on from says of itself."""
     return _stored_recipe(locate(str(recipe.start)))
 
 

@@ -104,7 +104,7 @@ class Stage(Strict):
     `brought_back` is for a later stage of a recipe that goes on from a model: this one begins at such a share of the
     way from that model's weights to those that the stages before have left (WiSE-FT, Wortsman et al. 2022), LoRA's two
     factors each by itself.
-    `distillation` is for a recipe that goes on from a model: in the directions that this one knew, the loss is so many
+    `distillation` is for a recipe that goes on from a model: in what this one was last taught, the loss is so many
     times the divergence from what it said, in the place of the cross-entropy (Learning without Forgetting, Li and Hoiem
     2016, whose weight is 1).
     """

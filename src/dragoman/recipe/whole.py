@@ -114,9 +114,16 @@ class Recipe(Strict):
         return any(stage.ctc_weight for stage in self.stages)
 
     @property
-    def directions(self) -> frozenset[tuple[str, str]]:
-        """What the model does, as pairs of source and target; transcription is from a language to itself."""
-        return frozenset((source, target) for source in self.sources for target in (source, *self.targets))
+    def abilities(self) -> frozenset[tuple[str, str, str]]:
+        """What the finished model was last taught: task, source and target; transcription is from a language to itself.
+        What translates beside a transcript (smt) is able to without the speech (mt)."""
+        tasks = {*self.stages[-1].tasks} if self.stages else set()
+        return frozenset(
+            (task, source, target)
+            for task in (*tasks, *(("mt",) if "smt" in tasks else ()))
+            for source in self.sources
+            for target in (source, *self.targets)
+        )
 
     def known_source(self, name: str) -> str:
         """The code of a language that the model hears, see `languages.known_source`."""

@@ -26,9 +26,12 @@ from dragoman.model.checkpoint import (
     load_model,
     own_tensors,
     save_model,
-    taught_by_start,
+    start_recipe,
+    start_tensors,
 )
 from dragoman.model.hub import locate
+from dragoman.model.speech_llm import SpeechLLM
+from dragoman.model.teacher import Teacher
 from dragoman.model.trainable import train_only
 from dragoman.recipe import Recipe, Stage, dump_recipe, read_stored_recipe
 from dragoman.records import Utterance
@@ -104,8 +107,15 @@ def train_curriculum(
 
 
 def _check_teachable(recipe: Recipe, accelerator: Accelerator) -> None:
-    for stage in recipe.stages:
-        if stage.distillation and accelerator.distributed_type is DistributedType.FSDP:
+    for stage in (stage for stage in recipe.stages if stage.distillation):
+        known = {task for task, *_ in start_recipe(recipe).abilities}
+        if known.isdisjoint(stage.tasks):
+            last = ", ".join(sorted(known)) or "nothing"
+            raise RecipeError(
+                f"stages.{stage.name}.distillation: {recipe.start} was last taught {last}, and this stage is of "
+                f"{', '.join(stage.tasks)}; leave it out, or name another model in start."
+            )
+        if accelerator.distributed_type is DistributedType.FSDP:
             raise RecipeError(
                 f"stage {stage.name}: distillation wants the whole model in each process; train it with torchrun."
             )
@@ -185,7 +195,7 @@ class StageRun:
             bring_back(loaded.model, self.recipe, self.stage.brought_back)
         train_only(loaded.model, self.stage.trains)
         loaded.model.ctc_weight = self.stage.ctc_weight
-        rehearsed = self._rehearsed(loaded)
+        rehearsed = self._taught(loaded.model)
         if self.checkpointed:
             loaded.model.checkpoint_activations()
         loaded = replace(loaded, recipe=self._so_far())
@@ -236,10 +246,13 @@ class StageRun:
             return None
         return StoredFrames.of(self.features, self.recipe, loaded.model.encoder)
 
-    def _rehearsed(self, loaded: LoadedModel) -> frozenset[tuple[str, str]]:
-        """The directions in which a teacher is listened to."""
-        weight = self.stage.distillation
-        return taught_by_start(loaded.model, self.recipe, weight).directions if weight else frozenset()
+    def _taught(self, model: SpeechLLM) -> frozenset[tuple[str, str, str]]:
+        """Give the model that the recipe goes on from to this one as its teacher, if the stage has one; returns the
+        abilities in which it is listened to."""
+        if not self.stage.distillation:
+            return frozenset()
+        model.teacher = Teacher(model, start_tensors(model, self.recipe), self.stage.distillation)
+        return start_recipe(self.recipe).abilities
 
     def _so_far(self) -> Recipe:
         """The recipe with the stages up to this one: what this stage's model has learnt."""

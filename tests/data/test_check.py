@@ -168,7 +168,7 @@ DEFECTS: dict[str, tuple[Callable[[Corpus, Path], None], dict[str, int]]] = {
     "not an object": (line("[]"), {"row": 1}),
     "not UTF-8": (line('{"id": "x", "audio": "\udcff", "language": "deu"}'), {"row": 1}),
     "a field too many": (edit(speaker="Ann"), {"row": 1}),
-    "a field missing": (line('{"id": "x", "language": "deu", "text": "Hallo"}'), {"row": 1}),
+    "a field missing": (line('{"id": "x", "audio": "x.flac", "text": "Hallo"}'), {"row": 1}),
     "unknown language": (edit(language="qqq"), {"row": 1}),
     "unknown target": (edit(translations={"qqq": "Qapla'"}), {"row": 1}),
     "duration of zero": (edit(duration_s=0.0), {"row": 1}),

@@ -142,7 +142,7 @@ def pretrain_encoder(
     """Train (or go on training) the encoder in `folder`; returns it without the heads."""
     alphabet = sorted({letter for utterance in train for letter in spoken(utterance.text)})
     letters = {letter: number for number, letter in enumerate(alphabet, 1)}
-    features = LogMel(recipe.audio.mel_bins, recipe.audio.window_s, padded=recipe.audio.padding == "window")
+    features = LogMel.of(recipe.audio)
     rows = SpeechRows(train, letters, tokenizer, AugmentedMel(features, base.augment), base.schedule.seed)
     held_out = SpeechRows(valid, letters, tokenizer, AugmentedMel(features, None))
     torch.manual_seed(base.schedule.seed)

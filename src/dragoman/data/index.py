@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from dragoman.data.arrays import read_arrays, write_arrays
 from dragoman.data.indexing import FORMAT, Bits, bit_set, digest_of, index_rows, named, numbered, stamp_of
 from dragoman.errors import DataError, ManifestError
-from dragoman.records import Utterance, parse_utterance
+from dragoman.records import Utterance, beside, parse_utterance
 
 _CLOCK_TICK_NS = 20_000_000
 """A manifest that was saved just before its index was made could have been saved again with the same time."""
@@ -34,8 +34,9 @@ class ManifestIndex:
 
     `languages` those that it names, sorted; `offset` (N + 1,) in bytes; `language` (N,) its place among them;
     `duration_s` (N,), NaN where unknown; `letters` (N,) of the text, at most 65,535; `shard` (N,) the tar file that
-    holds the audio, or -1; `sentence` (N,) or -1; `written` (N,) which of the `written_sets` (K, W); `rows_from`
-    (S + 1,) into `sentence_rows`, those of each sentence that have a text; `sentence_sets` (S, W) their languages.
+    holds the audio, -1 for a file of its own, NO_AUDIO for text alone; `sentence` (N,) or -1; `written` (N,) which of
+    the `written_sets` (K, W); `rows_from` (S + 1,) into `sentence_rows`, those of each sentence that have a text;
+    `sentence_sets` (S, W) their languages.
     """
 
     def __init__(self, manifest: Path, place: Path) -> None:
@@ -96,8 +97,7 @@ class ManifestIndex:
 
     def row(self, row: int) -> Utterance:
         """A row as it is written, its audio path joined. Raises ManifestError as `utterance` does."""
-        own = self._read(row)
-        return own.model_copy(update={"audio": os.path.join(self.manifest.parent, own.audio)})
+        return beside(self.manifest, self._read(row))
 
     def _shared(self, row: int, own: Utterance, code: str) -> str:
         """The text of the first row that says the same sentence in a language."""

@@ -32,7 +32,9 @@ from dragoman.records import Utterance, parse_utterance
 
 Bits = NDArray[np.uint64]
 
-FORMAT = "2"
+NO_AUDIO = -2
+"""The shard of a row that is text alone."""
+FORMAT = "3"
 """An index made by another version is made anew."""
 _BLOCK = 1 << 18  # its rows stay in the processor's cache
 _BOM = b"\xef\xbb\xbf"
@@ -170,7 +172,7 @@ class Columns:
         self.sentence.extend([0 if row.sentence is None else hash(row.sentence) or 1 for row in rows])
         self.letters.frombytes(np.array([len(row.text) for row in rows]).clip(0, _LONGEST_TEXT).astype("H").tobytes())
         self.duration_s.extend([np.nan if row.duration_s is None else row.duration_s for row in rows])
-        self.shard.extend([self._shard(row.audio) if MARK in row.audio else -1 for row in rows])
+        self.shard.extend([self._shard(row.audio) for row in rows])
         self.position, self.lines = self.position + len(block), self.lines + len(lines)
 
     def _written_set(self, translations: dict[str, str]) -> int:
@@ -181,6 +183,8 @@ class Columns:
         return self.written_sets.setdefault(codes, len(self.written_sets))
 
     def _shard(self, audio: str) -> int:
+        if MARK not in audio:
+            return -1 if audio else NO_AUDIO
         return self.shards.setdefault(audio.partition(MARK)[0], len(self.shards))
 
     def _explain(self, lines: Sequence[bytes]) -> None:

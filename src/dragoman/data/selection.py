@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from dragoman.data.caps import cap_directions, cap_languages
 from dragoman.data.index import ManifestIndex
-from dragoman.data.indexing import Bits, numbered
+from dragoman.data.indexing import NO_AUDIO, Bits, numbered
 from dragoman.data.sampling import Order, Rows, Shares, Step
 from dragoman.recipe import MEL_FRAMES_PER_S, Recipe, Source, Stage
 
+_LETTERS_PER_S = 15
+"""Read aloud, about; so that text alone is sorted by length among speech."""
 _AT_ONCE = 1 << 20  # rows whose sets of targets are looked at together
 
 
@@ -108,6 +110,8 @@ class Selection:
         if self.recipe.audio.padding == "window" or not self.stage.hears:
             return index.letters[rows]
         seconds = index.duration_s[rows]
+        text = index.shard[rows] == NO_AUDIO
+        seconds[text] = index.letters[rows][text] / _LETTERS_PER_S
         seconds[np.isnan(seconds)] = self.recipe.audio.window_s
         frames: Rows = np.rint(MEL_FRAMES_PER_S * seconds).clip(0, 2**16 - 1).astype(np.uint16)  # ten minutes and more
         return frames
@@ -116,7 +120,7 @@ class Selection:
         """(I,) numbers of the tar files of all sources; the audio of one source that lies in no tar counts as one."""
         shards, first = [], 0
         for index, chosen in zip(self.indexes, self.chosen, strict=True):
-            shards.append(index.shard[chosen.row] + 1 + first)
+            shards.append(np.maximum(index.shard[chosen.row], -1) + 1 + first)
             first += int(index.shard.max(initial=-1)) + 2
         return np.concatenate(shards)
 
@@ -143,10 +147,13 @@ def usable(index: ManifestIndex, source: Source, stage: Stage, recipe: Recipe) -
     kept = np.isin(index.language, [index.numbers[code] for code in heard if code in index.numbers])
     if source.max_duration_s is not None:
         kept &= ~(index.duration_s > source.max_duration_s)  # an unknown duration is kept
-    if set(stage.tasks) != {"st"}:
+    tasks = set(stage.tasks_of(source))
+    if tasks != {"st"}:
         kept &= index.letters > 0
+    if stage.is_heard(source):
+        kept &= index.shard != NO_AUDIO
     rows = np.flatnonzero(kept).astype(np.int32)
-    if "asr" not in stage.tasks or source.targets:
+    if (tasks and "asr" not in tasks) or source.targets:
         rows = rows[_any_target(index, rows, index.bit_set(wanted(source, recipe)))]
     return rows
 

@@ -23,7 +23,7 @@ class TextTranslator:
     def __init__(self, loaded: LoadedModel, *, beam_size: int | None = None, batch_size: int = 32) -> None:
         self.llm, self.tokenizer, self.batch_size = loaded.model.llm.eval(), loaded.tokenizer, batch_size
         self.tags = Tags.of(loaded.recipe.prompt)
-        taught = any(not stage.hears for stage in loaded.recipe.stages)
+        taught = any("mt" in stage.all_tasks for stage in loaded.recipe.stages)
         self.as_it_was = (
             contextlib.nullcontext if taught else getattr(self.llm, "disable_adapter", contextlib.nullcontext)
         )

@@ -33,7 +33,7 @@ class Translator(SpeechTranslator):
     ) -> None:
         self.recipe: Recipe = loaded.recipe
         audio, decoding = self.recipe.audio, self.recipe.decoding
-        self.features = LogMel(audio.mel_bins, audio.window_s, padded=audio.padding == "window")
+        self.features = LogMel.of(audio)
         self.decoder = Decoder(loaded, beam_size or decoding.beams, decoding.max_new_tokens, max_rows=4 * batch_size)
         self.identifier = Identifier(self.decoder, self.sources, batch_size)
         self.name, self.batch_size, self.window_s = self.recipe.name, batch_size, audio.window_s

@@ -21,6 +21,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from dragoman.errors import ModelError, RecipeError
 from dragoman.files import whole_folder
 from dragoman.model.adapters import make_adapter
+from dragoman.model.bases import VOCABULARY, Place, find_encoder, find_llm
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.hub import locate
 from dragoman.model.int8 import hold_in_int8
@@ -30,10 +31,10 @@ from dragoman.model.placement import Placement, follow, say_where, spread
 from dragoman.model.precision import precision
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import part_of
-from dragoman.recipe import Encoder, Llm, Recipe, dump_recipe, read_stored_recipe
+from dragoman.recipe import Recipe, dump_recipe, read_stored_recipe
 
 _BLANK = "<|blank|>"
-_BASES = ("encoder", "llm", "tokenizer")
+_BASES = ("encoder", "llm", "tokenizer", VOCABULARY)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def new_model(
     recipe: Recipe, bases: Path | None, dtype: torch.dtype, llm_options: Mapping[str, Any] = MappingProxyType({})
 ) -> LoadedModel:
     """The frozen bases with a fresh adapter (and LoRA, which starts as nothing). `llm_options`: see `load_llm`."""
-    own = "base" in (recipe.llm.name, recipe.encoder.name)
+    own = "base" in (recipe.llm.name, recipe.encoder.name) or recipe.llm.vocabulary is not None
     if bases is None and own:
         raise _no_bases(recipe)
     llm, tokenizer = load_llm(recipe.llm, bases, dtype, llm_options)
@@ -124,8 +125,8 @@ def first_encoder(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> Spe
 def skeleton(recipe: Recipe, bases: Path | None = None) -> SpeechLLM:
     """The model without its weights (on the meta device): names, shapes and sizes, from the configs of the bases alone.
     Raises ModelError when one of them cannot be read."""
-    whisper = _config(WhisperConfig, "encoder", recipe.encoder, bases)
-    config = _config(AutoConfig, "llm", recipe.llm, bases)
+    whisper = _config(WhisperConfig, find_encoder(recipe.encoder, bases))
+    config = _config(AutoConfig, find_llm(recipe.llm, bases))
     with torch.device("meta"):
         encoder = SpeechEncoder(WhisperEncoder(whisper), recipe.audio.padding)
         adapter, llm = _fresh_parts(recipe, encoder, empty_llm(config))
@@ -175,6 +176,8 @@ def write_folder(
             for name in _BASES:
                 if (bases / name).is_dir():
                     shutil.copytree(bases / name, new / name)
+                elif (bases / name).is_file():
+                    shutil.copy(bases / name, new / name)
         (new / "recipe.json").write_text(dump_recipe(recipe), encoding="utf-8")
 
 
@@ -268,17 +271,11 @@ def _stored_recipe(folder: Path) -> Recipe:
     return read_stored_recipe(folder / "recipe.json")
 
 
-def _config(kind: Any, part: str, settings: Encoder | Llm, bases: Path | None) -> Any:
-    """A base's config: from the model folder when the base is ours, else by name and revision."""
-    name: str | Path = settings.name
-    if name == "base":
-        if bases is None or not (bases / part).is_dir():
-            raise ModelError(f"{bases}/{part} is missing; make it with `dragoman bases`.")
-        name = bases / part
+def _config(kind: Any, place: Place) -> Any:
     try:
-        return kind.from_pretrained(name, revision=settings.revision)
+        return kind.from_pretrained(place.weights, revision=place.revision)
     except (OSError, ValueError) as error:
-        raise ModelError(f"The config of {settings.name!r} cannot be loaded: {first_line(error)}") from error
+        raise ModelError(f"The config of {str(place.weights)!r} cannot be loaded: {first_line(error)}") from error
 
 
 def _fresh_parts(recipe: Recipe, encoder: SpeechEncoder, llm: Any) -> tuple[nn.Module, Any]:
@@ -327,13 +324,11 @@ def _load_encoder(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> Spe
 
 
 def _load_whisper(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> WhisperEncoder:
+    place = find_encoder(recipe.encoder, bases)
     if recipe.encoder.name == "base":
-        if bases is None or not (bases / "encoder").is_dir():
-            raise ModelError(f"{bases}/encoder is missing; make it with `dragoman bases`.")
-        return load_pretrained(WhisperEncoder, bases / "encoder", what="The encoder", own=True, dtype=dtype)
-    options = {"revision": recipe.encoder.revision, "dtype": dtype}
-    whisper = load_pretrained(WhisperModel, recipe.encoder.name, what="The encoder", **options)
-    return whisper.get_encoder()
+        return load_pretrained(WhisperEncoder, place.weights, what="The encoder", own=True, dtype=dtype)
+    options = {"revision": place.revision, "dtype": dtype}
+    return load_pretrained(WhisperModel, place.weights, what="The encoder", **options).get_encoder()
 
 
 def _lora_parts(model: SpeechLLM) -> list[tuple[str, str, PeftModel]]:

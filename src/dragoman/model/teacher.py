@@ -23,15 +23,13 @@ class Teacher:
         self.weight = weight
 
     def divergence(self, student: nn.Module, batch: Any, logits: Tensor) -> Tensor:
-        """KL(teacher || student) over the labels of a batch's rehearsed rows, summed; `logits` (B, T - 1, V) are the
-        student's."""
+        """KL(teacher || student) over the labels of a batch's rehearsed rows, summed; `logits` (N, V) are the student's
+        of these."""
         if not batch.rehearsed.any():
             return logits.new_zeros((), dtype=torch.float32)
-        part = batch.rehearsed_part()
-        asked = part.text.labels[:, 1:] >= 0  # what is not learnt has a label below: torch's own mark, -100
         return nn.functional.kl_div(
-            logits[batch.rehearsed][asked].float().log_softmax(-1),
-            self._logits(student, part)[asked].float().log_softmax(-1),
+            logits.float().log_softmax(-1),
+            self._logits(student, batch.rehearsed_part()).float().log_softmax(-1),
             reduction="sum",
             log_target=True,
         )
@@ -56,5 +54,5 @@ class _Logits(nn.Module):
         self.model = model
 
     def forward(self, batch: Any) -> Tensor:
-        logits: Tensor = self.model.logits(batch)[0]
+        logits: Tensor = self.model.logits(batch, *self.model.audio(batch))
         return logits

@@ -10,6 +10,7 @@ from dragoman.recipe.bases import Bases, EncoderBase, LlmBase, TatoebaCorpus
 from dragoman.recipe.files import dump_recipe, load_recipe, names, parse_recipe, read_stored_recipe
 from dragoman.recipe.model import (
     Adapter,
+    Audio,
     Encoder,
     Llm,
     Lora,
@@ -18,6 +19,7 @@ from dragoman.recipe.model import (
     QFormerAdapter,
     Quantisation,
     StackedAdapter,
+    Vocabulary,
 )
 from dragoman.recipe.stages import Augment, Schedule, Source, Stage
 from dragoman.recipe.whole import MEL_FRAMES_PER_S, Recipe
@@ -25,6 +27,7 @@ from dragoman.recipe.whole import MEL_FRAMES_PER_S, Recipe
 __all__ = [
     "MEL_FRAMES_PER_S",
     "Adapter",
+    "Audio",
     "Augment",
     "Bases",
     "Encoder",
@@ -42,6 +45,7 @@ __all__ = [
     "StackedAdapter",
     "Stage",
     "TatoebaCorpus",
+    "Vocabulary",
     "dump_recipe",
     "load_recipe",
     "names",

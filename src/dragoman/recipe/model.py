@@ -27,6 +27,8 @@ class Audio(Strict):
     mel_bins: Literal[80, 128]
     window_s: float = Field(default=30.0, gt=0.0)
     padding: Literal["window", "trimmed"] = "window"
+    silence_s: float = Field(default=0.0, ge=0.0)
+    """Behind a trimmed clip: Whisper listens for the end of the speech."""
 
 
 class Encoder(Strict):
@@ -35,6 +37,15 @@ class Encoder(Strict):
     name: str
     revision: str | None = None
     lora: Lora | None = None
+
+
+class Vocabulary(Strict):
+    """Which of the LLM's pieces are kept (Ushio et al. 2023): those that the texts of these manifests need in the
+    recipe's languages, and of the `most_frequent` of its own order those that are spelt with their characters. Language
+    tags become pieces."""
+
+    texts: list[str] = Field(min_length=1)
+    most_frequent: int = Field(default=0, ge=0)
 
 
 class Llm(Strict):
@@ -48,6 +59,7 @@ class Llm(Strict):
     scale_audio: bool = False
     quantisation: Quantisation | None = None
     lora: Lora | None = None
+    vocabulary: Vocabulary | None = None
 
     @field_validator("lora", mode="before")
     @classmethod

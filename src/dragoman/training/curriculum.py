@@ -16,8 +16,11 @@ from dragoman.data.batching import Batch, made_ahead
 from dragoman.data.examples import Examples
 from dragoman.data.index import ManifestIndex
 from dragoman.data.selection import Selection
+from dragoman.data.tasks import Tags
 from dragoman.errors import DataError, RecipeError
 from dragoman.files import digest_of_weights, whole_file
+from dragoman.model.bases import VOCABULARY, find_llm
+from dragoman.model.bases.vocabulary import choose_vocabulary
 from dragoman.model.checkpoint import (
     LoadedModel,
     as_started,
@@ -30,13 +33,14 @@ from dragoman.model.checkpoint import (
     start_tensors,
 )
 from dragoman.model.hub import locate
+from dragoman.model.llm import load_tokenizer
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.teacher import Teacher
 from dragoman.model.trainable import train_only
 from dragoman.recipe import Recipe, Stage, dump_recipe, read_stored_recipe
 from dragoman.records import Utterance
 from dragoman.training.encoding import StoredFrames, check_storable
-from dragoman.training.manifests import check_data, held_out, stage_indexes, valid_index
+from dragoman.training.manifests import check_data, held_out, manifest_texts, stage_indexes, valid_index
 from dragoman.training.state import trained_state
 from dragoman.training.trainer import Job, Stream, fit, make_accelerator
 
@@ -81,6 +85,9 @@ def train_curriculum(
             _log.warning("%s is missing: nothing is validated.", data / "valid.jsonl")
     with accelerator.main_process_first():
         remember_recipe(recipe, out)
+        if recipe.llm.vocabulary is not None and recipe.start is None:
+            remember_vocabulary(recipe, data, out)
+            bases = out
     model: Path | None = None
     for number, stage in enumerate(recipe.stages, 1):
         folder = out / f"{number}-{stage.name}"
@@ -109,11 +116,11 @@ def train_curriculum(
 def _check_teachable(recipe: Recipe, accelerator: Accelerator) -> None:
     for stage in (stage for stage in recipe.stages if stage.distillation):
         known = {task for task, *_ in start_recipe(recipe).abilities}
-        if known.isdisjoint(stage.tasks):
+        if known.isdisjoint(stage.all_tasks):
             last = ", ".join(sorted(known)) or "nothing"
             raise RecipeError(
                 f"stages.{stage.name}.distillation: {recipe.start} was last taught {last}, and this stage is of "
-                f"{', '.join(stage.tasks)}; leave it out, or name another model in start."
+                f"{', '.join(sorted(stage.all_tasks))}; leave it out, or name another model in start."
             )
         if accelerator.distributed_type is DistributedType.FSDP:
             raise RecipeError(
@@ -127,13 +134,27 @@ def remember_recipe(recipe: Recipe, out: Path) -> None:
     stored = out / "recipe.json"
     if stored.is_file() and _begun(out):
         before = read_stored_recipe(stored)
-        changed = [key for key in Recipe.model_fields if getattr(before, key) != getattr(recipe, key)]
-        if changed:
-            raise RecipeError(f"{out} was started with another recipe ({changed[0]} differs); choose another --out.")
-        return
+        if changed := _changed(before, recipe, out):
+            raise RecipeError(f"{out} was started with another recipe ({changed} differs); choose another --out.")
+        if before == recipe:
+            return
     out.mkdir(parents=True, exist_ok=True)
     with whole_file(stored) as file:
         file.write(dump_recipe(recipe))
+
+
+def remember_vocabulary(recipe: Recipe, data: Path, out: Path) -> None:
+    """Choose the LLM's pieces by the texts of the data, once in a run folder."""
+    settings = recipe.llm.vocabulary
+    if settings is None or (out / VOCABULARY).is_file():
+        return
+    place = find_llm(recipe.llm.model_copy(update={"vocabulary": None}), None)
+    texts = (text for name in settings.texts for text in manifest_texts(data / f"{name}.jsonl", set(recipe.languages)))
+    tags = [Tags.of(recipe.prompt)(code) for code in recipe.languages]
+    tokenizer = load_tokenizer(place.tokenizer, place.revision)
+    chosen = choose_vocabulary(tokenizer, texts, tags, settings.most_frequent)
+    with whole_file(out / VOCABULARY) as file:
+        file.write(chosen.to_json())
 
 
 def remember_data(digests: Mapping[Path, str], out: Path) -> None:
@@ -149,6 +170,19 @@ def remember_data(digests: Mapping[Path, str], out: Path) -> None:
     if not now.keys() <= before.keys():
         with whole_file(stored) as file:
             json.dump({**before, **now}, file, indent=2)
+
+
+def _changed(before: Recipe, now: Recipe, out: Path) -> str | None:
+    """What of a recipe differs that a stage in `out` was begun with; stages that were not begun may be others."""
+    for key in Recipe.model_fields:
+        if key not in ("stages", "about", "decoding") and getattr(before, key) != getattr(now, key):
+            return key
+    for number, stage in enumerate(before.stages, 1):
+        folder = out / f"{number}-{stage.name}"
+        begun = (folder / "checkpoints").is_dir() or (folder / "model").is_dir()
+        if begun and (len(now.stages) < number or now.stages[number - 1] != stage):
+            return f"stage {stage.name}"
+    return None
 
 
 def _begun(out: Path) -> bool:
@@ -194,7 +228,7 @@ class StageRun:
         if self.stage.brought_back < 1.0:
             bring_back(loaded.model, self.recipe, self.stage.brought_back)
         train_only(loaded.model, self.stage.trains)
-        loaded.model.ctc_weight = self.stage.ctc_weight
+        loaded.model.ctc_weight, loaded.model.ctc_sampled = self.stage.ctc_weight, self.stage.ctc_sampled
         rehearsed = self._taught(loaded.model)
         if self.checkpointed:
             loaded.model.checkpoint_activations()

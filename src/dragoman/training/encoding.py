@@ -147,8 +147,7 @@ def encode(
     pairs = zip(stores, used, strict=True)
     _check_room(out, sum(_missing_bytes(store, index, frame_bytes, recipe) for store, (index, _) in pairs))
     shards = _shards(stores, rank, processes)
-    window = recipe.audio.padding == "window"
-    clips = Clips([index for index, _ in used], LogMel(recipe.audio.mel_bins, recipe.audio.window_s, padded=window))
+    clips = Clips([index for index, _ in used], LogMel.of(recipe.audio))
     parts = (batch for shard in shards for batch in clips.batches(shard, batch_size))
     made = made_ahead(clips.mels, parts, workers)
     done, total = 0, sum(len(shard.rows) for shard in shards)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from dragoman.data.sampling import Rows
 from dragoman.data.selection import Draw, Selection, usable
 from dragoman.errors import DataError
 from dragoman.recipe import Recipe, Source, Stage
+from dragoman.records import Utterance, read_rows
 
 _VALIDATED = 256
 
@@ -36,11 +38,19 @@ def check_data(recipe: Recipe, data: Path) -> None:
                     f"{where} has no utterance for this source (it holds {spoken}); "
                     "look at the recipe's sources and targets and the filters."
                 )
-            if stage.hears and (longer := int((index.duration_s[rows] > window_s).sum())):
+            if stage.is_heard(source) and (longer := int((index.duration_s[rows] > window_s).sum())):
                 raise DataError(
                     f"{where}: {longer} utterances are longer than the {window_s:g} s that the model hears; "
                     f"set max_duration_s = {window_s:g} for this source."
                 )
+
+
+def manifest_texts(path: Path, languages: Collection[str]) -> Iterator[str]:
+    """Transcripts and translations in these languages. Raises DataError."""
+    if not path.is_file():
+        raise DataError(f"llm.vocabulary.texts: {path} is missing; put the manifest there or fix --data.")
+    for _, row in read_rows(path, Utterance):
+        yield from (text for code, text in {**row.translations, row.language: row.text}.items() if code in languages)
 
 
 def valid_index(data: Path) -> ManifestIndex | None:
@@ -53,6 +63,8 @@ def held_out(index: ManifestIndex, stage: Stage, recipe: Recipe) -> tuple[Stage,
     """The stage on held-out speech as it is, without caps, and the utterances that validate it: the first of a fixed
     random order, since manifests are sorted by language; numbered anew. None is longer than the model hears."""
     source = Source(name="valid", max_duration_s=recipe.audio.window_s)
+    if not stage.tasks:  # all its sources have their own
+        source = source.model_copy(update={"tasks": stage.data[0].tasks})
     plain = {"data": [source], "augment": None, "max_per_language": None, "max_per_direction": None}
     stage = stage.model_copy(update=plain)
     selection = Selection([index], stage, recipe)

@@ -121,7 +121,12 @@ def _measured(run: Run) -> str:
 def _data(recipe: Recipe, folder: Path) -> str:
     """Trained on what, stage by stage; the credits that lie in the folder; the licence of the weights."""
     stages: list[list[Cell]] = [
-        [stage.name, " and ".join(stage.tasks), ", ".join(source.name for source in stage.data), stage.schedule.steps]
+        [
+            stage.name,
+            " and ".join(sorted(stage.all_tasks)) or "ctc",
+            ", ".join(source.name for source in stage.data),
+            stage.schedule.steps,
+        ]
         for stage in recipe.stages
     ]
     table = Table(["stage", "tasks", "data", "steps"], stages).markdown() if stages else ""

@@ -13,8 +13,8 @@ import numpy as np
 from dragoman.evaluation.metrics import METRICS
 from dragoman.evaluation.score import score
 from dragoman.evaluation.workers import cores
-from dragoman.languages import LANGUAGES, SETS
 from dragoman.records import Hypothesis
+from dragoman.text.languages import LANGUAGES, SETS
 
 
 def main() -> None:

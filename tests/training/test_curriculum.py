@@ -17,7 +17,8 @@ from toy import examples, losses, model, recipe, stage, write_corpus
 from dragoman.data.batching import collate
 from dragoman.data.index import open_index
 from dragoman.errors import DataError, RecipeError
-from dragoman.model.checkpoint import LoadedModel, save_model
+from dragoman.model.build import LoadedModel
+from dragoman.model.folder import save_model
 from dragoman.recipe import Recipe
 from dragoman.records import Utterance, write_rows
 from dragoman.training import curriculum

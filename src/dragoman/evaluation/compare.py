@@ -35,9 +35,9 @@ from dragoman.evaluation.significance import (
     value,
 )
 from dragoman.evaluation.workers import in_order
-from dragoman.languages import Language, find
 from dragoman.records import Hypothesis
-from dragoman.writing import as_written
+from dragoman.text.languages import Language, find
+from dragoman.text.scripts import as_written
 
 Verdict = Literal["better", "worse", "equal"]
 _Rows = dict[tuple[str, str], Hypothesis]  # by utterance id and target, in this order

@@ -17,9 +17,9 @@ from rich.table import Table
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics import METRICS, Metric, Pair, Score, Side, choose
 from dragoman.evaluation.workers import in_order
-from dragoman.languages import Language, find
 from dragoman.records import Hypothesis
-from dragoman.writing import as_written
+from dragoman.text.languages import Language, find
+from dragoman.text.scripts import as_written
 
 ALL = "all"
 """The direction of a summary: the mean over directions of a metric, the sum of a count."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,30 +14,23 @@ from accelerate import Accelerator, DistributedType
 from dragoman.data.batching import Batch, made_ahead
 from dragoman.data.examples import Examples
 from dragoman.data.index import ManifestIndex
-from dragoman.data.selection import Selection
-from dragoman.errors import DataError, RecipeError
-from dragoman.files import digest_of_weights, whole_file
-from dragoman.model.checkpoint import (
-    LoadedModel,
-    as_started,
-    bring_back,
-    first_model,
-    load_model,
-    own_tensors,
-    save_model,
-    start_recipe,
-    start_tensors,
-)
-from dragoman.model.hub import locate
+from dragoman.data.index.selection import Selection
+from dragoman.errors import RecipeError
+from dragoman.files import digest_of_weights
+from dragoman.model.build import LoadedModel
+from dragoman.model.folder import load_model, own_tensors, save_model
+from dragoman.model.load import model_folder
 from dragoman.model.speech_llm import SpeechLLM
-from dragoman.model.teacher import Teacher
 from dragoman.model.trainable import train_only
-from dragoman.recipe import Recipe, Stage, dump_recipe, read_stored_recipe
+from dragoman.recipe import Recipe, Stage
 from dragoman.records import Utterance
+from dragoman.training.distillation import Teacher
 from dragoman.training.encoding import StoredFrames, check_storable
 from dragoman.training.manifests import check_data, held_out, stage_indexes, valid_index
+from dragoman.training.run_folder import remember_data, remember_recipe
 from dragoman.training.state import trained_state
 from dragoman.training.trainer import Job, Stream, fit, make_accelerator
+from dragoman.training.warm_start import as_started, bring_back, first_model, start_recipe, start_tensors
 
 # Scores of a model's translations of a few utterances, by name.
 TranslationScores = Callable[[LoadedModel, Sequence[Utterance]], dict[str, float]]
@@ -121,41 +113,6 @@ def _check_teachable(recipe: Recipe, accelerator: Accelerator) -> None:
             )
 
 
-def remember_recipe(recipe: Recipe, out: Path) -> None:
-    """A run folder belongs to one recipe, once a stage has left something in it: going on with another one is an error
-    that names what changed."""
-    stored = out / "recipe.json"
-    if stored.is_file() and _begun(out):
-        before = read_stored_recipe(stored)
-        changed = [key for key in Recipe.model_fields if getattr(before, key) != getattr(recipe, key)]
-        if changed:
-            raise RecipeError(f"{out} was started with another recipe ({changed[0]} differs); choose another --out.")
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    with whole_file(stored) as file:
-        file.write(dump_recipe(recipe))
-
-
-def remember_data(digests: Mapping[Path, str], out: Path) -> None:
-    """A run folder belongs to its data too, and to the model that it goes on from: going on with an edited manifest or
-    another model is an error that names it."""
-    stored = out / "data.json"
-    known = stored.is_file() and _begun(out)
-    before: dict[str, str] = json.loads(stored.read_text(encoding="utf-8")) if known else {}
-    now = {path.name: digest for path, digest in digests.items()}
-    for path in digests:
-        if before.get(path.name, now[path.name]) != now[path.name]:
-            raise DataError(f"{path} is not what {out} was started with; restore it, or choose another --out.")
-    if not now.keys() <= before.keys():
-        with whole_file(stored) as file:
-            json.dump({**before, **now}, file, indent=2)
-
-
-def _begun(out: Path) -> bool:
-    """Whether a stage has left something in a run folder."""
-    return any(out.glob("*-*/checkpoints")) or any(out.glob("*-*/model"))
-
-
 class StageRun:
     """One stage of a recipe on this machine."""
 
@@ -228,7 +185,7 @@ class StageRun:
         opened = [*indexes, *([valid] if valid else [])]
         digests = {index.manifest: index.digest for index in opened}
         if self.recipe.start is not None:  # a later stage may look back at it
-            digests[Path(self.recipe.start)] = digest_of_weights(locate(self.recipe.start))
+            digests[Path(self.recipe.start)] = digest_of_weights(model_folder(self.recipe.start))
         remember_data(digests, self.folder.parent)
 
     def _selection(self, indexes: Sequence[ManifestIndex]) -> Selection:

@@ -24,10 +24,10 @@ from dragoman.data.frames import Frames, FrameStore, new_frames, open_frames
 from dragoman.data.index import ManifestIndex
 from dragoman.data.sampling import Rows
 from dragoman.errors import OutputError, RecipeError
-from dragoman.model.checkpoint import as_started, first_encoder
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.recipe import Recipe
 from dragoman.training.manifests import used_rows
+from dragoman.training.warm_start import as_started, first_encoder
 
 _SHARD_BYTES = 512 << 20
 """Of a file, at most: a process holds its frames until it is written."""

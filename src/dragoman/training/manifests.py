@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from dragoman.data.index import ManifestIndex, open_index
+from dragoman.data.index.selection import Draw, Selection, usable
 from dragoman.data.sampling import Rows
-from dragoman.data.selection import Draw, Selection, usable
 from dragoman.errors import DataError
 from dragoman.recipe import Recipe, Source, Stage
 

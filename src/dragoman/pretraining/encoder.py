@@ -3,7 +3,7 @@ pieces, so that a frame's vector says which piece it belongs to. Both heads are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,13 +16,14 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from dragoman.data.audio import load_audio
 from dragoman.data.augment import AugmentedMel
-from dragoman.data.batching import Mel, made_ahead, pad_ids, pad_mels
+from dragoman.data.batching import Mel, pad_ids, pad_mels
 from dragoman.data.features import LogMel
-from dragoman.data.sampling import Rows, of_rank, row_random, steps_from
+from dragoman.data.sampling import Order, Step, row_random
 from dragoman.model.encoder import SpeechEncoder
-from dragoman.recipe import EncoderBase, Recipe, Schedule
+from dragoman.recipe import EncoderBase, Recipe
 from dragoman.records import Utterance
-from dragoman.training.trainer import Job, Stream, fit
+from dragoman.training.steps import stream_of_steps
+from dragoman.training.trainer import Job, fit
 
 _BLANK = 0
 _WORKERS = 1
@@ -112,10 +113,9 @@ class SpeechRows:
         pieces = pad_ids([self.tokenizer(u.text, add_special_tokens=False).input_ids for u in chosen])
         return CtcBatch(mel, num_frames, *letters, *pieces)
 
-    def micro_batches(self, key: tuple[int, list[Rows]]) -> list[CtcBatch]:
-        """One step of one process: its epoch and the shares of its micro-batches."""
-        epoch, shares = key
-        return [self.batch(epoch, share.tolist()) for share in shares]
+    def micro_batches(self, share: Step) -> list[CtcBatch]:
+        """One process's share of a step, at once; the last share of an epoch may be empty."""
+        return [self.batch(int(share.visit[0]), share.item.tolist())] if len(share.item) else []
 
     def _mel(self, epoch: int, number: int) -> Mel:
         utterance = self.utterances[number]
@@ -148,10 +148,11 @@ def pretrain_encoder(
     torch.manual_seed(base.schedule.seed)
     encoder = SpeechEncoder(new_whisper_encoder(base, recipe), recipe.audio.padding)
     module = CtcEncoder(encoder, len(letters) + 1, len(tokenizer))
+    order = Order(rows.lengths, base.schedule.batch, base.schedule.seed)
     job = Job(
         label="speech encoder",
         module=module,
-        stream=speech_stream(rows, base.schedule, accelerator),
+        stream=stream_of_steps(order, rows.micro_batches, accelerator, _WORKERS),
         schedule=base.schedule,
         folder=folder,
         validate=partial(_letter_errors, module, held_out, accelerator.device),
@@ -159,18 +160,6 @@ def pretrain_encoder(
     )
     fit(job, accelerator)
     return encoder.whisper
-
-
-def speech_stream(rows: SpeechRows, schedule: Schedule, accelerator: Accelerator) -> Stream:
-    """Batches from any step on, read by a worker process ahead of time."""
-
-    def stream(start: int) -> Iterator[list[CtcBatch]]:
-        steps = steps_from(start, rows.lengths, schedule.batch, schedule.seed)
-        rank, world = accelerator.process_index, accelerator.num_processes
-        keys = ((epoch, of_rank(numbers, rank, world, schedule.batch)) for epoch, numbers in steps)
-        return made_ahead(rows.micro_batches, keys, _WORKERS)
-
-    return stream
 
 
 def _letter_errors(module: CtcEncoder, rows: SpeechRows, device: torch.device) -> dict[str, float]:

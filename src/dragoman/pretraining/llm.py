@@ -8,7 +8,7 @@ prefix, and to trust it only so far, can be steered by an adapter later.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,12 @@ from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
 from dragoman.data.batching import IGNORED, Row, TextRows, pad_rows
 from dragoman.data.corpora.tatoeba import Sentence
-from dragoman.data.sampling import of_rank, row_random, steps_from
+from dragoman.data.sampling import Order, Step, row_random
 from dragoman.data.tasks import Item, Tags, build
 from dragoman.pretraining.tokenizer import BLANK
-from dragoman.recipe import LlmBase, Schedule
-from dragoman.training.trainer import Job, Stream, fit
+from dragoman.recipe import LlmBase
+from dragoman.training.steps import stream_of_steps
+from dragoman.training.trainer import Job, fit
 
 # What a batch reads (task, with something in the place of audio?) and how often. All rows of a batch read the same, so
 # that they are of one length; translation from clean text is what takes longest to learn and costs least.
@@ -105,10 +106,11 @@ def pretrain_llm(
     module = SummedLoss(new_llm(base, tokenizer))
     rows = PairRows(directed_pairs(train, sources, targets), tokenizer, base.schedule.seed)
     held_out = PairRows(directed_pairs(valid, sources, targets), tokenizer, base.schedule.seed)
+    order = Order(rows.lengths, base.schedule.batch, base.schedule.seed)
     job = Job(
         label="language model",
         module=module,
-        stream=text_stream(rows, base.schedule, accelerator),
+        stream=stream_of_steps(order, rows.micro_batches, accelerator),
         schedule=base.schedule,
         folder=folder,
         validate=partial(_mean_loss, module, held_out, accelerator.device),
@@ -146,6 +148,10 @@ class PairRows:
         rows = [self._row(epoch, int(number), task, heard) for number in numbers]
         return pad_rows(rows, self.tokenizer.pad_token_id)
 
+    def micro_batches(self, share: Step) -> list[TextRows]:
+        """One process's share of a step, at once; the last share of an epoch may be empty."""
+        return [self.batch(int(share.visit[0]), share.item.tolist())] if len(share.item) else []
+
     def _row(self, epoch: int, number: int, task: str, heard: bool) -> Row:
         item = self.pairs[number].item(epoch)
         prompt, answer = (self._ids(text) for text in build(task, item, Tags()))
@@ -170,17 +176,6 @@ def stand_in(ids: Sequence[int], blank: int, vocabulary: int, random: np.random.
         heard += [shown] * (1 + int(random.random() < 0.15))
         heard += [blank] * int(random.integers(0, 3))
     return heard
-
-
-def text_stream(rows: PairRows, schedule: Schedule, accelerator: Accelerator) -> Stream:
-    """Batches from any step on."""
-
-    def stream(start: int) -> Iterator[list[TextRows]]:
-        for epoch, numbers in steps_from(start, rows.lengths, schedule.batch, schedule.seed):
-            shares = of_rank(numbers, accelerator.process_index, accelerator.num_processes, schedule.batch)
-            yield [rows.batch(epoch, share.tolist()) for share in shares]
-
-    return stream
 
 
 def _mean_loss(module: SummedLoss, rows: PairRows, device: torch.device) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedType
 
-from dragoman.data.batching import Batch, made_ahead
 from dragoman.data.examples import Examples
 from dragoman.data.index import ManifestIndex
 from dragoman.data.index.selection import Selection
@@ -29,7 +28,8 @@ from dragoman.training.encoding import StoredFrames, check_storable
 from dragoman.training.manifests import check_data, held_out, stage_indexes, valid_index
 from dragoman.training.run_folder import remember_data, remember_recipe
 from dragoman.training.state import trained_state
-from dragoman.training.trainer import Job, Stream, fit, make_accelerator
+from dragoman.training.steps import stream_of_steps
+from dragoman.training.trainer import Job, fit, make_accelerator
 from dragoman.training.warm_start import as_started, bring_back, first_model, start_recipe, start_tensors
 
 # Scores of a model's translations of a few utterances, by name.
@@ -167,7 +167,9 @@ class StageRun:
         job = Job(
             label=f"stage {self.stage.name}",
             module=loaded.model,
-            stream=self._stream(selection, examples, accelerator),
+            stream=stream_of_steps(
+                selection.order(), examples.micro_batches, accelerator, self.workers, selection.draws
+            ),
             schedule=self.stage.schedule.over(len(selection)),
             folder=self.folder,
             validate=self._validation(loaded, accelerator, stored),
@@ -215,16 +217,6 @@ class StageRun:
         """The recipe with the stages up to this one: what this stage's model has learnt."""
         done = self.recipe.stages[: self.recipe.stages.index(self.stage) + 1]
         return self.recipe.model_copy(update={"stages": done})
-
-    def _stream(self, selection: Selection, examples: Examples, accelerator: Accelerator) -> Stream:
-        rank, world = accelerator.process_index, accelerator.num_processes
-        order = selection.order()
-
-        def stream(start: int) -> Iterator[list[Batch]]:
-            draws = (selection.draws(step.share(rank, world)) for step in order.steps(start))
-            return made_ahead(examples.micro_batches, draws, self.workers)
-
-        return stream
 
     def _validation(
         self, loaded: LoadedModel, accelerator: Accelerator, stored: StoredFrames | None

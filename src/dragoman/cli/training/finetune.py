@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from dragoman.cli.console import say
 from dragoman.cli.options import Device, Threads, Wanted, prepared
 from dragoman.errors import ModelError
-
-if TYPE_CHECKING:
-    from dragoman.recipe import Schedule
-    from dragoman.systems.seamless_lora import SeamlessBatch, TranslatedSpeech
-    from dragoman.training.trainer import Stream
 
 _SYSTEM = "seamless-m4t-v2-large"
 
@@ -44,11 +38,13 @@ def finetune(
     prepared(device, threads)
     from dragoman.cli.devices import own_device
     from dragoman.data.index import open_index
+    from dragoman.data.sampling import Order
     from dragoman.recipe import Schedule
     from dragoman.systems.seamless import Seamless
     from dragoman.systems.seamless_lora import SeamlessLora, TranslatedSpeech
     from dragoman.text.languages import known_targets
     from dragoman.training.run_folder import remember_settings
+    from dragoman.training.steps import stream_of_steps
     from dragoman.training.trainer import Job, fit, make_accelerator
 
     base = Seamless.from_pretrained(model, device=own_device(device))
@@ -63,31 +59,16 @@ def finetune(
         remember_settings(
             out, {"model": base.identity, "data": index.digest, "targets": targets, **schedule.model_dump()}
         )
-    speech = TranslatedSpeech(base, index, targets)
+    speech = TranslatedSpeech(base, index, targets, micro_batch)
     epochs = steps * batch / len(speech.rows)
     if accelerator.is_main_process:
         say(f"{len(speech.rows)} pairs of an utterance and a target, {epochs:.1f} epochs of them.")
         if speech.unheard:
             say(f"{speech.unheard} utterances are left out: {system} does not hear their languages.")
     learner = SeamlessLora(base, seed)
-    rank, world = accelerator.process_index, accelerator.num_processes
-    stream = _stream(speech, schedule, rank, world, micro_batch, workers)
+    order = Order(speech.lengths, batch, seed)
+    stream = stream_of_steps(order, speech.micro_batches, accelerator, workers)
     fit(Job(label=f"{system} by LoRA", module=learner, stream=stream, schedule=schedule, folder=out), accelerator)
     if accelerator.is_main_process:
         learner.save(out / "model")
         typer.echo(out / "model")
-
-
-def _stream(
-    speech: TranslatedSpeech, schedule: Schedule, rank: int, world: int, micro_batch: int, workers: int
-) -> Stream:
-    """Batches of process `rank` of `world` from any step on."""
-    from dragoman.data.batching import made_ahead
-    from dragoman.data.sampling import of_rank, steps_from
-
-    def stream(start: int) -> Iterator[list[SeamlessBatch]]:
-        steps = steps_from(start, speech.lengths, schedule.batch, schedule.seed)
-        shares = (of_rank(numbers, rank, world, micro_batch) for _, numbers in steps)
-        return made_ahead(speech.micro_batches, shares, workers)
-
-    return stream

@@ -19,8 +19,8 @@ from dragoman.errors import DataError
 from dragoman.evaluation.metrics import Score
 from dragoman.evaluation.readers import Given, read
 from dragoman.evaluation.score import ALL, score
-from dragoman.evaluation.workers import cores
 from dragoman.files import whole_file
+from dragoman.parallel import cores
 from dragoman.records import Hypothesis, read_hypotheses
 from dragoman.text.languages import is_code
 

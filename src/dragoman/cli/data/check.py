@@ -37,6 +37,7 @@ def check(
     paths = _manifests(manifests)
     from dragoman.data.check import check
     from dragoman.data.check.skip import outputs
+    from dragoman.parallel import cores
     from dragoman.recipe import load_recipe
 
     if skip_bad:
@@ -50,7 +51,7 @@ def check(
             window_s=window_s,
             longest_s=longest_s,
             decode=audio,
-            workers=workers or _cores(),
+            workers=workers or cores(),
             on_progress=progress,
         )
     if json:
@@ -89,11 +90,6 @@ def _skip(report: Report, out: Path) -> None:
 
 def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def compare(
     """Compare runs with the first: every direction and their mean, tested for significance."""
     from dragoman.evaluation.compare import compare, tallies, to_json
     from dragoman.evaluation.runs import read_run
-    from dragoman.evaluation.workers import cores
+    from dragoman.parallel import cores
 
     read = [read_run(path) for path in runs]
     with progress_bar("testing") as progress:

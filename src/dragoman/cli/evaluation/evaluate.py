@@ -162,7 +162,7 @@ def _scored(
     workers: int | None,
 ) -> list[Score]:
     from dragoman.evaluation.score import score
-    from dragoman.evaluation.workers import cores
+    from dragoman.parallel import cores
 
     with progress_bar("scoring") as progress:
         scores = score(rows, metrics, counts, workers or cores(), progress)

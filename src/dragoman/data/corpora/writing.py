@@ -14,15 +14,12 @@ digest of what decides its content: an interrupted run goes on part by part, and
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import re
 import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -36,6 +33,7 @@ from dragoman.data.corpora.parts import AudioFormat, Bad, Clip, Corpus, LeftOut,
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import AudioError, DataError
 from dragoman.files import whole_file, whole_folder
+from dragoman.parallel import as_finished
 from dragoman.records import Utterance, read_rows, write_rows
 
 TOLERANCE_S = 0.1
@@ -104,26 +102,18 @@ def _tasks(parts: Iterable[Part], folder: Path, options: Options, done: dict[str
 
 
 def _recorded(tasks: Iterable[_Task], workers: int) -> Iterator[Part]:
-    """Do the tasks whose folders are not there yet, in `workers` processes; a few are handed out ahead."""
-    if workers == 1:
-        yield from map(_record, tasks)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        pending: set[Future[Part]] = set()
-        try:
-            for task in tasks:
-                if task.folder.exists():
-                    yield task.part
-                    continue
-                pending.add(pool.submit(_record, task))
-                if len(pending) > 2 * workers:
-                    finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in finished)
-            yield from (future.result() for future in as_completed(pending))
-        except BrokenProcessPool as error:
-            raise DataError("A process ended unexpectedly, perhaps for memory; go on with fewer --workers.") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+    """Do the tasks whose folders are not there yet."""
+    there: list[Part] = []
+
+    def missing() -> Iterator[_Task]:
+        for task in tasks:
+            if task.folder.exists():
+                there.append(task.part)
+            else:
+                yield task
+
+    yield from as_finished(_record, missing(), workers)
+    yield from there
 
 
 def _record(task: _Task) -> Part:

@@ -12,13 +12,10 @@ manifest's content: an interrupted run goes on, and takes over nothing that is s
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -32,6 +29,7 @@ from dragoman.data.shards.reading import open_audio, write_shard
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import AudioError, DataError, OutputError
 from dragoman.files import whole_file
+from dragoman.parallel import OnProgress, counted, in_order
 from dragoman.records import Utterance, to_line
 
 FOLDER = "shards"
@@ -56,12 +54,12 @@ def pack(
     *,
     per_shard: int = 1000,
     workers: int = 1,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress | None = None,
 ) -> int:
     """Write the shards and the manifest of `manifest` into `out`; returns the number of shards.
 
     Raises AudioError for a recording that is missing, empty or (where it is cut) cannot be decoded, naming it;
-    ManifestError; OutputError; DataError where a process dies.
+    ManifestError; OutputError; DragomanError where a process dies.
     """
     target = out / manifest.name
     if os.path.realpath(target) == os.path.realpath(manifest):
@@ -70,9 +68,8 @@ def pack(
     tasks = _tasks(index, out / FOLDER, per_shard)
     (out / FOLDER).mkdir(parents=True, exist_ok=True)
     with whole_file(target) as file:
-        for done, lines in enumerate(_packed(tasks, workers), 1):
+        for lines in counted(in_order(_pack, tasks, workers), len(tasks), on_progress):
             file.writelines(lines)
-            on_progress(done, len(tasks))
     return len(tasks)
 
 
@@ -85,20 +82,6 @@ def _tasks(index: ManifestIndex, folder: Path, per_shard: int) -> list[_Task]:
         _Task(index, folder / f"{name}-{number:06d}.tar", number * per_shard, rows, is_cut[rows])
         for number, rows in enumerate(parts)
     ]
-
-
-def _packed(tasks: Sequence[_Task], workers: int) -> Iterator[list[str]]:
-    """The lines of the manifest, shard by shard."""
-    if workers == 1:
-        yield from map(_pack, tasks)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            yield from pool.map(_pack, tasks)
-        except BrokenProcessPool as error:
-            raise DataError("A process ended unexpectedly, perhaps for memory; go on with fewer --workers.") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _pack(task: _Task) -> list[str]:

@@ -24,18 +24,19 @@ MAY_IMPORT = {
     "files": {"errors"},
     "text": {"errors"},
     "parallel": {"errors"},
+    "progress": set(),
     "records": {"errors", "files", "text"},
     "recipe": {"errors", "text"},
-    "data": {"errors", "files", "parallel", "text", "records", "recipe"},
+    "data": {"errors", "files", "parallel", "progress", "text", "records", "recipe"},
     "vad": {"errors", "recipe", "data"},
-    "model": {"errors", "files", "text", "recipe"},
+    "model": {"errors", "files", "text", "records", "recipe"},
     "catalogue": {"model", "recipe"},
-    "inference": {"errors", "text", "records", "recipe", "data", "vad", "model"},
+    "inference": {"errors", "files", "text", "records", "recipe", "data", "vad", "model"},
     "subtitles": {"errors", "files", "text", "inference"},
-    "systems": {"errors", "files", "text", "data", "vad", "model", "inference"},
+    "systems": {"errors", "files", "text", "records", "recipe", "data", "vad", "model", "inference"},
     "evaluation": {"errors", "files", "parallel", "text", "records", "recipe", "data", "model", "inference"},
-    "training": {"errors", "files", "records", "recipe", "data", "model"},
-    "pretraining": {"errors", "files", "records", "recipe", "data", "model", "training"},  # one loop
+    "training": {"errors", "files", "progress", "records", "recipe", "data", "model"},
+    "pretraining": {"errors", "files", "progress", "records", "recipe", "data", "model", "training"},  # one loop
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 MAY_IMPORT["__init__"] = MAY_IMPORT["__main__"] = set(MAY_IMPORT)  # the front doors
@@ -113,6 +114,11 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         tuple(TopologicalSorter(imports).static_order())
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_only_the_command_line_draws_progress() -> None:
+    drawing = {part_of(path) for path in FILES if "rich.progress" in path.read_text(encoding="utf-8")}
+    assert drawing == {"cli"}
 
 
 def test_no_folder_is_crowded() -> None:

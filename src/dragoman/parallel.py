@@ -22,8 +22,6 @@ from dragoman.errors import DragomanError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 LOST = "A process ended unexpectedly, perhaps for want of memory; go on with fewer --workers."
-OnProgress = Callable[[int, int], None]
-"""Called with what is done and what there is in all."""
 
 _AHEAD = 4
 """Jobs sent ahead per process."""
@@ -77,8 +75,8 @@ def as_finished(
         yield from (future.result() for future in as_completed(pending))
 
 
-def counted(results: Iterable[Result], total: int, on_progress: OnProgress | None) -> Iterator[Result]:
-    """The results, each told to `on_progress` as it comes."""
+def counted(results: Iterable[Result], total: int, on_progress: Callable[[int, int], None] | None) -> Iterator[Result]:
+    """The results; `on_progress` hears (results done, total) of each."""
     for done, result in enumerate(results, 1):
         if on_progress:
             on_progress(done, total)

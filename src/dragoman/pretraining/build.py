@@ -13,6 +13,7 @@ from dragoman.model.llm import load_tokenizer
 from dragoman.pretraining.encoder import pretrain_encoder
 from dragoman.pretraining.llm import pretrain_llm
 from dragoman.pretraining.tokenizer import train_tokenizer
+from dragoman.progress import OnProgress, unheard
 from dragoman.recipe import Bases, Recipe
 from dragoman.records import read_manifest, read_rows
 from dragoman.training.trainer import make_accelerator
@@ -20,21 +21,28 @@ from dragoman.training.trainer import make_accelerator
 PARTS = ("tokenizer", "llm", "encoder")
 
 
-def build_bases(recipe: Recipe, data: Path, out: Path, parts: tuple[str, ...] = PARTS, compiled: bool = False) -> None:
+def build_bases(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    parts: tuple[str, ...] = PARTS,
+    compiled: bool = False,
+    on_progress: OnProgress = unheard,
+) -> None:
     """Write `out/tokenizer`, `out/llm` and `out/encoder` in Hugging Face's formats, from the corpus in `data`
     (`text.train.jsonl`, `text.valid.jsonl`, `train.jsonl`, `valid.jsonl`)."""
     if recipe.bases is None:
         raise RecipeError(f"The recipe {recipe.name!r} has no [bases] table: its encoder and LLM are downloaded.")
     if make_accelerator("fp32").num_processes > 1:
         raise DragomanError("`dragoman bases` runs in one process; start it without torchrun.")
-    makers: dict[str, Callable[[Recipe, Bases, Path, Path, bool], None]] = {
+    makers: dict[str, Callable[[Recipe, Bases, Path, Path, bool, OnProgress], None]] = {
         "tokenizer": _tokenizer,
         "llm": _llm,
         "encoder": _encoder,
     }
     for part in parts:
         if not (out / part).is_dir():
-            makers[part](recipe, recipe.bases, data, out, compiled)
+            makers[part](recipe, recipe.bases, data, out, compiled, on_progress)
 
 
 def read_sentences(data: Path, split: str) -> list[Sentence]:
@@ -45,7 +53,7 @@ def read_sentences(data: Path, split: str) -> list[Sentence]:
     return [row for _, row in read_rows(path, Sentence)]
 
 
-def _tokenizer(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool) -> None:
+def _tokenizer(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool, on_progress: OnProgress) -> None:
     texts = [
         text
         for sentence in read_sentences(data, "train")
@@ -56,7 +64,7 @@ def _tokenizer(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bo
     _finish(out / "tokenizer", tokenizer.save_pretrained)
 
 
-def _llm(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool) -> None:
+def _llm(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool, on_progress: OnProgress) -> None:
     llm = pretrain_llm(
         bases.llm,
         load_tokenizer(out / "tokenizer"),
@@ -67,11 +75,12 @@ def _llm(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool) ->
         out / "runs" / "llm",
         make_accelerator(bases.llm.schedule.precision),
         compiled,
+        on_progress,
     )
     _finish(out / "llm", llm.half().save_pretrained)
 
 
-def _encoder(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool) -> None:
+def _encoder(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool, on_progress: OnProgress) -> None:
     encoder = pretrain_encoder(
         bases.encoder,
         recipe,
@@ -81,6 +90,7 @@ def _encoder(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool
         out / "runs" / "encoder",
         make_accelerator(bases.encoder.schedule.precision),
         compiled,
+        on_progress,
     )
     _finish(out / "encoder", encoder.half().save_pretrained)
 

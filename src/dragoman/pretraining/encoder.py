@@ -20,6 +20,7 @@ from dragoman.data.batching import Mel, pad_ids, pad_mels
 from dragoman.data.features import LogMel
 from dragoman.data.sampling import Order, Step, row_random
 from dragoman.model.encoder import SpeechEncoder
+from dragoman.progress import OnProgress, unheard
 from dragoman.recipe import EncoderBase, Recipe
 from dragoman.records import Utterance
 from dragoman.training.steps import stream_of_steps
@@ -138,6 +139,7 @@ def pretrain_encoder(
     folder: Path,
     accelerator: Accelerator,
     compiled: bool = False,
+    on_progress: OnProgress = unheard,
 ) -> WhisperEncoder:
     """Train (or go on training) the encoder in `folder`; returns it without the heads."""
     alphabet = sorted({letter for utterance in train for letter in spoken(utterance.text)})
@@ -157,6 +159,7 @@ def pretrain_encoder(
         folder=folder,
         validate=partial(_letter_errors, module, held_out, accelerator.device),
         compiled=compiled,
+        on_progress=on_progress,
     )
     fit(job, accelerator)
     return encoder.whisper

@@ -24,6 +24,7 @@ from dragoman.data.corpora.tatoeba import Sentence
 from dragoman.data.sampling import Order, Step, row_random
 from dragoman.data.tasks import Item, Tags, build
 from dragoman.pretraining.tokenizer import BLANK
+from dragoman.progress import OnProgress, unheard
 from dragoman.recipe import LlmBase
 from dragoman.training.steps import stream_of_steps
 from dragoman.training.trainer import Job, fit
@@ -100,6 +101,7 @@ def pretrain_llm(
     folder: Path,
     accelerator: Accelerator,
     compiled: bool = False,
+    on_progress: OnProgress = unheard,
 ) -> Qwen2ForCausalLM:
     """Train (or go on training) the LM in `folder`; returns it."""
     torch.manual_seed(base.schedule.seed)
@@ -115,6 +117,7 @@ def pretrain_llm(
         folder=folder,
         validate=partial(_mean_loss, module, held_out, accelerator.device),
         compiled=compiled,
+        on_progress=on_progress,
     )
     fit(job, accelerator)
     return module.llm

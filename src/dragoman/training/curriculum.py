@@ -21,6 +21,7 @@ from dragoman.model.folder import load_model, own_tensors, save_model
 from dragoman.model.load import model_folder
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import train_only
+from dragoman.progress import OnProgress, unheard
 from dragoman.recipe import Recipe, Stage
 from dragoman.records import Utterance
 from dragoman.training.distillation import Teacher
@@ -53,6 +54,7 @@ def train_curriculum(
     save_every: int = 200,
     features: Path | None = None,
     translation_scores: TranslationScores | None = None,
+    on_progress: OnProgress = unheard,
 ) -> Path:
     """Run the stages of a recipe; `data` holds one manifest a source (`<name>.jsonl`) and `valid.jsonl`, `features`
     what the encoder heard in them (see `encoding.encode`).
@@ -68,8 +70,8 @@ def train_curriculum(
     _check_teachable(recipe, accelerator)
     # one of all makes the indexes, and on machines that do not share the data one of each
     with accelerator.main_process_first(), accelerator.local_main_process_first():
-        check_data(recipe, data)
-        if valid_index(data) is None:
+        check_data(recipe, data, on_progress)
+        if valid_index(data, on_progress) is None:
             _log.warning("%s is missing: nothing is validated.", data / "valid.jsonl")
     with accelerator.main_process_first():
         remember_recipe(recipe, out)
@@ -90,6 +92,7 @@ def train_curriculum(
                 save_every=save_every,
                 features=features,
                 translation_scores=translation_scores,
+                on_progress=on_progress,
             )
             run(model, bases)
             accelerator.free_memory()  # else this stage's model is still there when the next one's is loaded
@@ -131,12 +134,13 @@ class StageRun:
         save_every: int,
         features: Path | None,
         translation_scores: TranslationScores | None,
+        on_progress: OnProgress,
     ) -> None:
         self.recipe, self.stage, self.data, self.folder = recipe, stage, data, folder
         self.micro_batch, self.micro_tokens = micro_batch, micro_tokens
         self.workers, self.compiled, self.checkpointed = workers, compiled, checkpointed
         self.save_every, self.features = save_every, features
-        self.translation_scores = translation_scores
+        self.translation_scores, self.on_progress = translation_scores, on_progress
 
     def __call__(self, previous: Path | None, bases: Path | None) -> None:
         """Train from the model in `previous` (or from the bases) and write `folder/model`."""
@@ -175,6 +179,7 @@ class StageRun:
             validate=self._validation(loaded, accelerator, stored),
             compiled=self.compiled,
             save_every=self.save_every,
+            on_progress=self.on_progress,
         )
         frozen = own_tensors(loaded.model)  # under FSDP each process holds but a part of them afterwards
         tensors = {**frozen, **trained_state(fit(job, accelerator))}

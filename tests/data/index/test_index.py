@@ -126,7 +126,7 @@ def test_equal_hashes_are_no_equal_ids_and_no_equal_sentences(tmp_path: Path, mo
 def test_it_is_made_once_and_again_when_the_content_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Path] = []
     real = manifest_index.index_rows
-    monkeypatch.setattr(manifest_index, "index_rows", lambda path: (made.append(path), real(path))[1])
+    monkeypatch.setattr(manifest_index, "index_rows", lambda path, _: (made.append(path), real(path))[1])
     manifest = write(tmp_path, [{"language": "eng", "text": "one"}, {"language": "eng", "text": "two"}])
     first = open_index(manifest)
     open_index(manifest)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import say, show
+from dragoman.cli.progress import progress_bars
 from dragoman.errors import DataError, RecipeError
+from dragoman.progress import OnProgress
 
 if TYPE_CHECKING:
     from dragoman.data.corpora.parts import Options
@@ -58,7 +60,10 @@ def fleurs(
     from dragoman.data.corpora.fleurs import prepare
     from dragoman.text.languages import expand
 
-    _tell(prepare(root, expand(languages), out, splits=_listed(splits), options=_options(audio, skip_bad, workers)))
+    with progress_bars() as progress:
+        options = _options(audio, skip_bad, workers, progress)
+        prepared = prepare(root, expand(languages), out, splits=_listed(splits), options=options)
+    _tell(prepared)
 
 
 @app.command("covost2")
@@ -75,16 +80,16 @@ def covost2(
     """CoVoST-2: Common Voice with translations, into English and out of it."""
     from dragoman.data.corpora.covost2 import prepare
 
-    _tell(
-        prepare(
+    with progress_bars() as progress:
+        prepared = prepare(
             root,
             translations,
             out,
             directions=_listed(directions),
             splits=_listed(splits),
-            options=_options(audio, skip_bad, workers),
+            options=_options(audio, skip_bad, workers, progress),
         )
-    )
+    _tell(prepared)
 
 
 @app.command("common_voice")
@@ -101,7 +106,10 @@ def common_voice(
     from dragoman.data.corpora.common_voice import prepare
     from dragoman.text.languages import expand
 
-    _tell(prepare(root, expand(languages), out, splits=_listed(splits), options=_options(audio, skip_bad, workers)))
+    with progress_bars() as progress:
+        options = _options(audio, skip_bad, workers, progress)
+        prepared = prepare(root, expand(languages), out, splits=_listed(splits), options=options)
+    _tell(prepared)
 
 
 @app.command("table")
@@ -122,8 +130,8 @@ def table(
     """Your own recordings: CSV, TSV, JSON lines (NeMo's and the papers' too), a Kaldi folder."""
     from dragoman.data.corpora.table import prepare
 
-    _tell(
-        prepare(
+    with progress_bars() as progress:
+        prepared = prepare(
             source,
             out,
             name=name,
@@ -131,9 +139,9 @@ def table(
             root=root,
             language=language,
             columns=_mapped(column or []),
-            options=_options(audio, skip_bad, workers),
+            options=_options(audio, skip_bad, workers, progress),
         )
-    )
+    _tell(prepared)
 
 
 @app.command("tatoeba")
@@ -151,7 +159,8 @@ def tatoeba(
     chosen = load_recipe(recipe)
     if chosen.bases is None:
         raise RecipeError(f"The recipe {chosen.name!r} has no [bases.corpus] table: it is trained on other data.")
-    prepare(root, noise, out, chosen.bases.corpus, workers or os.cpu_count() or 1)
+    with progress_bars() as progress:
+        prepare(root, noise, out, chosen.bases.corpus, workers or os.cpu_count() or 1, progress)
 
 
 def _tell(prepared: Iterable[Prepared]) -> None:
@@ -162,10 +171,10 @@ def _tell(prepared: Iterable[Prepared]) -> None:
         show(str(manifest.path))
 
 
-def _options(audio: Audio, skip_bad: bool, workers: int | None) -> Options:
+def _options(audio: Audio, skip_bad: bool, workers: int | None, on_progress: OnProgress) -> Options:
     from dragoman.data.corpora.parts import Options
 
-    return Options(audio.value, skip_bad, workers or os.cpu_count() or 1)
+    return Options(audio.value, skip_bad, workers or os.cpu_count() or 1, on_progress)
 
 
 def _listed(names: str) -> list[str]:

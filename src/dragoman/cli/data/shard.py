@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dragoman.cli.console import say, show
-from dragoman.cli.evaluation.evaluate import progress_bar
+from dragoman.cli.progress import progress_bars
 
 
 def shard(
@@ -26,7 +27,7 @@ def shard(
     if again := next((name for name in names if names.count(name) > 1), None):
         raise OutputError(f"Two manifests are named {again}; pack them into folders of their own.")
     for manifest in manifests:
-        with progress_bar(manifest.name) as progress:
+        with progress_bars(shown=sys.stderr.isatty()) as progress:
             shards = pack(
                 manifest, out, per_shard=per_shard, workers=workers or os.cpu_count() or 1, on_progress=progress
             )

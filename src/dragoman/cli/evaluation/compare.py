@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import printable
-from dragoman.cli.evaluation.evaluate import Metrics, Workers, progress_bar
+from dragoman.cli.evaluation.evaluate import Metrics, Workers
+from dragoman.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,7 @@ import typer
 from dragoman.cli.console import hush, say
 from dragoman.cli.evaluation.evaluated_system import chosen
 from dragoman.cli.options import Batch, Beams, Checkpoint, Compute, Device, How, Other, Threads, To, Wanted
+from dragoman.cli.progress import progress_bar
 from dragoman.errors import DataError
 from dragoman.files import whole_file
 
@@ -202,18 +202,6 @@ def _say_unsuited(asked: Sequence[str], metrics: Iterable[str], scores: Sequence
     for name in metrics if asked else ():
         if name not in scored:
             say(f"{name} is left out: it suits none of these directions, or there is nothing on its side to score.")
-
-
-@contextmanager
-def progress_bar(doing: str, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, when that is a terminal; called with (done, total)."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not (shown and console.is_terminal)) as progress:
-        task = progress.add_task(doing, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _print_table(scores: Sequence[Score]) -> None:

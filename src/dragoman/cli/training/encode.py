@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dragoman.cli.console import hush, say
-from dragoman.cli.evaluation.evaluate import progress_bar
 from dragoman.cli.options import Device, Threads
+from dragoman.cli.progress import progress_bars
 from dragoman.cli.training.train import Bases, Data, RecipeName
 
 
@@ -34,7 +35,7 @@ def encode(
     set_threads(threads)
     check_device(device)
     rank, processes = launched()
-    with progress_bar("encoding", shown=rank == 0) as progress:
+    with progress_bars(shown=rank == 0 and sys.stderr.isatty()) as progress:
         total = encode_all(
             chosen,
             data,

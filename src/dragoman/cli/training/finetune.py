@@ -9,6 +9,7 @@ import typer
 
 from dragoman.cli.console import say
 from dragoman.cli.options import Device, Threads, Wanted, prepared
+from dragoman.cli.progress import progress_bars
 from dragoman.errors import ModelError
 
 _SYSTEM = "seamless-m4t-v2-large"
@@ -55,7 +56,8 @@ def finetune(
     )
     accelerator = make_accelerator(precision)
     with accelerator.main_process_first():  # one makes the index and the folder, the others find them
-        index = open_index(manifest)
+        with progress_bars() as progress:
+            index = open_index(manifest, progress)
         remember_settings(
             out, {"model": base.identity, "data": index.digest, "targets": targets, **schedule.model_dump()}
         )
@@ -68,7 +70,8 @@ def finetune(
     learner = SeamlessLora(base, seed)
     order = Order(speech.lengths, batch, seed)
     stream = stream_of_steps(order, speech.micro_batches, accelerator, workers)
-    fit(Job(label=f"{system} by LoRA", module=learner, stream=stream, schedule=schedule, folder=out), accelerator)
+    with progress_bars() as progress:
+        fit(Job(f"{system} by LoRA", learner, stream, schedule, out, on_progress=progress), accelerator)
     if accelerator.is_main_process:
         learner.save(out / "model")
         typer.echo(out / "model")

@@ -10,6 +10,7 @@ import typer
 
 from dragoman.cli.console import hush, say
 from dragoman.cli.options import Threads
+from dragoman.cli.progress import progress_bars
 
 
 class Part(StrEnum):
@@ -47,7 +48,8 @@ def bases(
 
     hush()
     set_threads(threads)
-    build_bases(chosen, data, out, tuple(part or Part), compiled)
+    with progress_bars() as progress:
+        build_bases(chosen, data, out, tuple(part or Part), compiled, progress)
 
 
 def train(
@@ -77,18 +79,20 @@ def train(
 
     hush()
     set_threads(threads)
-    model = train_curriculum(
-        chosen,
-        data,
-        out,
-        bases=bases,
-        micro_batch=micro_batch,
-        micro_tokens=micro_tokens,
-        workers=workers,
-        compiled=compiled,
-        checkpointed=checkpoint_activations,
-        features=features,
-        translation_scores=translation_scores,
-    )
+    with progress_bars() as progress:
+        model = train_curriculum(
+            chosen,
+            data,
+            out,
+            bases=bases,
+            micro_batch=micro_batch,
+            micro_tokens=micro_tokens,
+            workers=workers,
+            compiled=compiled,
+            checkpointed=checkpoint_activations,
+            features=features,
+            translation_scores=translation_scores,
+            on_progress=progress,
+        )
     say(f"{chosen.name} is trained.")
     typer.echo(model)

@@ -21,12 +21,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import Progress
 
 from dragoman.data.arrays import Array
 from dragoman.data.shards.reading import MARK
 from dragoman.errors import ManifestError
+from dragoman.progress import OnProgress, unheard
 from dragoman.records import Utterance, parse_utterance
 from dragoman.text.languages import is_code
 
@@ -36,7 +35,7 @@ FORMAT = "2"
 """An index made by another version is made anew."""
 _BLOCK = 1 << 18  # its rows stay in the processor's cache
 _BOM = b"\xef\xbb\xbf"
-_SHOWN = 64 << 20  # bytes from which on indexing takes long enough for a progress bar
+_SHOWN = 64 << 20  # bytes from which on indexing takes long enough to be told
 _LONGEST_TEXT = 2**16 - 1
 _LIMITS = ("ge", "gt", "min_length")
 
@@ -58,7 +57,7 @@ _decoded = msgspec.json.Decoder(_row_type()).decode
 _checked = Utterance.__pydantic_validator__.validate_json  # model_validate_json, without its third of overhead
 
 
-def index_rows(manifest: Path) -> tuple[dict[str, Array], dict[str, str]]:
+def index_rows(manifest: Path, on_progress: OnProgress = unheard) -> tuple[dict[str, Array], dict[str, str]]:
     """The columns that `ManifestIndex` describes, and what is stored about them.
 
     Raises ManifestError naming file, line and field for a wrong row, a repeated id or an unknown language.
@@ -67,7 +66,7 @@ def index_rows(manifest: Path) -> tuple[dict[str, Array], dict[str, str]]:
     columns = Columns(manifest)
     digest = sha256()
     with _no_garbage_collection():
-        for block in _blocks(manifest):
+        for block in _blocks(manifest, on_progress):
             digest.update(block)
             columns.add(block)
     if stamp_of(os.stat(manifest)) != before:
@@ -76,10 +75,10 @@ def index_rows(manifest: Path) -> tuple[dict[str, Array], dict[str, str]]:
     return arrays, {"format": FORMAT, "stamp": before, "digest": digest.hexdigest(), "languages": " ".join(codes)}
 
 
-def shared_recordings(manifest: Path) -> NDArray[np.bool_]:
+def shared_recordings(manifest: Path, on_progress: OnProgress = unheard) -> NDArray[np.bool_]:
     """(N,) the rows that share their recording with another. Raises ManifestError."""
     names = array("q")
-    for block in _blocks(manifest):
+    for block in _blocks(manifest, on_progress):
         rows = _rows([line for line in block.removeprefix(_BOM).splitlines() if not line.isspace()])
         names.extend([hash(row.audio) for row in rows])
     hashes = np.frombuffer(names, np.int64)
@@ -87,10 +86,10 @@ def shared_recordings(manifest: Path) -> NDArray[np.bool_]:
     return np.asarray(count[number] > 1)
 
 
-def digest_of(manifest: Path) -> str:
+def digest_of(manifest: Path, on_progress: OnProgress = unheard) -> str:
     """SHA-256 of the content."""
     digest = sha256()
-    for block in _blocks(manifest):
+    for block in _blocks(manifest, on_progress):
         digest.update(block)
     return digest.hexdigest()
 
@@ -100,17 +99,16 @@ def stamp_of(stat: os.stat_result) -> str:
     return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
-def _blocks(manifest: Path) -> Iterator[bytes]:
-    """The file in blocks of whole lines, with a progress bar where that takes long."""
+def _blocks(manifest: Path, on_progress: OnProgress) -> Iterator[bytes]:
+    """The file in blocks of whole lines; where that takes long, `on_progress` hears it in bytes."""
     try:
         size = manifest.stat().st_size
-        with Progress(console=Console(stderr=True), transient=True, disable=size < _SHOWN) as progress:
-            task = progress.add_task(f"reading {manifest.name}", total=size)
-            with open(manifest, "rb") as file:
-                while block := file.read(_BLOCK):
-                    block += file.readline()
-                    yield block
-                    progress.advance(task, len(block))
+        with open(manifest, "rb") as file:
+            while block := file.read(_BLOCK):
+                block += file.readline()
+                yield block
+                if size >= _SHOWN:
+                    on_progress(f"reading {manifest.name}", file.tell(), size)
     except OSError as error:
         raise ManifestError(f"{manifest}: cannot be read ({error.strerror}); check the path.") from error
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from dragoman.data.arrays import read_arrays, write_arrays
 from dragoman.data.index.building import FORMAT, Bits, bit_set, digest_of, index_rows, named, numbered, stamp_of
 from dragoman.errors import DataError, ManifestError
+from dragoman.progress import OnProgress, unheard
 from dragoman.records import Utterance, parse_utterance
 
 _CLOCK_TICK_NS = 20_000_000
@@ -129,7 +130,7 @@ class ManifestIndex:
             return file.read(start).count(b"\n")
 
 
-def open_index(manifest: Path) -> ManifestIndex:
+def open_index(manifest: Path, on_progress: OnProgress = unheard) -> ManifestIndex:
     """The index of a manifest, made first if there is none or the content has changed.
 
     Raises ManifestError naming file, line and field for what `read_manifest` would not take; OutputError.
@@ -147,14 +148,14 @@ def open_index(manifest: Path) -> ManifestIndex:
         later = place.stat().st_mtime_ns - stat.st_mtime_ns
         if index.stamp == stamp_of(stat) and later > _CLOCK_TICK_NS:
             return index
-        digest = digest or digest_of(manifest)
+        digest = digest or digest_of(manifest, on_progress)
         if index.digest == digest and os.access(place, os.W_OK):  # copied, or saved without a change
             write_arrays(place, read_arrays(place)[0], {**index.about, "stamp": stamp_of(stat)})
             return ManifestIndex(manifest, place)
     beside, cached = _places(manifest)
     place = beside if os.access(beside.parent, os.W_OK) else cached
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_arrays(place, *index_rows(manifest))
+    write_arrays(place, *index_rows(manifest, on_progress))
     return ManifestIndex(manifest, place)
 
 

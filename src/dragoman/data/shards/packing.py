@@ -17,6 +17,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -29,7 +30,8 @@ from dragoman.data.shards.reading import open_audio, write_shard
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import AudioError, DataError, OutputError
 from dragoman.files import whole_file
-from dragoman.parallel import OnProgress, counted, in_order
+from dragoman.parallel import counted, in_order
+from dragoman.progress import OnProgress, unheard
 from dragoman.records import Utterance, to_line
 
 FOLDER = "shards"
@@ -54,7 +56,7 @@ def pack(
     *,
     per_shard: int = 1000,
     workers: int = 1,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = unheard,
 ) -> int:
     """Write the shards and the manifest of `manifest` into `out`; returns the number of shards.
 
@@ -64,18 +66,18 @@ def pack(
     target = out / manifest.name
     if os.path.realpath(target) == os.path.realpath(manifest):
         raise OutputError(f"{target}: would overwrite what is packed; choose another folder.")
-    index = open_index(manifest)
-    tasks = _tasks(index, out / FOLDER, per_shard)
+    index = open_index(manifest, on_progress)
+    tasks = _tasks(index, out / FOLDER, per_shard, on_progress)
     (out / FOLDER).mkdir(parents=True, exist_ok=True)
     with whole_file(target) as file:
-        for lines in counted(in_order(_pack, tasks, workers), len(tasks), on_progress):
+        for lines in counted(in_order(_pack, tasks, workers), len(tasks), partial(on_progress, manifest.name)):
             file.writelines(lines)
     return len(tasks)
 
 
-def _tasks(index: ManifestIndex, folder: Path, per_shard: int) -> list[_Task]:
+def _tasks(index: ManifestIndex, folder: Path, per_shard: int, on_progress: OnProgress) -> list[_Task]:
     order = np.random.default_rng(0).permutation(len(index))
-    is_cut = shared_recordings(index.manifest)
+    is_cut = shared_recordings(index.manifest, on_progress)
     name = f"{index.manifest.name.removesuffix('.jsonl')}-{index.digest[:10]}-{per_shard}"
     parts = (order[at : at + per_shard] for at in range(0, len(order), per_shard))
     return [

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dragoman.errors import LanguageError, ManifestError
 from dragoman.files import whole_file
-from dragoman.languages import find, is_code
+from dragoman.text.languages import find, is_code
 
 Row = TypeVar("Row", bound=BaseModel)
 

@@ -17,7 +17,7 @@ from toy import examples as noise
 
 from dragoman.data.examples import Examples, TextEncoder
 from dragoman.data.index import open_index
-from dragoman.data.selection import Selection
+from dragoman.data.index.selection import Selection
 from dragoman.records import read_manifest, write_rows
 
 

@@ -11,10 +11,10 @@ import typer
 
 from dragoman.cli.console import hush, say
 from dragoman.errors import DataError, LanguageError
-from dragoman.languages import all_or_none, expand, find
+from dragoman.text.languages import all_or_none, expand, find
 
 if TYPE_CHECKING:
-    from dragoman.inference.glossary import Glossary
+    from dragoman.inference.decoding.glossary import Glossary
     from dragoman.recipe import Recipe
 
 Model = Annotated[str, typer.Option(help="A model folder, a built-in model, or a name on the Hugging Face hub.")]
@@ -137,7 +137,7 @@ class Words:
         """Raises DataError."""
         if glossary is not None and wanted.only_transcripts:
             raise DataError("--glossary: with --to none nothing is translated; name a target, or leave it out.")
-        from dragoman.inference.glossary import Glossary
+        from dragoman.inference.decoding.glossary import Glossary
 
         words = tuple(word.strip() for word in (hotwords or "").split(",") if word.strip())
         return cls(words, None if glossary is None else Glossary.read(glossary))
@@ -145,11 +145,12 @@ class Words:
 
 def checked(model: str, wanted: Wanted, device: str | None, threads: int | None) -> Path:
     """The model's folder. The recipe comes first, so that a wrong language is told before the weights are read."""
-    from dragoman.model.hub import BUILT_IN, locate
+    from dragoman.model.hub import BUILT_IN
+    from dragoman.model.load import model_folder
     from dragoman.recipe import read_stored_recipe
 
     hush()
-    folder = locate(model)
+    folder = model_folder(model)
     recipe = read_stored_recipe(folder / "recipe.json")
     wanted.check(recipe)
     if folder.parent == BUILT_IN:
@@ -160,7 +161,7 @@ def checked(model: str, wanted: Wanted, device: str | None, threads: int | None)
 
 def prepared(device: str | None, threads: int | None) -> None:
     """Quiet libraries, a device that is there, so many threads. Raises DragomanError."""
-    from dragoman.cli.machine import check_device, set_threads
+    from dragoman.cli.devices import check_device, set_threads
 
     hush()
     set_threads(threads)

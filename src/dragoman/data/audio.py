@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from av.container import InputContainer
 
-from dragoman.data.shards import open_audio
+from dragoman.data.shards.reading import open_audio
 from dragoman.errors import AudioError
 
 Waveform = npt.NDArray[np.float32]
@@ -57,7 +57,7 @@ _UNREADABLE = (av.FFmpegError, OSError, ValueError)  # what PyAV raises for data
 
 def load_audio(source: str | Path | bytes, start_s: float = 0.0, duration_s: float | None = None) -> Waveform:
     """Decode the stretch that starts at `start_s`, to the end or for `duration_s`: (N,) float32 at 16 kHz. A path may
-    name a member of a tar file, as `shards/000.tar#clip.flac` (see `data/shards.py`).
+    name a member of a tar file, as `shards/000.tar#clip.flac` (see `data/shards/`).
 
     A valid file without samples gives an empty array. Raises AudioError, in one sentence, when the file
     cannot be opened or decoded, has no audio stream, or ends before `start_s`.

@@ -15,8 +15,8 @@ from dragoman.data.batching import Batch, Example, Mel, Row, collate
 from dragoman.data.features import LogMel
 from dragoman.data.frames import FrameStore
 from dragoman.data.index import ManifestIndex
+from dragoman.data.index.selection import Draw, wanted
 from dragoman.data.sampling import row_random
-from dragoman.data.selection import Draw, wanted
 from dragoman.data.tasks import Item, Tags, build, escape
 from dragoman.errors import AudioError
 from dragoman.recipe import Recipe, Stage

@@ -30,8 +30,8 @@ import numpy.typing as npt
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
 from dragoman.errors import DataError, DragomanError, LanguageError
-from dragoman.languages import find
 from dragoman.records import Utterance, read_rows, write_rows
+from dragoman.text.languages import find
 
 SHARD_MANIFEST = "manifest.jsonl"
 

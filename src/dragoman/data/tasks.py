@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from dragoman.languages import LANGUAGES
 from dragoman.recipe import Prompt
+from dragoman.text.languages import LANGUAGES
 
 _TAG_LIKE = re.compile(r"<(\\*)\|")
 _TAG = re.compile(r"<\|[^|<>]*\|>")

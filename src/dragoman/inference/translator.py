@@ -7,12 +7,13 @@ from pathlib import Path
 
 from dragoman.data.audio import Waveform
 from dragoman.data.features import LogMel
-from dragoman.inference.decode import Decoded, Decoder, Request
-from dragoman.inference.identify import Identifier
+from dragoman.inference.decoding.decoder import Decoded, Decoder, Request
+from dragoman.inference.language_id import Identifier
 from dragoman.inference.recordings import Speech, SpeechTranslator, Told, Wanted
-from dragoman.inference.segment import suited_to
-from dragoman.model.checkpoint import LoadedModel, load_on
+from dragoman.model.build import LoadedModel
+from dragoman.model.load import load_on
 from dragoman.recipe import Recipe
+from dragoman.vad import suited_to
 
 
 class Translator(SpeechTranslator):

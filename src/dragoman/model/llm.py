@@ -25,7 +25,7 @@ from transformers import (
 
 from dragoman.errors import ModelError
 from dragoman.model.bases import find_llm
-from dragoman.model.placement import take_over
+from dragoman.model.hardware.placement import take_over
 from dragoman.recipe import Llm, Lora, Quantisation
 
 _ODD = {

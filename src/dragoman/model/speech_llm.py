@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,14 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.llm import embed, width
 from dragoman.model.splice import splice
-from dragoman.model.teacher import Teacher
+
+
+class Distils(Protocol):
+    """A teacher as the model knows it, see `training.distillation`."""
+
+    weight: float
+
+    def divergence(self, student: nn.Module, batch: Any, logits: Tensor) -> Tensor: ...
 
 
 class SpeechLLM(nn.Module):
@@ -45,7 +52,7 @@ class SpeechLLM(nn.Module):
         self.register_buffer("lead_ids", torch.tensor(lead_ids, dtype=torch.long), persistent=False)
         self.ctc_weight = 0.0
         self.ctc_sampled: int | None = None
-        self.teacher: Teacher | None = None
+        self.teacher: Distils | None = None
         # Gemma's embeddings are louder in its first layer than in its table: measured as that layer gets them.
         pieces = llm.get_input_embeddings().num_embeddings
         some = torch.arange(0, pieces, -(-pieces // 4096), device=llm.device)

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dragoman.languages import expand
 from dragoman.recipe.strict import Strict, TaskName
+from dragoman.text.languages import expand
 
 Part = Literal["adapter", "llm_lora", "encoder_lora"]
 

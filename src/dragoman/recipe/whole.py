@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from pydantic import Field, field_validator, model_validator
 
-from dragoman import languages
-from dragoman.languages import expand, is_code
 from dragoman.recipe.bases import Bases
 from dragoman.recipe.model import (
     Adapter,
@@ -23,6 +21,8 @@ from dragoman.recipe.model import (
 )
 from dragoman.recipe.stages import Stage
 from dragoman.recipe.strict import Strict
+from dragoman.text import languages
+from dragoman.text.languages import expand, is_code
 
 MEL_FRAMES_PER_S = 100  # Whisper: a hop of 160 samples at 16 kHz
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,37 +11,34 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedType
 
-from dragoman.data.batching import Batch, made_ahead
 from dragoman.data.examples import Examples
 from dragoman.data.index import ManifestIndex
-from dragoman.data.selection import Selection
-from dragoman.data.tasks import Tags
-from dragoman.errors import DataError, RecipeError
-from dragoman.files import digest_of_weights, whole_file
-from dragoman.model.bases import VOCABULARY, find_llm
-from dragoman.model.bases.vocabulary import choose_vocabulary
-from dragoman.model.checkpoint import (
-    LoadedModel,
+from dragoman.data.index.selection import Selection
+from dragoman.errors import RecipeError
+from dragoman.files import digest_of_weights
+from dragoman.model.build import LoadedModel
+from dragoman.model.folder import load_model, own_tensors, save_model
+from dragoman.model.load import model_folder
+from dragoman.model.speech_llm import SpeechLLM
+from dragoman.model.trainable import train_only
+from dragoman.progress import OnProgress, unheard
+from dragoman.recipe import Recipe, Stage
+from dragoman.records import Utterance
+from dragoman.training.distillation import Teacher
+from dragoman.training.encoding import StoredFrames, check_storable
+from dragoman.training.manifests import check_data, held_out, stage_indexes, valid_index
+from dragoman.training.run_folder import remember_data, remember_recipe
+from dragoman.training.state import trained_state
+from dragoman.training.steps import stream_of_steps
+from dragoman.training.trainer import Job, fit, make_accelerator
+from dragoman.training.warm_start import (
     as_started,
     bring_back,
     first_model,
-    load_model,
-    own_tensors,
-    save_model,
     start_recipe,
     start_tensors,
+    trimmed,
 )
-from dragoman.model.hub import locate
-from dragoman.model.llm import load_tokenizer
-from dragoman.model.speech_llm import SpeechLLM
-from dragoman.model.teacher import Teacher
-from dragoman.model.trainable import train_only
-from dragoman.recipe import Recipe, Stage, dump_recipe, read_stored_recipe
-from dragoman.records import Utterance
-from dragoman.training.encoding import StoredFrames, check_storable
-from dragoman.training.manifests import check_data, held_out, manifest_texts, stage_indexes, valid_index
-from dragoman.training.state import trained_state
-from dragoman.training.trainer import Job, Stream, fit, make_accelerator
 
 # Scores of a model's translations of a few utterances, by name.
 TranslationScores = Callable[[LoadedModel, Sequence[Utterance]], dict[str, float]]
@@ -65,6 +61,7 @@ def train_curriculum(
     save_every: int = 200,
     features: Path | None = None,
     translation_scores: TranslationScores | None = None,
+    on_progress: OnProgress = unheard,
 ) -> Path:
     """Run the stages of a recipe; `data` holds one manifest a source (`<name>.jsonl`) and `valid.jsonl`, `features`
     what the encoder heard in them (see `encoding.encode`).
@@ -80,14 +77,12 @@ def train_curriculum(
     _check_teachable(recipe, accelerator)
     # one of all makes the indexes, and on machines that do not share the data one of each
     with accelerator.main_process_first(), accelerator.local_main_process_first():
-        check_data(recipe, data)
-        if valid_index(data) is None:
+        check_data(recipe, data, on_progress)
+        if valid_index(data, on_progress) is None:
             _log.warning("%s is missing: nothing is validated.", data / "valid.jsonl")
     with accelerator.main_process_first():
         remember_recipe(recipe, out)
-        if recipe.llm.vocabulary is not None and recipe.start is None:
-            remember_vocabulary(recipe, data, out)
-            bases = out
+        bases = trimmed(recipe, data, out) or bases
     model: Path | None = None
     for number, stage in enumerate(recipe.stages, 1):
         folder = out / f"{number}-{stage.name}"
@@ -105,6 +100,7 @@ def train_curriculum(
                 save_every=save_every,
                 features=features,
                 translation_scores=translation_scores,
+                on_progress=on_progress,
             )
             run(model, bases)
             accelerator.free_memory()  # else this stage's model is still there when the next one's is loaded
@@ -128,68 +124,6 @@ def _check_teachable(recipe: Recipe, accelerator: Accelerator) -> None:
             )
 
 
-def remember_recipe(recipe: Recipe, out: Path) -> None:
-    """A run folder belongs to one recipe, once a stage has left something in it: going on with another one is an error
-    that names what changed."""
-    stored = out / "recipe.json"
-    if stored.is_file() and _begun(out):
-        before = read_stored_recipe(stored)
-        if changed := _changed(before, recipe, out):
-            raise RecipeError(f"{out} was started with another recipe ({changed} differs); choose another --out.")
-        if before == recipe:
-            return
-    out.mkdir(parents=True, exist_ok=True)
-    with whole_file(stored) as file:
-        file.write(dump_recipe(recipe))
-
-
-def remember_vocabulary(recipe: Recipe, data: Path, out: Path) -> None:
-    """Choose the LLM's pieces by the texts of the data, once in a run folder."""
-    settings = recipe.llm.vocabulary
-    if settings is None or (out / VOCABULARY).is_file():
-        return
-    place = find_llm(recipe.llm.model_copy(update={"vocabulary": None}), None)
-    texts = (text for name in settings.texts for text in manifest_texts(data / f"{name}.jsonl", set(recipe.languages)))
-    tags = [Tags.of(recipe.prompt)(code) for code in recipe.languages]
-    tokenizer = load_tokenizer(place.tokenizer, place.revision)
-    chosen = choose_vocabulary(tokenizer, texts, tags, settings.most_frequent)
-    with whole_file(out / VOCABULARY) as file:
-        file.write(chosen.to_json())
-
-
-def remember_data(digests: Mapping[Path, str], out: Path) -> None:
-    """A run folder belongs to its data too, and to the model that it goes on from: going on with an edited manifest or
-    another model is an error that names it."""
-    stored = out / "data.json"
-    known = stored.is_file() and _begun(out)
-    before: dict[str, str] = json.loads(stored.read_text(encoding="utf-8")) if known else {}
-    now = {path.name: digest for path, digest in digests.items()}
-    for path in digests:
-        if before.get(path.name, now[path.name]) != now[path.name]:
-            raise DataError(f"{path} is not what {out} was started with; restore it, or choose another --out.")
-    if not now.keys() <= before.keys():
-        with whole_file(stored) as file:
-            json.dump({**before, **now}, file, indent=2)
-
-
-def _changed(before: Recipe, now: Recipe, out: Path) -> str | None:
-    """What of a recipe differs that a stage in `out` was begun with; stages that were not begun may be others."""
-    for key in Recipe.model_fields:
-        if key not in ("stages", "about", "decoding") and getattr(before, key) != getattr(now, key):
-            return key
-    for number, stage in enumerate(before.stages, 1):
-        folder = out / f"{number}-{stage.name}"
-        begun = (folder / "checkpoints").is_dir() or (folder / "model").is_dir()
-        if begun and (len(now.stages) < number or now.stages[number - 1] != stage):
-            return f"stage {stage.name}"
-    return None
-
-
-def _begun(out: Path) -> bool:
-    """Whether a stage has left something in a run folder."""
-    return any(out.glob("*-*/checkpoints")) or any(out.glob("*-*/model"))
-
-
 class StageRun:
     """One stage of a recipe on this machine."""
 
@@ -208,12 +142,13 @@ class StageRun:
         save_every: int,
         features: Path | None,
         translation_scores: TranslationScores | None,
+        on_progress: OnProgress,
     ) -> None:
         self.recipe, self.stage, self.data, self.folder = recipe, stage, data, folder
         self.micro_batch, self.micro_tokens = micro_batch, micro_tokens
         self.workers, self.compiled, self.checkpointed = workers, compiled, checkpointed
         self.save_every, self.features = save_every, features
-        self.translation_scores = translation_scores
+        self.translation_scores, self.on_progress = translation_scores, on_progress
 
     def __call__(self, previous: Path | None, bases: Path | None) -> None:
         """Train from the model in `previous` (or from the bases) and write `folder/model`."""
@@ -244,12 +179,15 @@ class StageRun:
         job = Job(
             label=f"stage {self.stage.name}",
             module=loaded.model,
-            stream=self._stream(selection, examples, accelerator),
+            stream=stream_of_steps(
+                selection.order(), examples.micro_batches, accelerator, self.workers, selection.draws
+            ),
             schedule=self.stage.schedule.over(len(selection)),
             folder=self.folder,
             validate=self._validation(loaded, accelerator, stored),
             compiled=self.compiled,
             save_every=self.save_every,
+            on_progress=self.on_progress,
         )
         frozen = own_tensors(loaded.model)  # under FSDP each process holds but a part of them afterwards
         tensors = {**frozen, **trained_state(fit(job, accelerator))}
@@ -262,7 +200,7 @@ class StageRun:
         opened = [*indexes, *([valid] if valid else [])]
         digests = {index.manifest: index.digest for index in opened}
         if self.recipe.start is not None:  # a later stage may look back at it
-            digests[Path(self.recipe.start)] = digest_of_weights(locate(self.recipe.start))
+            digests[Path(self.recipe.start)] = digest_of_weights(model_folder(self.recipe.start))
         remember_data(digests, self.folder.parent)
 
     def _selection(self, indexes: Sequence[ManifestIndex]) -> Selection:
@@ -292,16 +230,6 @@ class StageRun:
         """The recipe with the stages up to this one: what this stage's model has learnt."""
         done = self.recipe.stages[: self.recipe.stages.index(self.stage) + 1]
         return self.recipe.model_copy(update={"stages": done})
-
-    def _stream(self, selection: Selection, examples: Examples, accelerator: Accelerator) -> Stream:
-        rank, world = accelerator.process_index, accelerator.num_processes
-        order = selection.order()
-
-        def stream(start: int) -> Iterator[list[Batch]]:
-            draws = (selection.draws(step.share(rank, world)) for step in order.steps(start))
-            return made_ahead(examples.micro_batches, draws, self.workers)
-
-        return stream
 
     def _validation(
         self, loaded: LoadedModel, accelerator: Accelerator, stored: StoredFrames | None

@@ -21,7 +21,7 @@ from dragoman.text.languages import LANGUAGES
 TEXTS = {
     "eng": "We met, quite by chance, in St. Petersburg. Why? Nobody knows: long ago… Dr. Who – a “friend” – said so!",
     "fra": "« Bonjour ! » dit-il : c’est l’été, n’est-ce pas ? Aujourd\u00a0’hui, oui ; demain, peut-être.",
-    "deu": "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichenverordnung, bitte! Am 3. Mai, z. B. um 8 Uhr.",
+    "deu": "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichenverordnung, bitte! Am 3. Mai, z. B. um acht Uhr.",
     "cmn": "当他们到了目的地的时候，司机叫他们交车费。水牛把她自己的那份交了！WTO在2026年说：“可以”。",
     "jpn": "今日はとても良い天気です。ノンストップコミュニケーションズ株式会社「東京」に、NATOの人が行く。",
     "kor": "염소, 개 그리고 소는 좋은 친구였어요. 어느 날 그들은 택시를 타고 여행을 떠났어요!",

@@ -36,7 +36,7 @@ _READ = {"jpn": 4.0, "cmn": 9.0, "yue": 9.0, "kor": 12.0}
 _ANY_READ = 17.0
 """Characters per second, adults (section "Reading speed"; English and a few more may have 20)."""
 
-_BREAK = {Break.SENTENCE: 0.0, Break.CLAUSE: 1.0, Break.WORD: 4.0, Break.SYLLABLE: 8.0}
+_BREAK = {Break.SENTENCE: 0.0, Break.CLAUSE: 1.0, Break.WORD: 4.0, Break.ABBREVIATION: 6.0, Break.SYLLABLE: 8.0}
 """What it costs to end a cue there; one cue more costs 1."""
 _SENTENCE_WITHIN, _SENTENCE_TORN = 0.5, 1.5
 """What it costs that a sentence ends within a cue, and that then the next sentence does not."""

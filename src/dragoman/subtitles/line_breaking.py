@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import regex
 
 from dragoman.text.scripts import UNSPACED, between_sentences
+from dragoman.text.sentences import CLOSING, ENDS_WITH_MARK, ONLY_ABBREVIATES, sentence_ends
 
 if TYPE_CHECKING:
     import budoux
@@ -39,12 +40,14 @@ _ONLY_CLOSING = regex.compile(rf"(?V1){_CLOSING}+")
 _ONLY_OPENING = regex.compile(r"[\p{Ps}\p{Pi}¿¡]+")
 _DASH = regex.compile(r"\p{Pd}+")
 _TIBETAN_SYLLABLE = regex.compile(r"(?V1)[\p{Tibetan}&&[\p{L}\p{M}]]$")
+_NUMBER_OPEN = regex.compile(r"\d[.,:]$")
+_ABBREVIATION_OPEN = regex.compile(rf"{ONLY_ABBREVIATES}\.$")
+_THOUSANDS = regex.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})*$")
+_HUNDREDS = regex.compile(r"\d{3}(?!\d)")
 _LETTERS = regex.compile(rf"(?V1)[[\p{{L}}\p{{N}}]--{UNSPACED}]")
 
-_CLOSED = r"[\p{Pe}\p{Pf}\"'”’»«]*$"
-_SENTENCE = regex.compile(rf"[.!?…。．！？｡؟۔।॥።፧។៕။։]{_CLOSED}")
-_CLAUSE = regex.compile(rf"[,;:，、､；：،؛፣၊\p{{Pd}}]{_CLOSED}")
-_ABBREVIATION = regex.compile(r"(?:^|\W)(?:\p{L}|\d{1,2}|Mrs?|Ms|Mme|Dr|Prof|St|Sra?|Jr|Hr|Fr|Nr|bzw|ca|vs|etc)\.$")
+_CLAUSE = regex.compile(rf"[,;:，、､；：،؛፣၊\p{{Pd}}]{CLOSING}*$")
+_STOP = regex.compile(rf"(?<!\.)\.{CLOSING}*$")
 
 
 class Break(IntEnum):
@@ -53,7 +56,9 @@ class Break(IntEnum):
     SENTENCE = 1
     CLAUSE = 2
     WORD = 3
-    SYLLABLE = 4
+    ABBREVIATION = 4
+    """What it belongs to most often follows: `Sgt. Miller`, `env. 1 200`."""
+    SYLLABLE = 5
     """Perhaps inside a word: nothing here knows the words of the language."""
 
 
@@ -72,11 +77,14 @@ def words(text: str, code: str, widest: int) -> tuple[Word, ...]:
 
     White space becomes one space and control characters are dropped; all else is in the words, in order.
     """
-    pieces = _tie(list(_pieces(text, code, widest)))
-    return tuple(
-        Word(piece, spaced, columns(piece), _punctuation(piece, after) or otherwise)
-        for (piece, spaced, otherwise), after in zip(pieces, [*(piece[0] for piece in pieces[1:]), ""], strict=False)
-    )
+    chunks = [*filter(None, _SPACES.split(_CONTROLS.sub("", text)))]
+    ends = sentence_ends(" ".join(chunks), code)
+    found, at = [], 0
+    for piece, spaced, otherwise in _tie(list(_pieces(chunks, code, widest))):
+        at += len(piece)
+        found.append(Word(piece, spaced, columns(piece), Break.SENTENCE if at in ends else _clause(piece, otherwise)))
+        at += spaced
+    return tuple(found)
 
 
 def joined(parts: Sequence[Word]) -> str:
@@ -145,13 +153,13 @@ def lines(parts: Sequence[Word], width: int) -> list[str]:
     return found[::-1]
 
 
-_LINE_BREAK = {Break.SENTENCE: 0.0, Break.CLAUSE: 0.0, Break.WORD: 0.2, Break.SYLLABLE: 0.6}
+_LINE_BREAK = {Break.SENTENCE: 0.0, Break.CLAUSE: 0.0, Break.WORD: 0.2, Break.ABBREVIATION: 0.4, Break.SYLLABLE: 0.6}
 """In squares of the width: a clause may end 0.3 of the width away from the middle and still be taken."""
 
 
-def _pieces(text: str, code: str, widest: int) -> Iterator[tuple[str, bool, Break]]:
+def _pieces(chunks: Sequence[str], code: str, widest: int) -> Iterator[tuple[str, bool, Break]]:
     """(what is not divided, whether a space follows, what ends there if punctuation does not tell)."""
-    for chunk in filter(None, _SPACES.split(_CONTROLS.sub("", text))):
+    for chunk in chunks:
         if _UNSPACED.search(chunk):
             *most, (last, _) = _phrases(chunk, code, widest)
             yield from ((part, False, ends) for part, ends in most)
@@ -191,11 +199,15 @@ def _syllables(clusters: Sequence[str]) -> Iterator[str]:
 def _is_tied(left: str, right: str) -> bool:
     if _ENDS_TIED.search(left) or _STARTS_TIED.match(right) or _TIBETAN_SYLLABLE.search(left):
         return True
+    if _NUMBER_OPEN.search(left) and right[0].isdecimal():
+        return True  # 3.5
+    if _ABBREVIATION_OPEN.search(left) and right[0].isalpha():
+        return True  # ธ.ค.
     return bool(_LETTERS.match(left[-1]) and _LETTERS.match(right))  # inside a Latin word or a number
 
 
 def _tie(pieces: Sequence[tuple[str, bool, Break]]) -> list[tuple[str, bool, Break]]:
-    """Punctuation that stands alone goes with its word: `Bonjour !`, `« oui »`, `one – two`, `- first`."""
+    """Punctuation that stands alone goes with its word, and so do thousands: `« Oui ! »`, `- one – two`, `1 200`."""
     tied: list[tuple[str, bool, Break]] = []
     for piece, spaced, ends in pieces:
         if tied and _goes_with(tied[-1][0], piece, tied[-1][1]):
@@ -209,8 +221,10 @@ def _tie(pieces: Sequence[tuple[str, bool, Break]]) -> list[tuple[str, bool, Bre
 def _goes_with(left: str, right: str, spaced: bool) -> bool:
     if not spaced:
         return False  # seen to where it was divided
+    if _THOUSANDS.search(left) and _HUNDREDS.match(right):
+        return True  # 1 200
     if _DASH.fullmatch(right):
-        return not _SENTENCE.search(left)
+        return not ENDS_WITH_MARK.search(left)
     return bool(_ONLY_CLOSING.fullmatch(right) or _ONLY_OPENING.fullmatch(left) or _DASH.fullmatch(left))
 
 
@@ -237,11 +251,11 @@ def _parser(chunk: str, code: str) -> budoux.Parser | None:
     return None
 
 
-def _punctuation(text: str, after: str) -> Break | None:
-    if _SENTENCE.search(text):
-        no_end = text.endswith(".") and (_ABBREVIATION.search(text) or after[:1].islower())
-        return None if no_end else Break.SENTENCE
-    return Break.CLAUSE if _CLAUSE.search(text) else None
+def _clause(piece: str, otherwise: Break) -> Break:
+    """What ends with a piece that ends no sentence."""
+    if _STOP.search(piece):
+        return Break.ABBREVIATION
+    return Break.CLAUSE if _CLAUSE.search(piece) else otherwise
 
 
 def _columns(cluster: str) -> int:

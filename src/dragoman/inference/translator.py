@@ -8,11 +8,12 @@ from pathlib import Path
 from dragoman.data.audio import Waveform
 from dragoman.data.features import LogMel
 from dragoman.inference.decoding.decoder import Decoded, Decoder, Request
+from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.inference.language_id import Identifier
 from dragoman.inference.recordings import Speech, SpeechTranslator, Told, Wanted
 from dragoman.model.build import LoadedModel
 from dragoman.model.load import load_on
-from dragoman.recipe import Recipe
+from dragoman.recipe import Recipe, TranscriptBy, TranslateFrom
 from dragoman.vad import suited_to
 
 
@@ -31,11 +32,23 @@ class Translator(SpeechTranslator):
         beam_size: int | None = None,
         batch_size: int = 16,
         vad_parameters: Mapping[str, float] | None = None,
+        transcript_by: TranscriptBy | None = None,
+        translate_from: TranslateFrom | None = None,
     ) -> None:
         self.recipe: Recipe = loaded.recipe
         audio, decoding = self.recipe.audio, self.recipe.decoding
         self.features = LogMel.of(audio)
-        self.decoder = Decoder(loaded, beam_size or decoding.beams, decoding.max_new_tokens, max_rows=4 * batch_size)
+        weights = next(loaded.model.encoder.parameters())
+        by_whisper = (transcript_by or decoding.transcript_by) == "whisper"
+        self.whisper = WhisperDecoder.load(self.recipe, weights.device, weights.dtype) if by_whisper else None
+        self.decoder = Decoder(
+            loaded,
+            beam_size or decoding.beams,
+            decoding.max_new_tokens,
+            max_rows=4 * batch_size,
+            whisper=self.whisper,
+            translate_from=translate_from or decoding.translate_from,
+        )
         self.identifier = Identifier(self.decoder, self.sources, batch_size)
         self.name, self.batch_size, self.window_s = self.recipe.name, batch_size, audio.window_s
         self.writes_speech = self.identifies = self.takes_words = self.recipe.writes_speech
@@ -51,12 +64,23 @@ class Translator(SpeechTranslator):
         beam_size: int | None = None,
         batch_size: int = 16,
         vad_parameters: Mapping[str, float] | None = None,
+        transcript_by: TranscriptBy | None = None,
+        translate_from: TranslateFrom | None = None,
     ) -> Translator:
         """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. `device` "auto" spreads
         the LLM over GPUs, RAM and disk; `compute_type` is how it is held: float32, bfloat16, float16, int8, 4bit or
-        auto. `vad_parameters` are those of VadOptions that differ from what suits the model. Raises ModelError."""
+        auto. `vad_parameters` are those of VadOptions that differ from what suits the model. `transcript_by` and
+        `translate_from` say who writes the transcript and what is translated, see recipe.Decoding; the model's own by
+        default. Raises ModelError."""
         loaded = load_on(name, device, compute_type, merged=True)
-        return cls(loaded, beam_size=beam_size, batch_size=batch_size, vad_parameters=vad_parameters)
+        return cls(
+            loaded,
+            beam_size=beam_size,
+            batch_size=batch_size,
+            vad_parameters=vad_parameters,
+            transcript_by=transcript_by,
+            translate_from=translate_from,
+        )
 
     @property
     def sources(self) -> list[str]:
@@ -92,4 +116,6 @@ class Translator(SpeechTranslator):
     def request(self, part: Speech, wanted: Wanted) -> Request:
         """What the decoder is asked of a stretch of speech."""
         targets = tuple(code for code in wanted.targets if code != part.language)
-        return Request(self.features(part.samples), part.language, targets, wanted.hotwords, wanted.glossary)
+        heard = None if self.whisper is None else self.whisper.features(part.samples)
+        mel = self.features(part.samples)
+        return Request(mel, part.language, targets, wanted.hotwords, wanted.glossary, whisper_mel=heard)

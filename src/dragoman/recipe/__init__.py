@@ -19,6 +19,8 @@ from dragoman.recipe.model import (
     QFormerAdapter,
     Quantisation,
     StackedAdapter,
+    TranscriptBy,
+    TranslateFrom,
     Vocabulary,
 )
 from dragoman.recipe.stages import Augment, Schedule, Source, Stage
@@ -45,6 +47,8 @@ __all__ = [
     "StackedAdapter",
     "Stage",
     "TatoebaCorpus",
+    "TranscriptBy",
+    "TranslateFrom",
     "Vocabulary",
     "dump_recipe",
     "load_recipe",

@@ -122,6 +122,19 @@ class Prompt(Strict):
         return value
 
 
+TranscriptBy = Literal["adapter", "whisper"]
+TranslateFrom = Literal["speech", "transcript"]
+
+
 class Decoding(Strict):
+    """How a model is used unless the caller says otherwise.
+
+    `transcript_by`: the LLM writes what it hears through the adapter, or Whisper's own decoder does.
+    `translate_from`: the LLM translates the speech with the transcript at hand (srt where it wrote that itself, smt
+    where Whisper did), or the transcript alone (mt: a cascade).
+    """
+
     beams: int = Field(default=1, gt=0)
     max_new_tokens: int = Field(default=400, gt=0)
+    transcript_by: TranscriptBy = "adapter"
+    translate_from: TranslateFrom = "speech"

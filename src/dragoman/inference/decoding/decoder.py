@@ -17,7 +17,9 @@ from dragoman.inference.decoding.glossary import Glossary
 from dragoman.inference.decoding.phrases import Phrases
 from dragoman.inference.decoding.prefix_cache import Heard, ctc_log_likelihoods, hear, log_likelihoods
 from dragoman.inference.decoding.term_insertion import missed, with_terms
+from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.model.build import LoadedModel
+from dragoman.recipe import TranslateFrom
 
 HOTWORD_BIAS = 2.0
 """What is added to the LLM's scores of the tokens of a hotword, in nats; docs/translating.md has what it does."""
@@ -34,6 +36,8 @@ class Request:
     hotwords: tuple[str, ...] = ()
     glossary: Glossary | None = None
     begun: Mapping[str, str] = field(default_factory=dict)
+    whisper_mel: Mel | None = None
+    """What Whisper's own decoder hears, where it writes the transcript."""
 
 
 @dataclass(frozen=True)
@@ -64,22 +68,36 @@ class Decoded:
 
 
 class Decoder:
-    """`beams` 1 is greedy. Rows are decoded `max_rows` at a time."""
+    """`beams` 1 is greedy. Rows are decoded `max_rows` at a time. With a `whisper`, that writes the transcripts;
+    `translate_from`: see recipe.Decoding."""
 
-    def __init__(self, loaded: LoadedModel, beams: int, max_new_tokens: int, max_rows: int = 64) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        beams: int,
+        max_new_tokens: int,
+        max_rows: int = 64,
+        *,
+        whisper: WhisperDecoder | None = None,
+        translate_from: TranslateFrom = "speech",
+    ) -> None:
         self.recipe, self.model, self.tokenizer = loaded.recipe, loaded.model.eval(), loaded.tokenizer
         self.beams = beams
         self.tags = Tags.of(loaded.recipe.prompt)
         self.text = TextEncoder(loaded.tokenizer, goes_on=bool(loaded.recipe.prompt.before_audio))
         self.search = Search(loaded, max_new_tokens, max_rows)
+        self.whisper, self.translate_from = whisper, translate_from
 
     @torch.inference_mode()
     def __call__(self, requests: Sequence[Request]) -> list[Decoded]:
         """Decode a batch of utterances, each into all its targets; the result does not depend on the batch."""
-        heard = hear(self.model, [request.mel for request in requests])
+        cascade = self.whisper is not None and self.translate_from == "transcript"
+        heard = Heard.nothing(self.model, len(requests)) if cascade else self._hear(requests)
         transcripts = self._transcribe(requests, heard, self.beams)
         scores = self._scores(requests, heard, transcripts)
         ctc_scores = self._ctc_scores(heard, transcripts)
+        if self.translate_from == "transcript":
+            heard = Heard.nothing(self.model, len(requests))
         translations = self._translate(requests, heard, transcripts)
         return [
             Decoded(transcript.text, found, transcript.truncated, score, ctc_score, transcript.told.looped)
@@ -90,14 +108,20 @@ class Decoder:
     def likelihoods(self, requests: Sequence[Request], beams: int) -> list[float]:
         """How likely it is that each request's `source` is what is spoken: the log-likelihood of its transcript, to the
         LLM and (where the model was taught by CTC) to the audio tokens alone, per token."""
-        heard = hear(self.model, [request.mel for request in requests])
+        heard = self._hear(requests)
         transcripts = self._transcribe(requests, heard, beams)
         both = zip(self._scores(requests, heard, transcripts), self._ctc_scores(heard, transcripts), strict=True)
         return [score + ctc_score for score, ctc_score in both]
 
+    def _hear(self, requests: Sequence[Request]) -> Heard:
+        return hear(self.model, [request.mel for request in requests])
+
     def _transcribe(self, requests: Sequence[Request], heard: Heard, beams: int) -> list[Output]:
         """By the ASR prompt; by the SRT prompt of the first target where the model's last stage had forgotten ASR; not
         at all where it knew neither."""
+        if self.whisper is not None:
+            mels = [request.mel if request.whisper_mel is None else request.whisper_mel for request in requests]
+            return self.whisper(mels, [request.source for request in requests], beams)
         if not self.recipe.writes_speech:
             return [NOTHING] * len(requests)
         items = [self._item(request) for request in requests]
@@ -202,7 +226,13 @@ class Decoder:
         return scores
 
     def _asked(self, source: str, target: str, transcript: str) -> Row:
-        """What the translation is written after: the SRT prompt with the transcript already there, or the ST prompt."""
+        """What the translation is written after: the SRT prompt with the transcript already there, or the prompt of
+        SMT, MT or ST."""
+        item = Item(source, target, transcript)
+        if self.translate_from == "transcript":
+            return Row(self.text.prompt(TASKS["mt"].prompt(item, self.tags)))
+        if self.whisper is not None:
+            return Row(self.text.prompt(TASKS["smt"].prompt(item, self.tags)))
         if self.recipe.translates_directly:
             return Row(self.text.prompt(TASKS["st"].prompt(Item(source, target), self.tags)))
         prompt = self.text.prompt(TASKS["srt"].prompt(Item(source, target), self.tags))

@@ -33,6 +33,12 @@ class Heard:
     cache: DynamicCache
     heard_by: tuple[int, ...]
 
+    @classmethod
+    def nothing(cls, model: SpeechLLM, requests: int) -> Heard:
+        """What stands before the text where there is no speech."""
+        audio, num_audio = model.lead(1)
+        return cls(audio, num_audio, _read(model, audio, num_audio), (0,) * requests)
+
     def rows(self, requests: Sequence[int]) -> Tensor:
         """Numbers of requests -> which of the U each hears, (B,)."""
         return torch.tensor([self.heard_by[number] for number in requests], device=self.audio.device)
@@ -40,6 +46,8 @@ class Heard:
     def cache_of(self, rows: Tensor) -> DynamicCache:
         """Keys and values of these rows (B,), to be written on; those of the U stay as they are: a cache's tensors are
         replaced when it grows, never written into."""
+        if not self.cache.get_seq_length():  # nothing was read
+            return copy.copy(self.cache)
         grown = copy.copy(self.cache)
         grown.layers = [copy.copy(layer) for layer in self.cache.layers]
         for layer in grown.layers:  # of an LLM over several GPUs each lies on its own
@@ -54,10 +62,17 @@ def hear(model: SpeechLLM, mels: Sequence[Mel]) -> Heard:
     numbers = {key: number for number, key in enumerate(unique)}
     mel, num_frames = pad_mels(list(unique.values()))
     audio, num_audio = model.hear(mel.to(device), num_frames.to(device))
-    nothing = torch.zeros((len(unique), 0), dtype=torch.long, device=device)
-    everyone = torch.arange(len(unique), device=device)
-    rows, mask, position_ids = splice(audio, num_audio, embed(model.llm, nothing), nothing, everyone)
+    return Heard(audio, num_audio, _read(model, audio, num_audio), tuple(numbers[id(mel)] for mel in mels))
+
+
+def _read(model: SpeechLLM, audio: Tensor, num_audio: Tensor) -> DynamicCache:
+    """The LLM's keys and values after audio (U, A, D)."""
     cache = DynamicCache(config=model.llm.config)
+    if not audio.shape[1]:
+        return cache
+    nothing = torch.zeros((len(audio), 0), dtype=torch.long, device=audio.device)
+    everyone = torch.arange(len(audio), device=audio.device)
+    rows, mask, position_ids = splice(audio, num_audio, embed(model.llm, nothing), nothing, everyone)
     model.llm(
         inputs_embeds=rows,
         attention_mask=mask,
@@ -66,7 +81,7 @@ def hear(model: SpeechLLM, mels: Sequence[Mel]) -> Heard:
         use_cache=True,
         logits_to_keep=1,
     )
-    return Heard(audio, num_audio, cache, tuple(numbers[id(mel)] for mel in mels))
+    return cache
 
 
 def log_likelihoods(model: SpeechLLM, heard: Heard, rows: Sequence[Row], pad_id: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""Whisper's own decoder on the frames of the encoder that the adapter hears too.
+"""Whisper's own decoder, beside the adapter that hears through the same encoder.
 
 Shapes: U utterances, M mel bins, F mel frames, S encoder frames, E encoder width, T text tokens.
 """
@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, GenerationMixin, WhisperForConditionalGeneration, WhisperTokenizerFast
+from transformers import GenerationConfig, GenerationMixin, WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from dragoman.data.batching import Mel, pad_mels
+from dragoman.data.features import LogMel
 from dragoman.errors import ModelError
 from dragoman.inference.decoding.constraints import Told
 from dragoman.inference.decoding.generate import Output
+from dragoman.model.bases import find_encoder
 from dragoman.model.encoder import SpeechEncoder
-from dragoman.model.llm import load_pretrained
+from dragoman.model.llm import load_pretrained, load_tokenizer
+from dragoman.recipe import Recipe
 from dragoman.text.languages import find
 
 _MOST_TOKENS = 220
@@ -30,22 +32,29 @@ _MOST_TOKENS = 220
 class WhisperDecoder:
     """Transcribes as Whisper was trained to: told language and task by tokens (Radford et al. 2022, section 2.3).
 
-    The encoder's frames are computed as for the adapter; a clip's transcript does not depend on its batch.
+    `features` makes its mels: a trimmed clip and 4 s of silence behind it. With less, it often repeats what is said in
+    a short clip; with the whole window it costs several times as much. A transcript does not depend on its batch.
     """
 
-    def __init__(self, whisper: WhisperForConditionalGeneration, tokenizer: Any, encoder: SpeechEncoder) -> None:
-        self.whisper, self.tokenizer, self.encoder = whisper.eval(), tokenizer, encoder
-        known = whisper.generation_config.lang_to_id or {}
+    features = LogMel(padded=False, silence_s=4.0)
+
+    def __init__(self, whisper: WhisperForConditionalGeneration, tokenizer: Any) -> None:
+        self.whisper, self.tokenizer = whisper.eval(), tokenizer
+        self.encoder = SpeechEncoder(whisper.get_encoder(), "trimmed")
+        known = getattr(whisper.generation_config, "lang_to_id", None)
         if not known:
             raise ModelError("This Whisper hears English only; its decoder cannot transcribe other languages.")
         self.languages = {find(token.strip("<|>")).code: number for token, number in known.items()}
 
     @classmethod
-    def from_pretrained(cls, folder: Path | str, encoder: SpeechEncoder, dtype: torch.dtype) -> WhisperDecoder:
-        """Of the same checkpoint as `encoder`, whose weights it takes in the place of its own. Raises ModelError."""
-        whisper = load_pretrained(WhisperForConditionalGeneration, folder, what="Whisper", dtype=dtype)
-        whisper.model.encoder = encoder.whisper
-        return cls(whisper, WhisperTokenizerFast.from_pretrained(folder), encoder)
+    def load(cls, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> WhisperDecoder:
+        """The whole of the Whisper whose encoder a recipe names. Raises ModelError."""
+        if recipe.encoder.name == "base":
+            raise ModelError(f"{recipe.name}: its encoder has no decoder of its own; leave transcript_by as adapter.")
+        place = find_encoder(recipe.encoder, None)
+        options = {"revision": place.revision, "dtype": dtype}
+        whisper = load_pretrained(WhisperForConditionalGeneration, place.weights, what="Whisper", **options)
+        return cls(whisper.to(device), load_tokenizer(place.weights, place.revision))
 
     @torch.inference_mode()
     def __call__(self, mels: Sequence[Mel], languages: Sequence[str], beams: int) -> list[Output]:
@@ -54,17 +63,27 @@ class WhisperDecoder:
         mel, num_frames = pad_mels(mels)
         frames, lengths = self.encoder(mel.to(weights.device, weights.dtype), num_frames.to(weights.device))
         with self._attending(lengths, frames.shape[1], beams):
+            prompts = self._prompts(languages).to(weights.device)
             found = GenerationMixin.generate(
                 self.whisper,
                 encoder_outputs=BaseModelOutput(last_hidden_state=frames),
-                decoder_input_ids=self._prompts(languages).to(weights.device),
+                decoder_input_ids=prompts,
+                decoder_attention_mask=torch.ones_like(prompts),
                 generation_config=self._how(beams),
-                return_dict_in_generate=True,
-                output_scores=beams == 1,
             )
-        return [self._output(ids) for ids in found.sequences[:, self._prompt_length :].tolist()]
+        return [self._output(ids) for ids in found[:, prompts.shape[1] :].tolist()]
 
-    _prompt_length = 4
+    def language_scores(self, mels: Sequence[Mel], languages: Sequence[str]) -> Tensor:
+        """mel (M, F) each -> (U, L) log-probabilities of the languages, by the first token that it writes."""
+        weights = next(self.whisper.parameters())
+        mel, num_frames = pad_mels(mels)
+        frames, lengths = self.encoder(mel.to(weights.device, weights.dtype), num_frames.to(weights.device))
+        start = torch.full((len(mels), 1), self.whisper.generation_config.decoder_start_token_id, device=weights.device)
+        with torch.inference_mode(), self._attending(lengths, frames.shape[1], 1):
+            logits = self.whisper(
+                encoder_outputs=BaseModelOutput(last_hidden_state=frames), decoder_input_ids=start
+            ).logits[:, -1]
+        return logits[:, [self.languages[code] for code in languages]].float().log_softmax(-1)
 
     def _prompts(self, languages: Sequence[str]) -> Tensor:
         """(U, 4): start, language, task, no timestamps."""

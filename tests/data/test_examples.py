@@ -120,6 +120,7 @@ def test_prompt_and_answer_are_tokenised_apart_and_end_with_the_end() -> None:
     assert text.prompt("the c") + text.plain("at") != text.plain("the cat")
     assert text.answer("the cat") == (*text.plain("the cat"), end)
     assert text.answer("") == (end,)
+    assert text.answer("the ", "cat") == (*text.plain("the "), *text.plain("cat"), end)
 
 
 def test_ctc_gets_the_transcript_only_where_it_is_asked_for(data: Path) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dragoman.cli.console import hush, say
-from dragoman.errors import DataError, LanguageError
+from dragoman.errors import DataError, LanguageError, ModelError
+from dragoman.recipe import TranscriptBy, TranslateFrom
 from dragoman.text.languages import all_or_none, expand, find
 
 if TYPE_CHECKING:
@@ -48,6 +49,20 @@ Compute = Annotated[
     str,
     typer.Option(
         "--compute_type", help="How a model is held: auto, float32, bfloat16, float16; ours also int8 or 4bit."
+    ),
+]
+By = Annotated[
+    TranscriptBy | None,
+    typer.Option(
+        "--transcript_by",
+        help="Who writes the transcript: the LLM by the adapter, or Whisper's own decoder; the model says by default.",
+    ),
+]
+From = Annotated[
+    TranslateFrom | None,
+    typer.Option(
+        "--translate_from",
+        help="Translate the speech with the transcript at hand, or the transcript alone; the model says by default.",
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
@@ -119,10 +134,22 @@ class How:
     device: str | None
     compute_type: str
     threads: int | None
+    transcript_by: TranscriptBy | None = None
+    translate_from: TranslateFrom | None = None
 
     def told(self) -> dict[str, Any]:
-        """What `from_pretrained` of our own models and of other systems is told."""
-        return {name: value for name, value in asdict(self).items() if name != "threads"}
+        """What `from_pretrained` of any system is told. Raises ModelError for options that are for our own models."""
+        if self.transcript_by or self.translate_from:
+            raise ModelError("--transcript_by and --translate_from are for our own models; leave them out.")
+        return self._common()
+
+    def told_ours(self) -> dict[str, Any]:
+        """What `from_pretrained` of our own models is told."""
+        return {**self._common(), "transcript_by": self.transcript_by, "translate_from": self.translate_from}
+
+    def _common(self) -> dict[str, Any]:
+        ours = ("threads", "transcript_by", "translate_from")
+        return {name: value for name, value in asdict(self).items() if name not in ours}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dragoman.data.frames import FrameStore
 from dragoman.data.index import ManifestIndex
 from dragoman.data.index.selection import Draw, wanted
 from dragoman.data.sampling import row_random
-from dragoman.data.tasks import Item, Tags, build, escape
+from dragoman.data.tasks import TASKS, Item, Tags, answer_parts, escape
 from dragoman.errors import AudioError
 from dragoman.recipe import Recipe, Stage
 from dragoman.records import Utterance
@@ -35,9 +35,9 @@ class TextEncoder:
         """Begins with the tokenizer's <bos> where it has one (the papers' Gemma rows: audio, then <bos>)."""
         return self.plain(text) if self.goes_on else tuple(self.tokenizer(text).input_ids)
 
-    def answer(self, text: str) -> tuple[int, ...]:
-        """Ends with the end token."""
-        return (*self.plain(text), self.tokenizer.eos_token_id)
+    def answer(self, *parts: str) -> tuple[int, ...]:
+        """Parts one after the other, tokenised apart; ends with the end token."""
+        return (*(id_ for part in parts for id_ in self.plain(part)), self.tokenizer.eos_token_id)
 
     def plain(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
@@ -154,9 +154,10 @@ class Examples:
 
     def _row(self, task: str, utterance: Utterance, target: str) -> Row:
         translation = utterance.translations.get(target, "")
-        prompt, answer = build(task, Item(utterance.language, target, utterance.text, translation), self.tags)
+        item = Item(utterance.language, target, utterance.text, translation)
+        prompt, answer = TASKS[task].prompt(item, self.tags), answer_parts(task, item, self.tags)
         rehearsed = (task, utterance.language, target) in self.rehearsed
-        return Row(self.text.prompt(prompt), self.text.answer(answer), rehearsed)
+        return Row(self.text.prompt(prompt), self.text.answer(*answer), rehearsed)
 
 
 def mel_of(utterance: Utterance, features: Callable[[Waveform], Mel]) -> Mel:

@@ -146,6 +146,14 @@ def build(task: str, item: Item, tags: Tags) -> tuple[str, str]:
     return TASKS[task].prompt(item, tags), TASKS[task].answer(item, tags)
 
 
+def answer_parts(task: str, item: Item, tags: Tags) -> tuple[str, ...]:
+    """The answer of a task in parts that are tokenised apart, as decoding writes them: each target goes on behind the
+    tags of SRT, where byte pairs of a joint text may go over the border (`|>"`)."""
+    if task != "srt":
+        return (TASKS[task].answer(item, tags),)
+    return escape(item.transcript) + tags(item.source, item.target), escape(item.translation)
+
+
 def escape(text: str) -> str:
     """Make a text hold nothing that looks like a tag: one backslash more after `<` before `|`."""
     return _TAG_LIKE.sub(r"<\\\1|", text)

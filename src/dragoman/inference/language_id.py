@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from dragoman.data.batching import Mel
 from dragoman.inference.decoding.decoder import Decoder, Request
+from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 
 Numbers = npt.NDArray[np.float64]
 
@@ -64,6 +65,33 @@ class Identifier:
             for (group, language, _), score in zip(chosen, self.decoder.likelihoods(requests, beams), strict=True):
                 found[group, language] += max(score, _WORST)
         return found
+
+
+class WhisperIdentifier:
+    """As Whisper tells a language: by the first token that its decoder writes (Radford et al. 2022, section 2.3), among
+    the languages that the model hears."""
+
+    def __init__(self, whisper: WhisperDecoder, sources: Sequence[str], batch_size: int) -> None:
+        self.whisper, self.sources, self.batch_size = whisper, sources, batch_size
+
+    def together(self, mels: Sequence[Mel]) -> dict[str, float]:
+        """As `Identifier.together`; mels are the decoder's own."""
+        scores = self._scores(mels).sum(0)
+        shares = np.exp(scores - np.logaddexp.reduce(scores)).tolist()
+        return dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))
+
+    def each(self, mels: Sequence[Mel]) -> list[tuple[str, float]]:
+        """The likeliest language of each mel, and how likely it is."""
+        scores = self._scores(mels)
+        return [(self.sources[row.argmax()], float(np.exp(row.max()))) for row in scores]
+
+    def _scores(self, mels: Sequence[Mel]) -> Numbers:
+        """(U, L) log-probabilities."""
+        parts = [mels[at : at + self.batch_size] for at in range(0, len(mels), self.batch_size)]
+        scores: Numbers = np.concatenate(
+            [self.whisper.language_scores(part, self.sources).double().cpu().numpy() for part in parts]
+        )
+        return scores
 
 
 def _doubted(likelihoods: Numbers) -> npt.NDArray[np.bool_]:

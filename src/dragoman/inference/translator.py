@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dragoman.data.audio import Waveform
+from dragoman.data.batching import Mel
 from dragoman.data.features import LogMel
 from dragoman.inference.decoding.decoder import Decoded, Decoder, Request
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
-from dragoman.inference.language_id import Identifier
+from dragoman.inference.language_id import Identifier, WhisperIdentifier
 from dragoman.inference.recordings import Speech, SpeechTranslator, Told, Wanted
 from dragoman.model.build import LoadedModel
 from dragoman.model.load import load_on
@@ -49,7 +50,9 @@ class Translator(SpeechTranslator):
             whisper=self.whisper,
             translate_from=translate_from or decoding.translate_from,
         )
-        self.identifier = Identifier(self.decoder, self.sources, batch_size)
+        self.identifier: Identifier | WhisperIdentifier = Identifier(self.decoder, self.sources, batch_size)
+        if self.whisper is not None:
+            self.identifier = WhisperIdentifier(self.whisper, self.sources, batch_size)
         self.name, self.batch_size, self.window_s = self.recipe.name, batch_size, audio.window_s
         self.writes_speech = self.identifies = self.takes_words = self.recipe.writes_speech
         self.vad = suited_to(self.recipe).varied(vad_parameters or {}, self.name)
@@ -95,13 +98,19 @@ class Translator(SpeechTranslator):
     def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
         """How likely each language is spoken in all of these, the likeliest first; together 1.
 
-        The likeliest is the one whose transcripts are, to the LLM and (where the model was taught by CTC) to the audio
-        tokens alone, per token. waveforms: (N,) at 16 kHz each, within the model's window.
+        By Whisper's own decoder where that writes the transcripts; else the likeliest is the one whose transcripts are,
+        to the LLM and (where the model was taught by CTC) to the audio tokens alone, per token. waveforms: (N,) at
+        16 kHz each, within the model's window.
         """
-        return self.identifier.together([self.features(waveform) for waveform in waveforms])
+        return self.identifier.together(self._identified(waveforms))
 
     def _told(self, waveforms: Sequence[Waveform]) -> list[Told]:
-        return list(self.identifier.each([self.features(waveform) for waveform in waveforms]))
+        return list(self.identifier.each(self._identified(waveforms)))
+
+    def _identified(self, waveforms: Sequence[Waveform]) -> list[Mel]:
+        """What the language is told from."""
+        features = self.features if self.whisper is None else self.whisper.features
+        return [features(waveform) for waveform in waveforms]
 
     def _decoded(self, speech: Sequence[Speech], wanted: Wanted) -> list[Decoded]:
         """Neighbours in length share a batch; the order of the result is that of the speech."""

@@ -12,7 +12,7 @@ import typer
 
 from dragoman.cli.console import hush, say
 from dragoman.cli.evaluation.evaluated_system import chosen
-from dragoman.cli.options import Batch, Beams, Checkpoint, Compute, Device, How, Other, Threads, To, Wanted
+from dragoman.cli.options import Batch, Beams, By, Checkpoint, Compute, Device, From, How, Other, Threads, To, Wanted
 from dragoman.cli.progress import progress_bar
 from dragoman.errors import DataError
 from dragoman.files import whole_file
@@ -47,6 +47,8 @@ def evaluate(
     device: Device = None,
     compute_type: Compute = "auto",
     threads: Threads = None,
+    transcript_by: By = None,
+    translate_from: From = None,
     workers: Workers = None,
     metric: Metrics = None,
     comet: Comet = None,
@@ -69,7 +71,7 @@ def evaluate(
     metrics = _metrics(metric)
     _check_afterwards(wanted, metrics if metric else {}, report, comet)
     rank, processes = launched()
-    how = How(beam_size, batch_size, own_device(device), compute_type, threads)
+    how = How(beam_size, batch_size, own_device(device), compute_type, threads, transcript_by, translate_from)
     works = chosen(system, model, text, utterances, wanted, how)
     started = time.monotonic()
     with progress_bar("translating", shown=rank == 0) as progress:

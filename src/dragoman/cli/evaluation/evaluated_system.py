@@ -70,9 +70,11 @@ def _ours(folder: Path, text: bool, wanted: Wanted, how: How) -> Candidate:
         translate = TextTranslator.from_pretrained(folder, **how.told())
         works = translate.llm
     else:
-        translate = Translator.from_pretrained(folder, **how.told())
+        translate = Translator.from_pretrained(folder, **how.told_ours())
         works = translate.decoder.model
-    beams = ("text, " if text else "") + f"beams {how.beam_size or recipe.decoding.beams}"
+    by, what = how.transcript_by or recipe.decoding.transcript_by, how.translate_from or recipe.decoding.translate_from
+    road = "text, " if text else "" if (by, what) == ("adapter", "speech") else f"{by} to {what}, "
+    beams = f"{road}beams {how.beam_size or recipe.decoding.beams}"
     return Candidate(
         f"{recipe.name} {digest_of_weights(folder)}, {beams}{_held(how)}",
         recipe.name,

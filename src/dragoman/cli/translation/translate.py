@@ -12,9 +12,11 @@ from dragoman.cli.console import say
 from dragoman.cli.options import (
     Batch,
     Beams,
+    By,
     Checkpoint,
     Compute,
     Device,
+    From,
     Hotwords,
     How,
     Language,
@@ -81,6 +83,8 @@ def translate(
     device: Device = None,
     compute_type: Compute = "auto",
     threads: Threads = None,
+    transcript_by: By = None,
+    translate_from: From = None,
     multilingual: Annotated[bool, typer.Option("--multilingual", help="Tell the language of each segment.")] = False,
     vad_threshold: Threshold = None,
     vad_min_speech_duration_ms: LeastSpeech = None,
@@ -119,7 +123,7 @@ def translate(
     }
     given = {name: value for name, value in vad.items() if value is not None}
     asked = _Asked(wanted, multilingual, words, bilingual, given)
-    how = How(beam_size, batch_size, device, compute_type, threads)
+    how = How(beam_size, batch_size, device, compute_type, threads, transcript_by, translate_from)
     translator, identity = _ours(model, asked, how) if system is None else _other(system, model, asked, how)
     finished = output.finished(_settings(identity, translator, asked, how))
     if _translate_all(translator, asked, output, finished):
@@ -153,7 +157,7 @@ def _ours(model: str | None, asked: _Asked, how: How) -> tuple[SpeechTranslator,
     from dragoman.cli.translation.resume import fingerprint
     from dragoman.inference.translator import Translator
 
-    translator = Translator.from_pretrained(folder, vad_parameters=asked.vad, **how.told())
+    translator = Translator.from_pretrained(folder, vad_parameters=asked.vad, **how.told_ours())
     asked.check(translator)
     return translator, fingerprint(folder)
 
@@ -179,6 +183,8 @@ def _settings(identity: str, translator: SpeechTranslator, asked: _Asked, how: H
         "version": __version__,
         "wanted": asdict(asked.wanted),
         "beams": how.beam_size,
+        "transcript_by": how.transcript_by,
+        "translate_from": how.translate_from,
         "compute_type": how.compute_type,
         "multilingual": asked.multilingual,
         "vad": asdict(translator.vad),

@@ -83,7 +83,7 @@ def test_what_espeak_lacks_is_an_error() -> None:
         speak("Hello.", EspeakVoice("eng", "m1", accent="en-gb"))
     with pytest.raises(LanguageError, match="cannot read 'jpn'"):
         accents("jpn")
-    with pytest.raises(DataError, match="said nothing"):
+    with pytest.raises(DataError, match="Nothing was said"):
         speak("", VOICE)
 
 

@@ -10,7 +10,7 @@ Every command with the same sentences, languages and seed holds out the same sen
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -31,7 +31,7 @@ from dragoman.data.corpora.tatoeba import (
     read_sentences,
     words,
 )
-from dragoman.data.synthesis import ENGINES, PAUSE_S, Line, Shard, gather, generator, into_shards, record
+from dragoman.data.synthesis import ENGINES, PAUSE_S, Line, Shard, gather, generator, into_shards, joined, record
 from dragoman.errors import DataError
 from dragoman.records import Utterance, write_rows
 
@@ -96,20 +96,14 @@ def prepare(root: Path, noise_root: Path | None, out: Path, spoken: Spoken, work
     texts = read_texts(root, spoken)
     for split in SPLITS:
         plans = plan(texts[split], split, spoken)
-        shards = into_shards(
-            [planned.line for planned in plans], out / "audio" / spoken.engine / split, spoken.clips_per_shard
-        )
+        folder = out / "audio" / spoken.engine / split
+        shards = into_shards([planned.line for planned in plans], folder, spoken.clips_per_shard)
         licensed = {planned.line.utterance.id: planned.licensed for planned in plans}
         done: list[Shard] = []
-        for shard in _followed(
-            record(shards, noise_root, spoken.seed, workers), f"{spoken.engine} {split}", len(shards)
-        ):
+        recorded = record(shards, noise_root, spoken.seed, workers)
+        for shard in track(recorded, f"{spoken.engine} {split}", total=len(shards), console=Console(stderr=True)):
             done.append(shard)
             _write_manifests(out, split, spoken.engine, sorted(done, key=lambda shard: shard.folder), licensed)
-
-
-def _followed(shards: Iterator[Shard], name: str, total: int) -> Iterable[Shard]:
-    return track(shards, name, total=total, console=Console(stderr=True))
 
 
 def _write_manifests(
@@ -171,9 +165,9 @@ def _plan_language(texts: Texts, split: str, code: str, spoken: Spoken) -> Itera
         goal_s = rng.uniform(*spoken.joined_s) if rng.random() < spoken.joined else 0.0
         if not (chosen := pool.take(goal_s, CHARACTERS_PER_S * voice.speed, rng)):
             return
-        row = _row(name, chosen, code)
-        parts = tuple(sentence.texts[code][0] for sentence in chosen)
-        yield Planned(Line(row, voice, parts), _licensed(row, chosen, texts))
+        said = [{other: variants[0] for other, variants in sentence.texts.items()} for sentence in chosen]
+        row = joined(name, code, said, sentence=chosen[0].id if len(chosen) == 1 else None)
+        yield Planned(Line(row, voice, tuple(text[code] for text in said)), _licensed(row, chosen, texts))
 
 
 @dataclass
@@ -186,7 +180,7 @@ class Pool:
 
     @classmethod
     def of(cls, texts: Texts, code: str, rng: np.random.Generator) -> Pool:
-        """In a random order, save that those with a licence for both texts come first, then those that may be spoken."""
+        """In a random order; first where both texts have a licence, then where the spoken one has."""
         inside = [row for row in texts.sentences if code in row.texts and _can_be_said(row.texts[code][0])]
         order = [inside[index] for index in rng.permutation(len(inside))]
         targets = dict.fromkeys(target for row in order for target in row.texts if target != code)
@@ -224,19 +218,6 @@ class Pool:
             if lasts_s >= goal_s:
                 break
         return chosen
-
-
-def _row(name: str, sentences: Sequence[Sentence], code: str) -> Utterance:
-    shared = [other for other in sentences[0].texts if all(other in sentence.texts for sentence in sentences)]
-    joined = {other: " ".join(sentence.texts[other][0] for sentence in sentences) for other in shared}
-    return Utterance(
-        id=name,
-        audio=f"{name}.flac",
-        language=code,
-        text=joined.pop(code),
-        sentence=sentences[0].id if len(sentences) == 1 else None,
-        translations=joined,
-    )
 
 
 def _licensed(row: Utterance, sentences: Sequence[Sentence], texts: Texts) -> Utterance | None:

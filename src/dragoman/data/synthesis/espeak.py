@@ -1,4 +1,4 @@
-"""espeak-ng (GPL-3, the optional package `espeakng-loader`: loaded at run time, never vendored): many languages, by rule.
+"""espeak-ng (GPL-3; the optional package `espeakng-loader`, loaded at run time, never vendored): many languages.
 
 It is one state per process, so work is spread over processes. It also carries state from one text to the next
 (noise, flutter), so the library is loaded afresh for every text (0.6 ms): what is said depends on the text and the
@@ -72,7 +72,7 @@ class EspeakVoice:
 
     @classmethod
     def draw(cls, language: str, rng: np.random.Generator, held_out: bool = False) -> EspeakVoice:
-        """Draw accent, timbre, rate (130 to 200 words a minute), pitch (25 to 75) and liveliness. Raises LanguageError."""
+        """Draw accent, timbre, rate (130 to 200 words a minute), pitch (25 to 75), liveliness. Raises LanguageError."""
         variants = HELD_OUT_VARIANTS if held_out else TRAIN_VARIANTS
         return cls(
             language=language,

@@ -1,8 +1,8 @@
 """SVOX Pico (Apache-2.0): five languages, clear and fast, one speaker each and two for English.
 
-It comes with the optional package `py-nanotts`, library and voices. Pico reads memory that it never wrote: the package's
-own `speak` says a text at another speed once the allocator has handed out used memory. So the library is called
-here with memory that is all zeros: what is said depends on the text and the voice alone.
+It comes with the optional package `py-nanotts`, library and voices. Pico reads memory that it never wrote: through the
+package's own `speak` a text comes out at another speed once the allocator has handed out used memory. So the library
+is called here with memory that is all zeros: what is said depends on the text and the voice alone.
 """
 
 from __future__ import annotations

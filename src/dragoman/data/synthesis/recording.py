@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,6 +21,7 @@ import numpy as np
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
 from dragoman.data.synthesis.rooms import augmentation
 from dragoman.data.synthesis.voice import Pcm, Voice, generator, speak
+from dragoman.languages import LANGUAGES
 from dragoman.records import Utterance, read_rows, write_rows
 
 SHARD_MANIFEST = "manifest.jsonl"
@@ -38,6 +39,21 @@ class Line:
     voice: Voice
     parts: tuple[str, ...] = ()
     """What the voice says one by one, with pauses between; the utterance's text in one by default."""
+
+
+def joined(name: str, language: str, parts: Sequence[Mapping[str, str]], sentence: str | None = None) -> Utterance:
+    """The row of a clip of several parts, each with its texts by language: the text of all, and translations into the
+    languages that every part has."""
+    shared = [code for code in parts[0] if all(code in part for part in parts)]
+    texts = {code: (" " if LANGUAGES[code].uses_spaces else "").join(part[code] for part in parts) for code in shared}
+    return Utterance(
+        id=name,
+        audio=f"{name}.flac",
+        language=language,
+        text=texts.pop(language),
+        sentence=sentence,
+        translations=texts,
+    )
 
 
 @dataclass(frozen=True, slots=True)

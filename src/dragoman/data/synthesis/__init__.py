@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dragoman.data.synthesis.espeak import HELD_OUT_VARIANTS, TRAIN_VARIANTS, EspeakVoice
+from dragoman.data.synthesis.kokoro import KokoroVoice
 from dragoman.data.synthesis.pico import PicoVoice
 from dragoman.data.synthesis.recording import (
     PAUSE_S,
@@ -30,6 +31,7 @@ __all__ = [
     "Augment",
     "Engine",
     "EspeakVoice",
+    "KokoroVoice",
     "Line",
     "PicoVoice",
     "Shard",
@@ -47,5 +49,5 @@ __all__ = [
     "write_flac",
 ]
 
-ENGINES: dict[str, type[Engine]] = {"espeak": EspeakVoice, "pico": PicoVoice}
+ENGINES: dict[str, type[Engine]] = {"espeak": EspeakVoice, "pico": PicoVoice, "kokoro": KokoroVoice}
 """Each engine by its class of voices."""

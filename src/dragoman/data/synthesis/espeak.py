@@ -46,6 +46,7 @@ _ACCENTS: dict[str, tuple[str, ...]] = {
 _SYNCHRONOUS = 2
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
 _CHARS_UTF8 = 1
+_IPA_WITH_TIES = 0x02 | 0x80 | ord("^") << 8
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
 
@@ -117,6 +118,23 @@ def accents(language: str) -> tuple[str, ...]:
     if not names:
         raise LanguageError(f"espeak-ng cannot read {language!r} aloud; choose another language.")
     return names
+
+
+def phonemes(text: str, accent: str) -> str:
+    """How espeak-ng reads a text, in the International Phonetic Alphabet with `^` inside of what is one sound.
+
+    Raises LanguageError, DragomanError without espeakng-loader.
+    """
+    buffer = ctypes.create_string_buffer(text.encode())
+    rest = ctypes.c_void_p(ctypes.addressof(buffer))
+    clauses: list[bytes] = []
+    with fresh_library() as (library, _):
+        if library.espeak_SetVoiceByName(accent.encode()) != 0:
+            raise LanguageError(f"espeak-ng has no voice {accent!r}; choose another language or accent.")
+        library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        while rest.value:
+            clauses.append(library.espeak_TextToPhonemes(ctypes.byref(rest), _CHARS_UTF8, _IPA_WITH_TIES) or b"")
+    return " ".join(clause.decode() for clause in clauses if clause)
 
 
 @contextmanager

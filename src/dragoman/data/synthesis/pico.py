@@ -137,18 +137,22 @@ def _engine(library: ctypes.CDLL, analysis: Path, generation: Path) -> Iterator[
     """An engine in fresh memory with the voice in it."""
     memory = ctypes.create_string_buffer(_MEMORY_BYTES)
     system, engine = ctypes.c_void_p(), ctypes.c_void_p()
+    resources = (ctypes.c_void_p(), ctypes.c_void_p())
     _check(library.pico_initialize(memory, _MEMORY_BYTES, ctypes.byref(system)))
     try:
         _check(library.pico_createVoiceDefinition(system, b"voice"))
-        for path in (analysis, generation):
-            resource, name = ctypes.c_void_p(), ctypes.create_string_buffer(_NAME_BYTES)
+        for resource, path in zip(resources, (analysis, generation), strict=True):
+            name = ctypes.create_string_buffer(_NAME_BYTES)
             _check(library.pico_loadResource(system, bytes(path), ctypes.byref(resource)))
             _check(library.pico_getResourceName(system, resource, name))
             _check(library.pico_addResourceToVoiceDefinition(system, b"voice", name))
         _check(library.pico_newEngine(system, b"voice", ctypes.byref(engine)))
         yield engine
+    finally:  # step by step: to end the whole leaves files open
         library.pico_disposeEngine(system, ctypes.byref(engine))
-    finally:
+        library.pico_releaseVoiceDefinition(system, b"voice")
+        for resource in resources:
+            library.pico_unloadResource(system, ctypes.byref(resource))
         library.pico_terminate(ctypes.byref(system))
 
 

@@ -38,9 +38,7 @@ class FewShot:
         self.llm = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
         self.name = LANGUAGES[target].name
         shots = json.loads(SHOTS.read_text(encoding="utf-8"))
-        asked = "".join(
-            f"English: {a}\n{self.name}: {b}\n\n" for a, b in zip(shots["eng"], shots[target], strict=True)
-        )
+        asked = "".join(f"English: {a}\n{self.name}: {b}\n\n" for a, b in zip(shots["eng"], shots[target], strict=True))
         ids = self.tokenizer(asked, return_tensors="pt").input_ids
         self.cache = DynamicCache(config=self.llm.config)
         with torch.inference_mode():

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from dragoman.data import synthesis
 from dragoman.data.corpora import tatoeba
 from dragoman.data.corpora.tatoeba import (
     Domain,
@@ -29,7 +28,7 @@ from dragoman.data.corpora.tatoeba import (
     read_splits,
     words,
 )
-from dragoman.data.synthesis import HELD_OUT_VARIANTS, Shard, record_shard, write_flac
+from dragoman.data.synthesis import HELD_OUT_VARIANTS, Shard, record_shard, recording, write_flac
 from dragoman.errors import DataError
 from dragoman.recipe import TatoebaCorpus
 from dragoman.records import read_manifest
@@ -260,7 +259,7 @@ def test_a_run_broken_off_goes_on_to_the_same_end(
         write_flac(path, samples)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(synthesis, "write_flac", die)
+        patched.setattr(recording, "write_flac", die)
         prepare(root, noise_root, broken, SETTINGS, workers=1)
     assert not (broken / "train.jsonl").exists()
     finished = {path: path.stat().st_mtime_ns for path in broken.glob("audio/*/*[0-9]/*")}

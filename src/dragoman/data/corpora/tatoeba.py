@@ -24,10 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dragoman.data.corpora.parts import Corpus
 from dragoman.data.synthesis import (
-    HELD_OUT_VARIANTS,
-    TRAIN_VARIANTS,
+    EspeakVoice,
     Line,
-    Voice,
     gather,
     generator,
     into_shards,
@@ -260,14 +258,13 @@ def prepare(
 def plan(sentences: Sequence[Sentence], split: str, settings: TatoebaCorpus) -> Iterator[Line]:
     """Say which texts are spoken, and in which voices: held-out ones save for training."""
     training = split == "train"
-    variants = TRAIN_VARIANTS if training else HELD_OUT_VARIANTS
     for code in settings.languages:
         spoken = [sentence for sentence in sentences if code in sentence.texts]
         takes = _training_takes(spoken, code, settings) if training else [(row, 0) for row in spoken]
         for sentence, take in takes:
             utterance = _to_utterance(sentence, code, take)
             rng = generator(settings.seed, "voice", utterance.id)
-            yield Line(utterance, Voice.random(code, variants, rng))
+            yield Line(utterance, EspeakVoice.draw(code, rng, held_out=not training))
 
 
 def _training_takes(

@@ -403,7 +403,6 @@ def test_a_full_disk(call: Call, random_model: Path, tmp_path: Path) -> None:
 def test_a_prompt_and_a_wrong_glossary_are_told_before_the_model_is_looked_for(call: Call, tmp_path: Path) -> None:
     (tmp_path / "terms.csv").write_text("cat,Kater\n")
     for option, value, says in (
-        ("--initial_prompt", "A talk.", "take no other; name words that may be said with --hotwords"),
         ("--glossary", tmp_path / "terms.csv", "terms.csv: the first line must name the columns: term,translation"),
         ("--glossary", tmp_path / "none.csv", "none.csv: cannot be read as a glossary (No such file or directory)"),
     ):
@@ -496,7 +495,6 @@ THEIRS = {
     "--vad_min_silence_duration_ms": "--vad_min_silence_duration_ms",
     "--vad_speech_pad_ms": "--vad_speech_pad_ms",
     "--hotwords": "--hotwords",
-    "--initial_prompt": "--initial_prompt",  # it says why not, and what instead
     "--task": "none: --to says what is wanted, the transcript always comes",
     "--vad_filter": "none: speech is always found first",
     "--temperature": "none: decoding is greedy or by beams",

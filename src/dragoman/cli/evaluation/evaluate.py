@@ -66,7 +66,6 @@ def evaluate(
     from dragoman.cli.devices import launched, own_device
     from dragoman.evaluation.generate import generate
     from dragoman.evaluation.runs import HYPOTHESES, write_account
-    from dragoman.evaluation.score import to_json
 
     metrics = _metrics(metric)
     _check_afterwards(wanted, metrics if metric else {}, report, comet)
@@ -93,11 +92,17 @@ def evaluate(
         write_account(out, works.account(done.total - done.kept, time.monotonic() - started))
     _say_left_out(done, len(utterances), works)
     metrics |= _comet(comet)  # not before: each process would load one
-    scores = _scored(read_hypotheses(out / HYPOTHESES), metric or (), metrics, None, workers)
+    _give(out, _scored(read_hypotheses(out / HYPOTHESES), metric or (), metrics, None, workers))
+    _write_report(report, out, utterances)
+
+
+def _give(out: Path, scores: Sequence[Score]) -> None:
+    """Scores as a file and as a table."""
+    from dragoman.evaluation.score import to_json
+
     with whole_file(out / "scores.json") as file:
         file.write(to_json(scores))
     _print_table(scores)
-    _write_report(report, out, utterances)
 
 
 def score(

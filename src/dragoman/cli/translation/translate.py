@@ -35,7 +35,7 @@ from dragoman.cli.options import (
     prepared,
 )
 from dragoman.cli.translation.output import Format, Output, remark
-from dragoman.errors import ModelError, OutputError
+from dragoman.errors import OutputError
 
 if TYPE_CHECKING:
     from dragoman.cli.translation.resume import Finished
@@ -60,9 +60,6 @@ Speed = Annotated[
 ]
 Bilingual = Annotated[
     bool, typer.Option("--bilingual", help="Also subtitles of both: the translation, and below it what is said.")
-]
-Prompt = Annotated[
-    str | None, typer.Option("--initial_prompt", hidden=True, help="Not possible; see --hotwords and --glossary.")
 ]
 
 
@@ -93,7 +90,6 @@ def translate(
     vad_speech_pad_ms: Pad = None,
     hotwords: Hotwords = None,
     glossary: Terms = None,
-    initial_prompt: Prompt = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a recording.")] = False,
 ) -> None:
     """Translate recordings and videos of any length into one or several languages.
@@ -104,11 +100,6 @@ def translate(
     from dragoman.cli.files import recordings
 
     wanted = Wanted.read(to, language)
-    if initial_prompt is not None:
-        raise ModelError(
-            "--initial_prompt: the models know one fixed prompt and take no other; name words that may be said with"
-            " --hotwords, and how to translate terms with --glossary."
-        )
     words = Words.read(hotwords, glossary, wanted)
     if bilingual and wanted.only_transcripts:
         raise OutputError("--bilingual: with --to none there is no translation; name a target, or leave it out.")

@@ -25,6 +25,8 @@ from dragoman.model.llm import load_pretrained, load_tokenizer
 from dragoman.recipe import Recipe
 from dragoman.text.languages import find
 
+_PROMPT = 4
+"""Tokens before the text: start, language, task, no timestamps; they share the decoder's positions with it."""
 _MOST_TOKENS = 220
 """Of a transcript: what people say in 30 s is shorter, and a loop ends there."""
 
@@ -96,7 +98,7 @@ class WhisperDecoder:
         return GenerationConfig(
             do_sample=False,
             num_beams=beams,
-            max_new_tokens=_MOST_TOKENS,
+            max_new_tokens=min(_MOST_TOKENS, self.whisper.config.max_target_positions - _PROMPT),
             suppress_tokens=known.suppress_tokens,
             begin_suppress_tokens=known.begin_suppress_tokens,
             eos_token_id=known.eos_token_id,

@@ -75,7 +75,7 @@ def stream_audio(
     The blocks joined are the same for every `block_s`. Raises AudioError as `load_audio` does, at `next`.
     """
     with _tuned(source, track, language) as (container, frames):
-        yield from in_blocks(_heard(frames, container, name_of(source), on_damage), block_s)
+        yield from in_blocks(heard(frames, container, name_of(source), on_damage), block_s)
 
 
 def excerpts(
@@ -125,7 +125,7 @@ def _tuned(source: Source, number: int | None, language: str | None) -> Iterator
         yield container, Frames(container, track.index, name, file.check)
 
 
-def _heard(frames: Frames, container: InputContainer, name: str, on_damage: OnDamage) -> Iterator[Waveform]:
+def heard(frames: Frames, container: InputContainer, name: str, on_damage: OnDamage) -> Iterator[Waveform]:
     """The recording piece by piece, (N,) each, and what was lost."""
     decoded_s = 0.0
     on_hole = frames.lose if container.format.name in _WITHOUT_HOLES else lambda: None

@@ -113,9 +113,9 @@ def _has_decoder(stream: AudioStream) -> bool:
 
 def _has_sound(packet: av.Packet[Any]) -> bool:
     try:
-        decoded = packet.decode()
-        peaks = (np.abs(samples_of(frame)).max(initial=0) for frame in decoded if isinstance(frame, av.AudioFrame))
-        return any(peak > _SILENT for peak in peaks)
+        frames: list[object] = list(packet.decode())
+        decoded = (samples_of(frame) for frame in frames if isinstance(frame, av.AudioFrame))
+        return any(np.abs(samples).max(initial=0) > _SILENT for samples in decoded)
     except UNREADABLE:
         return False
 

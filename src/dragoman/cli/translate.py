@@ -10,6 +10,7 @@ import typer
 
 from dragoman.cli.console import say
 from dragoman.cli.options import (
+    AudioTrack,
     Batch,
     Beams,
     Checkpoint,
@@ -65,11 +66,12 @@ Prompt = Annotated[
 
 
 def translate(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS", help="Recordings, or folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS", help="Recordings, folders, or - for stdin.")],
     to: To,
     model: Checkpoint = None,
     system: Other = None,
     language: Language = None,
+    audio_track: AudioTrack = None,
     output_dir: Annotated[Path | None, typer.Option("--output_dir", "-o", help="Where files are written.")] = None,
     output_format: Annotated[Format | None, typer.Option("--output_format", "-f", help="Which files.")] = None,
     max_line_width: Width = None,
@@ -100,11 +102,7 @@ def translate(
     from dragoman.cli.files import recordings
 
     wanted = Wanted.read(to, language)
-    if initial_prompt is not None:
-        raise ModelError(
-            "--initial_prompt: the models know one fixed prompt and take no other; name words that may be said with"
-            " --hotwords, and how to translate terms with --glossary."
-        )
+    _refuse_prompt(initial_prompt)
     words = Words.read(hotwords, glossary, wanted)
     if bilingual and wanted.only_transcripts:
         raise OutputError("--bilingual: with --to none there is no translation; name a target, or leave it out.")
@@ -118,12 +116,20 @@ def translate(
         "speech_pad_ms": vad_speech_pad_ms,
     }
     given = {name: value for name, value in vad.items() if value is not None}
-    asked = _Asked(wanted, multilingual, words, bilingual, given)
+    asked = _Asked(wanted, multilingual, words, bilingual, given, audio_track)
     how = How(beam_size, batch_size, device, compute_type, threads)
     translator, identity = _ours(model, asked, how) if system is None else _other(system, model, asked, how)
     finished = output.finished(_settings(identity, translator, asked, how))
     if _translate_all(translator, asked, output, finished):
         raise typer.Exit(2)
+
+
+def _refuse_prompt(initial_prompt: str | None) -> None:
+    if initial_prompt is not None:
+        raise ModelError(
+            "--initial_prompt: the models know one fixed prompt and take no other; name words that may be said with"
+            " --hotwords, and how to translate terms with --glossary."
+        )
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,7 @@ class _Asked:
     words: Words
     bilingual: bool
     vad: dict[str, float]
+    track: int | None
 
     def check(self, translator: SpeechTranslator | type[SpeechTranslator]) -> None:
         """Raise DragomanError for what it cannot do."""
@@ -183,6 +190,7 @@ def _settings(identity: str, translator: SpeechTranslator, asked: _Asked, how: H
         "multilingual": asked.multilingual,
         "vad": asdict(translator.vad),
         "words": asdict(asked.words),
+        "track": asked.track,
     }
 
 
@@ -215,18 +223,19 @@ def _translate_all(translator: SpeechTranslator, asked: _Asked, output: Output, 
         multilingual=asked.multilingual,
         hotwords=words.hotwords,
         glossary=words.glossary,
+        audio_track=asked.track,
     )
     with progress_over(todo) as progress:
         for path in todo:
             progress.start(path)
             outcome = next(outcomes)
             if outcome.error:
-                say(str(outcome.error))
+                output.fail(path, outcome.error)
             else:
                 with progress.paused():
                     written = output.give(path, outcome.get())
-                    remark(path, outcome.get(), wanted.to)
-                if finished is not None:
+                    remark(path, outcome.get(), wanted.to, multilingual=asked.multilingual)
+                if finished is not None and path.is_file():  # what came through a pipe is gone
                     finished.add(path, output.stems[path], written)
             summary.add(path, outcome)
             progress.done(path)

@@ -190,7 +190,10 @@ GOOD = {"audio": "wav/1.wav", "language": "eng", "text": "One."}
         ({**GOOD, "duration_s": "NaN"}, "duration_s is 'NaN', not a number of seconds"),
         ({**GOOD, "start_s": -1}, "start_s is '-1', not a number of seconds"),
         ({**GOOD, "prompt": "Say it.", "gt": "One."}, "the prompt 'Say it.' does not end with a language's tag"),
-        ({**GOOD, "audio": "wav/2.wav"}, "the id 'rows-wav/2' is already on line 1"),
+        (
+            {**GOOD, "audio": "wav/2.wav"},
+            "the id 'rows-wav/2' is already on line 1, of the same recording; leave one row out, or name",
+        ),
         (["wav/1.wav"], "is not a JSON object"),
     ],
 )

@@ -10,6 +10,7 @@ decoding     packets -> frames; damage is counted
 mixing       channels -> mono, by where they stand in the room
 timeline     timestamps -> silence in holes, and no drift
 resampling   any rate -> 16 kHz
+seeking      a stretch from the middle, where that is exact
 pipes        sound on standard input while it is made: raw PCM, or a container
 
 The rules:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import av
 from av.container import InputContainer
 
-from dragoman.data.shards import open_audio
+from dragoman.data.shards import file_of, open_audio
 from dragoman.errors import AudioError
 from dragoman.files import not_readable
 
@@ -114,6 +114,11 @@ def _spooled(pipe: BinaryIO) -> BinaryIO:
         error.filename = tempfile.gettempdir()
         raise
     return file
+
+
+def can_be_read_again(source: Source) -> bool:
+    """Whether it is no pipe: a second opening of one would wait for ever."""
+    return isinstance(source, bytes) or (os.fspath(source) != STDIN and os.path.isfile(file_of(source)))
 
 
 def name_of(source: Source) -> str:

@@ -12,14 +12,24 @@ from av.container import InputContainer
 
 from dragoman.data.audio.decoding import Frames
 from dragoman.data.audio.mixing import Mixer
-from dragoman.data.audio.opening import UNREADABLE, Source, name_of, opened_container, opened_file
+from dragoman.data.audio.opening import (
+    UNREADABLE,
+    Source,
+    can_be_read_again,
+    name_of,
+    opened_container,
+    opened_file,
+)
 from dragoman.data.audio.resampling import SAMPLE_RATE, Resampler, Waveform
+from dragoman.data.audio.seeking import sought
 from dragoman.data.audio.timeline import on_timeline
 from dragoman.data.audio.tracks import chosen, first_with_sound, say_which, tracks_of
 from dragoman.errors import AudioError
 
 OnDamage = Callable[[str], None]
 """Is told, in a sentence, that a part of a recording is lost."""
+_WORTH_SEEKING_S = 5.0
+"""Before this, decoding from the start is as fast."""
 _WITHOUT_HOLES = frozenset({"ape", "flac", "tak", "tta", "wv"})
 """Formats that number their samples one after the other: what is missing there was once written."""
 
@@ -46,6 +56,11 @@ def load_audio(
     """
     first = round(start_s * SAMPLE_RATE)
     stop = None if duration_s is None else first + round(duration_s * SAMPLE_RATE)
+    if first >= _WORTH_SEEKING_S * SAMPLE_RATE and can_be_read_again(source):
+        with opened_file(source) as file:
+            found = sought(file, name_of(source), first, stop)
+        if found is not None:
+            return found
     pieces: list[Waveform] = []
     position = 0
     with contextlib.closing(stream_audio(source, track=track, language=language, on_damage=on_damage)) as blocks:
@@ -82,8 +97,11 @@ def excerpts(
     source: Source, places: int, seconds: float, *, track: int | None = None, language: str | None = None
 ) -> list[Waveform]:
     """`seconds` from each of so many places, spread evenly over the recording: (N,) each at 16 kHz, without decoding
-    what lies between. Empty where the length is not known or nothing can be found by its time. Raises AudioError."""
-    with _tuned(source, track, language) as (container, frames):
+    what lies between. Empty where the length is not known, nothing can be found by its time, or it comes through a
+    pipe, which can be read but once. Raises AudioError."""
+    if not can_be_read_again(source):
+        return []
+    with _tuned(source, track, language, says_which=False) as (container, frames):
         if not container.duration:
             return []
         origin_s, lasts_s = origin_of(container), container.duration / time_base
@@ -107,7 +125,9 @@ def _excerpt(container: InputContainer, frames: Frames, start_s: float, seconds:
 
 
 @contextlib.contextmanager
-def _tuned(source: Source, number: int | None, language: str | None) -> Iterator[tuple[InputContainer, Frames]]:
+def _tuned(
+    source: Source, number: int | None, language: str | None, *, says_which: bool = True
+) -> Iterator[tuple[InputContainer, Frames]]:
     """An open recording and the frames of the track to hear; a line says which where there are several and none was
     asked for."""
     name = name_of(source)
@@ -118,7 +138,8 @@ def _tuned(source: Source, number: int | None, language: str | None) -> Iterator
         track = likely[0]
         if len(likely) > 1:
             track = first_with_sound(container, likely)
-            say_which(track, tracks, name)
+            if says_which:
+                say_which(track, tracks, name)
             stack.pop_all().close()
             file.seek(0)
             container = stack.enter_context(opened_container(file, name))

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dragoman.bases.encoder import new_whisper_encoder
-from dragoman.bases.llm import new_llm
-from dragoman.bases.tokenizer import train_tokenizer
 from dragoman.data.batching import Mel
-from dragoman.languages import SETS
-from dragoman.model.checkpoint import LoadedModel, load_on, new_model
+from dragoman.model.build import LoadedModel, new_model
+from dragoman.model.load import load_on
+from dragoman.pretraining.encoder import new_whisper_encoder
+from dragoman.pretraining.llm import new_llm
+from dragoman.pretraining.tokenizer import train_tokenizer
 from dragoman.recipe import Recipe, load_recipe
+from dragoman.text.languages import SETS
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 

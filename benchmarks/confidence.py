@@ -1,4 +1,4 @@
-"""What a model's confidence is worth: TEMPERATURE (inference/identify.py), LOW_TRANSCRIPT and LOW_TRANSLATION
+"""What a model's confidence is worth: TEMPERATURE (inference/language_id.py), LOW_TRANSCRIPT and LOW_TRANSLATION
 (inference/result.py)
 fitted on some clips, and what they would tell and what they do tell of others.
 
@@ -23,11 +23,11 @@ import torch
 from dragoman import Translator
 from dragoman.data.audio import load_audio
 from dragoman.evaluation.metrics import METRICS, Pair
-from dragoman.inference.decode import Request
-from dragoman.inference.identify import TEMPERATURE
+from dragoman.inference.decoding.decoder import Request
+from dragoman.inference.language_id import TEMPERATURE
 from dragoman.inference.result import LOW_TRANSCRIPT, LOW_TRANSLATION
-from dragoman.languages import LANGUAGES
 from dragoman.records import Utterance, read_manifest
+from dragoman.text.languages import LANGUAGES
 
 Numbers = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

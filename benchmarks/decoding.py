@@ -13,9 +13,10 @@ import statistics
 import numpy as np
 from common import arguments, clips, compare, in_turns, load, ratio
 
-from dragoman.inference.decode import Decoder, Request
-from dragoman.languages import SETS
-from dragoman.model.checkpoint import LoadedModel, merge_lora
+from dragoman.inference.decoding.decoder import Decoder, Request
+from dragoman.model.build import LoadedModel
+from dragoman.model.folder import merge_lora
+from dragoman.text.languages import SETS
 
 
 def main() -> None:

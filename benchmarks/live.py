@@ -22,8 +22,8 @@ import torch
 from dragoman import Translator
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
 from dragoman.evaluation.metrics import METRICS, Pair
-from dragoman.inference.live import Event, Final, Live
 from dragoman.inference.result import joined
+from dragoman.inference.streaming import Event, Final, Live
 from dragoman.records import Utterance, read_manifest
 
 BLOCK = SAMPLE_RATE // 10

@@ -25,18 +25,18 @@ from common import compare
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
-from dragoman.bases.tokenizer import train_tokenizer
 from dragoman.data.audio import load_audio
 from dragoman.data.batching import Example, Row, collate, made_ahead
 from dragoman.data.examples import Examples
 from dragoman.data.features import LogMel
 from dragoman.data.index import open_index
-from dragoman.data.selection import Draw, Selection
+from dragoman.data.index.selection import Draw, Selection
 from dragoman.data.synthesis import write_flac
 from dragoman.data.tasks import Item, Tags, build
-from dragoman.languages import SETS
+from dragoman.pretraining.tokenizer import train_tokenizer
 from dragoman.recipe import Recipe, Source, load_recipe
 from dragoman.records import Utterance, read_manifest, write_rows
+from dragoman.text.languages import SETS
 
 MB = 1e6
 LANGUAGES = SETS["mcat-70"]

@@ -17,7 +17,7 @@ import torch
 from common import CLOCKS, compare
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
-from dragoman.model.int8 import hold_in_int8
+from dragoman.model.hardware.int8 import hold_in_int8
 
 LAYERS = 4
 PROMPT = 40

@@ -27,13 +27,14 @@ from common import CLOCKS
 from shapes import TOY_ADAPTER, TOY_LLM, TOY_WHISPER, WHISPER_LARGE, llm_of, qwen2_audio, whisper
 from transformers import GenerationConfig
 
-from dragoman.bases.tokenizer import train_tokenizer
 from dragoman.data.audio import SAMPLE_RATE
 from dragoman.data.batching import Mel, Row
 from dragoman.data.features import FRAMES_PER_SECOND, LogMel
-from dragoman.inference.hearing import hear
-from dragoman.inference.search import Search
-from dragoman.model.checkpoint import LoadedModel, assemble, merge_lora
+from dragoman.inference.decoding.generate import Search
+from dragoman.inference.decoding.prefix_cache import hear
+from dragoman.model.build import LoadedModel, assemble
+from dragoman.model.folder import merge_lora
+from dragoman.pretraining.tokenizer import train_tokenizer
 from dragoman.recipe import load_recipe
 
 REFERENCE = "qwen2-audio-7b"

@@ -12,9 +12,9 @@ import numpy as np
 # What is imported here, the processes that score import as well: so no torch, which `common` needs for models.
 from dragoman.evaluation.metrics import METRICS
 from dragoman.evaluation.score import score
-from dragoman.evaluation.workers import cores
-from dragoman.languages import LANGUAGES, SETS
+from dragoman.parallel import cores
 from dragoman.records import Hypothesis
+from dragoman.text.languages import LANGUAGES, SETS
 
 
 def main() -> None:

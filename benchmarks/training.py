@@ -12,7 +12,7 @@ from common import arguments, clips, compare, load
 
 from dragoman.data.batching import Batch, Example, Row, collate, pad_mels
 from dragoman.data.frames import new_frames
-from dragoman.model.checkpoint import merge_lora
+from dragoman.model.folder import merge_lora
 from dragoman.model.trainable import train_only
 from dragoman.training.encoding import frames_of
 

@@ -25,9 +25,9 @@ import torch
 from dragoman import Translator
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio, stream_audio
 from dragoman.data.batching import pad_mels
-from dragoman.inference.decode import Request
-from dragoman.inference.segment import segments
+from dragoman.inference.decoding.decoder import Request
 from dragoman.records import read_manifest
+from dragoman.vad import segments
 
 Seconds = npt.NDArray[np.float64]
 """Of the clock and of all processors together, (2,)."""

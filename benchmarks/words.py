@@ -21,9 +21,9 @@ import torch
 from dragoman import Translator
 from dragoman.data.audio import load_audio
 from dragoman.evaluation.metrics import METRICS, Pair
-from dragoman.inference.decode import Decoded, Request
-from dragoman.inference.glossary import Glossary, Term
-from dragoman.inference.phrases import occurs
+from dragoman.inference.decoding.decoder import Decoded, Request
+from dragoman.inference.decoding.glossary import Glossary, Term
+from dragoman.inference.decoding.phrases import occurs
 from dragoman.records import Utterance, read_manifest
 
 GIVEN = 10

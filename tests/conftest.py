@@ -71,10 +71,11 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder (eng, deu, fra in both directions) that writes nonsense; at most 6 tokens a text. Read only."""
     import torch
 
-    from dragoman.bases.encoder import new_whisper_encoder
-    from dragoman.bases.llm import new_llm
-    from dragoman.bases.tokenizer import train_tokenizer
-    from dragoman.model.checkpoint import new_model, save_model
+    from dragoman.model.build import new_model
+    from dragoman.model.folder import save_model
+    from dragoman.pretraining.encoder import new_whisper_encoder
+    from dragoman.pretraining.llm import new_llm
+    from dragoman.pretraining.tokenizer import train_tokenizer
     from dragoman.recipe import parse_recipe
 
     recipe = parse_recipe(RECIPE, "tests/conftest.py")

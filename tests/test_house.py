@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,36 +16,27 @@ from dragoman.recipe import load_recipe, names
 PACKAGE = Path(__file__).parents[1] / "src" / "dragoman"
 FILES = sorted(PACKAGE.rglob("*.py"))
 MOST_LINES = 60
+MOST_FILES = 14
 
 # What each part may import besides itself. The order is that of the layers.
 MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
-    "loops": set(),
-    "languages": {"errors"},
-    "writing": {"languages"},
-    "records": {"errors", "files", "languages"},
-    "recipe": {"errors", "languages"},
-    "data": {"errors", "files", "languages", "writing", "records", "recipe"},
-    "model": {"errors", "files", "languages", "records", "recipe"},
+    "text": {"errors"},
+    "parallel": {"errors"},
+    "progress": set(),
+    "records": {"errors", "files", "text"},
+    "recipe": {"errors", "text"},
+    "data": {"errors", "files", "parallel", "progress", "text", "records", "recipe"},
+    "vad": {"errors", "recipe", "data"},
+    "model": {"errors", "files", "text", "records", "recipe"},
     "catalogue": {"model", "recipe"},
-    "inference": {"errors", "files", "languages", "writing", "loops", "records", "recipe", "data", "model"},
-    "systems": {"errors", "files", "languages", "records", "recipe", "data", "model", "inference"},
-    "evaluation": {
-        "errors",
-        "files",
-        "languages",
-        "writing",
-        "loops",
-        "records",
-        "recipe",
-        "data",
-        "model",
-        "inference",
-        "systems",
-    },
-    "training": {"errors", "files", "languages", "records", "recipe", "data", "model"},
-    "bases": {"errors", "files", "languages", "records", "recipe", "data", "model", "training"},  # one loop
+    "inference": {"errors", "files", "text", "records", "recipe", "data", "vad", "model"},
+    "subtitles": {"errors", "files", "text", "inference"},
+    "systems": {"errors", "files", "text", "records", "recipe", "data", "vad", "model", "inference"},
+    "evaluation": {"errors", "files", "parallel", "text", "records", "recipe", "data", "model", "inference"},
+    "training": {"errors", "files", "progress", "records", "recipe", "data", "model"},
+    "pretraining": {"errors", "files", "progress", "records", "recipe", "data", "model", "training"},  # one loop
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 MAY_IMPORT["__init__"] = MAY_IMPORT["__main__"] = set(MAY_IMPORT)  # the front doors
@@ -89,6 +81,52 @@ def test_the_layers_have_no_cycle() -> None:
         known.add(part)
 
 
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def is_for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def needed_at_once(path: Path) -> set[str]:
+    """The modules of the package that this one imports as it is imported; neither for types nor inside a function."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if is_for_types(node):
+            continue
+        for inner in ast.walk(node) if not isinstance(node, ast.FunctionDef | ast.ClassDef) else ():
+            if isinstance(inner, ast.ImportFrom):
+                whole = [f"{inner.module}.{name.name}" for name in inner.names]
+                found |= {name if name in MODULES else str(inner.module) for name in whole}
+            elif isinstance(inner, ast.Import):
+                found |= {name.name for name in inner.names}
+    return found & MODULES.keys()
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    imports = {module: needed_at_once(path) - {module} for module, path in MODULES.items()}
+    assert sum(map(len, imports.values())) > len(MODULES)  # they are seen at all
+    try:
+        tuple(TopologicalSorter(imports).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_only_the_command_line_draws_progress() -> None:
+    drawing = {part_of(path) for path in FILES if "rich.progress" in path.read_text(encoding="utf-8")}
+    assert drawing == {"cli"}
+
+
+def test_no_folder_is_crowded() -> None:
+    folders = {path.parent for path in FILES}
+    crowded = {str(folder): count for folder in folders if (count := len(list(folder.glob("*.py")))) > MOST_FILES}
+    assert not crowded, "more files than one takes in at a glance: part the folder by subject"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_function_is_long(path: Path) -> None:
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -108,6 +146,11 @@ def test_every_recipe_that_is_shipped_loads(name: str) -> None:
         "dragoman",
         "dragoman.recipe",
         "dragoman.catalogue",
+        "dragoman.text.languages",
+        "dragoman.text.langid",
+        "dragoman.vad",
+        "dragoman.model.load",
+        "dragoman.subtitles.writers",
         "dragoman.data.check",
         "dragoman.evaluation.readers",
         "dragoman.evaluation.score",

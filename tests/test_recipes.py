@@ -19,7 +19,7 @@ from dragoman.data.batching import Example, Row, collate
 from dragoman.data.examples import TextEncoder
 from dragoman.data.tasks import Item, Tags, build
 from dragoman.errors import RecipeError
-from dragoman.model.checkpoint import assemble
+from dragoman.model.build import assemble
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import part_of, train_only
 from dragoman.recipe import Lora, Recipe, Stage, load_recipe, names, parse_recipe

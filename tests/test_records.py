@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dragoman.errors import ManifestError
-from dragoman.languages import LANGUAGES
 from dragoman.records import Hypothesis, Utterance, read_hypotheses, read_manifest, read_rows, to_line, write_rows
+from dragoman.text.languages import LANGUAGES
 
 GOOD = {"id": "a", "audio": "a.wav", "language": "deu"}
 

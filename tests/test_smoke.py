@@ -12,12 +12,12 @@ import pytest
 import torch
 from smoke_corpus import write_noise, write_tatoeba
 
-from dragoman.bases.build import build_bases
 from dragoman.data.corpora import tatoeba
 from dragoman.data.synthesis import Shard, record_shard
 from dragoman.evaluation.generate import generate
 from dragoman.evaluation.score import ALL, score
 from dragoman.inference.translator import Translator
+from dragoman.pretraining.build import build_bases
 from dragoman.recipe import load_recipe
 from dragoman.records import read_hypotheses, read_manifest
 from dragoman.training.curriculum import train_curriculum

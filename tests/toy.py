@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from dragoman.bases.encoder import new_whisper_encoder
-from dragoman.bases.llm import new_llm
-from dragoman.bases.tokenizer import train_tokenizer
 from dragoman.data.batching import Example, Row
 from dragoman.data.synthesis import write_flac
-from dragoman.model.checkpoint import LoadedModel, new_model
+from dragoman.model.build import LoadedModel, new_model
+from dragoman.pretraining.encoder import new_whisper_encoder
+from dragoman.pretraining.llm import new_llm
+from dragoman.pretraining.tokenizer import train_tokenizer
 from dragoman.recipe import Recipe, parse_recipe
 from dragoman.records import Utterance, write_rows
 

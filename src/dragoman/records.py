@@ -16,19 +16,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dragoman.errors import LanguageError, ManifestError
 from dragoman.files import whole_file
-from dragoman.languages import find, is_code
+from dragoman.text.languages import find, is_code
 
 Row = TypeVar("Row", bound=BaseModel)
 
 
 class Utterance(BaseModel):
-    """One piece of speech with what is known of it. Languages are ISO 639-3 codes."""
+    """One piece of speech with what is known of it, or, without `audio`, text alone. Languages are ISO 639-3 codes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     id: str = Field(min_length=1)
-    audio: str = Field(min_length=1)
     language: str
+    audio: str = ""
     text: str = ""
     start_s: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     duration_s: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
@@ -68,8 +68,13 @@ def read_manifest(path: str | Path) -> list[Utterance]:
             raise ManifestError(f"{path}:{number}: id: {row.id!r} is already on line {seen[row.id]}; rename one.")
         seen[row.id] = number
         _check_languages(path, number, row)
-        rows.append(row.model_copy(update={"audio": os.path.join(path.parent, row.audio)}))
+        rows.append(beside(path, row))
     return rows
+
+
+def beside(manifest: Path, row: Utterance) -> Utterance:
+    """A row of a manifest with its audio path, if it has one, joined to the manifest's folder."""
+    return row.model_copy(update={"audio": os.path.join(manifest.parent, row.audio)}) if row.audio else row
 
 
 def read_hypotheses(path: str | Path) -> list[Hypothesis]:

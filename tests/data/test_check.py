@@ -20,12 +20,12 @@ from dragoman.data.check import Report, check, manifests_in, split_of
 from dragoman.data.check.kinds import KINDS
 from dragoman.data.check.skip import outputs, skip_bad
 from dragoman.data.check.texts import MOST_SYLLABLES_PER_S, problems, rate_bounds, scripts, text_key
-from dragoman.data.langid import KNOWN, identify
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import DataError, ManifestError, OutputError
-from dragoman.languages import LANGUAGES, SETS, find
 from dragoman.recipe import load_recipe
 from dragoman.records import read_manifest
+from dragoman.text.langid import KNOWN, identify
+from dragoman.text.languages import LANGUAGES, SETS, find
 
 Entry = dict[str, Any]
 Corpus = dict[str, list[Entry | str | bytes]]
@@ -168,7 +168,7 @@ DEFECTS: dict[str, tuple[Callable[[Corpus, Path], None], dict[str, int]]] = {
     "not an object": (line("[]"), {"row": 1}),
     "not UTF-8": (line('{"id": "x", "audio": "\udcff", "language": "deu"}'), {"row": 1}),
     "a field too many": (edit(speaker="Ann"), {"row": 1}),
-    "a field missing": (line('{"id": "x", "language": "deu", "text": "Hallo"}'), {"row": 1}),
+    "a field missing": (line('{"id": "x", "audio": "x.flac", "text": "Hallo"}'), {"row": 1}),
     "unknown language": (edit(language="qqq"), {"row": 1}),
     "unknown target": (edit(translations={"qqq": "Qapla'"}), {"row": 1}),
     "duration of zero": (edit(duration_s=0.0), {"row": 1}),
@@ -336,7 +336,7 @@ def test_the_number_of_processes_changes_nothing(corpus: Corpus, tmp_path: Path)
 
 @pytest.mark.parametrize("code", SETS["fleurs-102"])
 def test_every_language_has_scripts_bounds_and_is_known_to_the_identifier(code: str) -> None:
-    from dragoman.data.langid import _identifier
+    from dragoman.text.langid import _identifier
 
     fewest, most = rate_bounds(code)
     assert scripts(code) and 0 < fewest < MOST_SYLLABLES_PER_S < most
@@ -345,7 +345,7 @@ def test_every_language_has_scripts_bounds_and_is_known_to_the_identifier(code: 
 
 
 def test_the_identifier_s_labels_are_languages() -> None:
-    from dragoman.data.langid import _CODES, _identifier
+    from dragoman.text.langid import _CODES, _identifier
 
     assert set(_identifier().labels) - {"zxx"} <= set(_CODES) and set(LANGUAGES) >= KNOWN
     assert {label for label, code in _CODES.items() if find(label).code != code} == {"nn", "fuv"}  # nearly, they are

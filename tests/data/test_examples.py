@@ -17,7 +17,7 @@ from toy import examples as noise
 
 from dragoman.data.examples import Examples, TextEncoder
 from dragoman.data.index import open_index
-from dragoman.data.selection import Selection
+from dragoman.data.index.selection import Selection
 from dragoman.records import read_manifest, write_rows
 
 
@@ -120,6 +120,7 @@ def test_prompt_and_answer_are_tokenised_apart_and_end_with_the_end() -> None:
     assert text.prompt("the c") + text.plain("at") != text.plain("the cat")
     assert text.answer("the cat") == (*text.plain("the cat"), end)
     assert text.answer("") == (end,)
+    assert text.answer("the ", "cat") == (*text.plain("the "), *text.plain("cat"), end)
 
 
 def test_ctc_gets_the_transcript_only_where_it_is_asked_for(data: Path) -> None:

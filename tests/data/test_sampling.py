@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dragoman.data.sampling import Order, Shares, epoch_batches, of_rank, row_random, steps_from
+from dragoman.data.sampling import Order, Shares, Step, epoch_batches, row_random
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=60)
 BATCH = st.integers(1, 9)
@@ -33,30 +33,33 @@ def test_no_epoch_repeats_an_order_and_neighbours_are_alike_in_length() -> None:
 
 @given(LENGTHS, BATCH, SEED, st.integers(0, 40))
 def test_a_later_start_continues_an_earlier_one(lengths: list[int], batch: int, seed: int, start: int) -> None:
-    whole = list(islice(steps_from(0, lengths, batch, seed), start + 5))
-    later = list(islice(steps_from(start, lengths, batch, seed), 5))
-    for (epoch, rows), (epoch_again, rows_again) in zip(whole[start:], later, strict=True):
-        assert epoch == epoch_again and rows.tolist() == rows_again.tolist()
+    order = Order(lengths, batch, seed)
+    whole = list(islice(order.steps(0), start + 5))
+    for step, again in zip(whole[start:], islice(order.steps(start), 5), strict=True):
+        assert step.item.tolist() == again.item.tolist() and step.visit.tolist() == again.visit.tolist()
 
 
 @given(st.integers(0, 40), st.integers(1, 8), st.integers(1, 5))
 def test_ranks_share_a_step_and_lose_nothing(size: int, world: int, micro_batch: int) -> None:
     rows = np.random.default_rng(size).permutation(size)
-    shares = [of_rank(rows, rank, world, micro_batch) for rank in range(world)]
-    assert sorted(int(row) for share in shares for part in share for row in part) == list(range(size))
-    assert all(1 <= len(part) <= micro_batch for share in shares for part in share)
-    sizes = [sum(map(len, share)) for share in shares]
+    step = Step(rows, rows + 100)
+    shares = [step.share(rank, world).cut(micro_batch) for rank in range(world)]
+    assert sorted(int(row) for share in shares for part in share for row in part.item) == list(range(size))
+    assert all(1 <= len(part.item) <= micro_batch for share in shares for part in share)
+    assert all((part.visit == part.item + 100).all() for share in shares for part in share)
+    sizes = [sum(len(part.item) for part in share) for share in shares]
     assert max(sizes) - min(sizes) <= 1
-    (one,) = of_rank(rows, 0, 1, 64) or [rows]
-    assert one.tolist() == rows.tolist()
+    (one,) = step.share(0, 1).cut(64) or [step]
+    assert one.item.tolist() == rows.tolist()
 
 
 def test_one_process_of_eight_is_eight_of_one() -> None:
     lengths = [100 + number % 37 for number in range(200)]
-    alone = [rows for _, rows in islice(steps_from(3, lengths, 16, 1), 20)]
-    for step, rows in enumerate(alone):
-        ranks = [list(islice(steps_from(3, lengths, 16, 1), 20))[step][1] for _ in range(2)]
-        shares = [np.concatenate(of_rank(ranks[rank % 2], rank, 8, 1)) for rank in range(8)]
+    order = Order(lengths, 16, 1)
+    alone = [step.item for step in islice(order.steps(3), 20)]
+    for number, rows in enumerate(alone):
+        ranks = [list(islice(order.steps(3), 20))[number] for _ in range(2)]
+        shares = [ranks[rank % 2].share(rank, 8).item for rank in range(8)]
         together = np.stack([np.pad(share, (0, 2 - len(share)), constant_values=-1) for share in shares], 1)
         assert [row for row in together.flatten().tolist() if row >= 0] == rows.tolist()
 

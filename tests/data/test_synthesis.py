@@ -11,29 +11,28 @@ import pytest
 
 pytest.importorskip("espeakng_loader", reason="Speaking needs espeak-ng: pip install 'dragoman[synthesis]'.")
 
-from dragoman.data import synthesis
 from dragoman.data.audio import SAMPLE_RATE, load_audio
 from dragoman.data.synthesis import (
     HELD_OUT_VARIANTS,
     TRAIN_VARIANTS,
     Augment,
+    EspeakVoice,
     Line,
-    Voice,
-    accents,
     add_noise,
     convolve,
+    espeak,
     gather,
     generator,
     into_shards,
     record,
     speak,
-    speak_raw,
     write_flac,
 )
+from dragoman.data.synthesis.espeak import accents
 from dragoman.errors import DataError, DragomanError, LanguageError
 from dragoman.records import Utterance, read_manifest
 
-VOICE = Voice(language="deu", variant="m1")
+VOICE = EspeakVoice(language="deu", variant="m1")
 
 
 @pytest.fixture
@@ -48,19 +47,19 @@ def noise_root(tmp_path: Path) -> Path:
 
 def lines(count: int) -> list[Line]:
     rows = [Utterance(id=f"u{i}", audio=f"u{i}.flac", language="fra", text="oui " * (i + 1)) for i in range(count)]
-    return [Line(row, Voice.random("fra", TRAIN_VARIANTS, generator(1, row.id))) for row in rows]
+    return [Line(row, EspeakVoice.draw("fra", generator(1, row.id))) for row in rows]
 
 
 @pytest.mark.parametrize("variant", [*TRAIN_VARIANTS, *HELD_OUT_VARIANTS])
 def test_what_was_said_before_leaves_no_trace(variant: str) -> None:
     voice = replace(VOICE, variant=variant)
     first = speak("Guten Tag.", voice)
-    speak("Oui, bien sûr.", Voice("fra", "f2"))
+    speak("Oui, bien sûr.", EspeakVoice("fra", "f2"))
     assert np.array_equal(first, speak("Guten Tag.", voice))
 
 
 def test_speech_is_mono_at_16_khz_within_full_scale_and_whole() -> None:
-    raw, rate = speak_raw("Das ist ein Satz.", VOICE)
+    raw, rate = VOICE.say("Das ist ein Satz.")
     spoken = speak("Das ist ein Satz.", VOICE)
     assert spoken.dtype == np.float32 and spoken.ndim == 1
     assert 0.1 < np.abs(spoken).max() < 1.0
@@ -81,15 +80,15 @@ def test_what_espeak_lacks_is_an_error() -> None:
     with pytest.raises(DataError, match="no timbre 'nobody'"):
         speak("Hallo.", replace(VOICE, variant="nobody"))
     with pytest.raises(LanguageError, match=r"no voice 'en-gb\+m1'"):
-        speak("Hello.", Voice("eng", "m1", accent="en-gb"))
+        speak("Hello.", EspeakVoice("eng", "m1", accent="en-gb"))
     with pytest.raises(LanguageError, match="cannot read 'jpn'"):
         accents("jpn")
-    with pytest.raises(DataError, match="said nothing"):
+    with pytest.raises(DataError, match="Nothing was said"):
         speak("", VOICE)
 
 
 def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    synthesis._locate.cache_clear()
+    espeak._locate.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "espeakng_loader", None)
     with pytest.raises(DragomanError, match=r"pip install 'dragoman\[synthesis\]'"):
         speak("Hallo.", VOICE)
@@ -97,17 +96,17 @@ def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_held_out_timbres_are_not_trained_on() -> None:
     assert not set(HELD_OUT_VARIANTS) & set(TRAIN_VARIANTS)
-    assert {*HELD_OUT_VARIANTS, *TRAIN_VARIANTS} <= synthesis._known_variants()
+    assert {*HELD_OUT_VARIANTS, *TRAIN_VARIANTS} <= espeak._known_variants()
 
 
 @pytest.mark.parametrize("language", ["eng", "fra", "por", "spa"])
 def test_every_accent_is_accepted(language: str) -> None:
-    assert all(len(speak("Mama.", Voice(language, "f1", accent=accent))) for accent in accents(language))
+    assert all(len(speak("Mama.", EspeakVoice(language, "f1", accent=accent))) for accent in accents(language))
 
 
 def test_random_voices_follow_the_seed_and_stay_in_range() -> None:
-    voices = [Voice.random("eng", TRAIN_VARIANTS, generator(1, str(number))) for number in range(50)]
-    assert voices == [Voice.random("eng", TRAIN_VARIANTS, generator(1, str(number))) for number in range(50)]
+    voices = [EspeakVoice.draw("eng", generator(1, str(number))) for number in range(50)]
+    assert voices == [EspeakVoice.draw("eng", generator(1, str(number))) for number in range(50)]
     assert len(set(voices)) == 50
     assert all(130 <= voice.rate_wpm <= 200 and 25 <= voice.pitch <= 75 for voice in voices)
 

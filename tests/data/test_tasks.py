@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dragoman.data.tasks import TASKS, Item, Parsed, Tags, build, escape, unescape
+from dragoman.data.tasks import TASKS, Item, Parsed, Tags, answer_parts, build, escape, unescape
 
 ITEM = Item("eng", "deu", "Good morning.", "Guten Morgen.")
 # Mostly what the format is made of.
@@ -73,3 +73,11 @@ def test_whatever_is_built_is_parsed(task: str, transcript: str, translation: st
         assert parsed.transcript == transcript
     if task != "asr":
         assert parsed.translation == translation
+
+
+def test_the_parts_of_an_answer_are_the_answer_cut_behind_the_tags() -> None:
+    """Decoding writes each translation behind a prefix that ends with the tags."""
+    quoted = Item("spa", "deu", "¿Qué?", '"Was?"')
+    assert answer_parts("srt", quoted, Tags()) == ("¿Qué?<|spa|><|deu|>", '"Was?"')
+    for task in TASKS:
+        assert "".join(answer_parts(task, quoted, Tags())) == build(task, quoted, Tags())[1]

@@ -19,11 +19,11 @@ import yaml
 from comet_reference import SCORES, TRIPLES, VARIANTS, write_checkpoint
 
 from dragoman.errors import DataError, ModelError
-from dragoman.evaluation.comet import Comet, comet_metric
-from dragoman.evaluation.comet_checkpoint import check_checkpoint, read_checkpoint
-from dragoman.evaluation.comet_network import sparsemax
+from dragoman.evaluation.comet.checkpoint import check_checkpoint, read_checkpoint
+from dragoman.evaluation.comet.metric import Comet, comet_metric
+from dragoman.evaluation.comet.network import sparsemax
 from dragoman.evaluation.metrics import Pair
-from dragoman.languages import LANGUAGES
+from dragoman.text.languages import LANGUAGES
 
 PACKAGE = json.loads(SCORES.read_text(encoding="utf-8"))
 SOURCES, HYPOTHESES, REFERENCES = zip(*TRIPLES, strict=True)

@@ -22,8 +22,8 @@ from dragoman.evaluation.metrics import METRICS, Pair
 from dragoman.evaluation.runs import Account, Run, read_run, write_account
 from dragoman.evaluation.score import score
 from dragoman.evaluation.significance import DECOMPOSED
-from dragoman.languages import LANGUAGES
 from dragoman.records import Hypothesis, read_hypotheses, write_rows
+from dragoman.text.languages import LANGUAGES
 
 FOLDER = Path(__file__).parent
 SPEECH = read_hypotheses(FOLDER / "speech.jsonl")

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu.tokenizers import tokenizer_spm
 
-from dragoman.data.langid import KNOWN, language_of
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics import DEFAULT, METRICS, Metric, Pair, choose, overlap
-from dragoman.languages import LANGUAGES, SETS
+from dragoman.text.langid import KNOWN, language_of
+from dragoman.text.languages import LANGUAGES, SETS
 
 needs_korean = pytest.mark.skipif(
     find_spec("mecab_ko") is None, reason="MeCab-ko is absent: pip install 'dragoman[korean]'"
@@ -265,7 +265,7 @@ def test_spbleu_names_its_model_and_refuses_what_is_none(flores200: Path, monkey
 def test_spbleu_without_model_and_network_says_what_to_do(tmp_path: Path) -> None:
     code = (
         "from dragoman.errors import DataError; from dragoman.evaluation.metrics import METRICS\n"
-        "from dragoman.languages import LANGUAGES\n"
+        "from dragoman.text.languages import LANGUAGES\n"
         "try: METRICS['spBLEU'](LANGUAGES['deu'])\n"
         "except DataError as error: print(error)"
     )

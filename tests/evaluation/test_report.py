@@ -22,13 +22,13 @@ from dragoman.evaluation.report import samples, sound
 from dragoman.evaluation.report.card import card
 from dragoman.evaluation.report.matrix import averages, bins, by_source, by_target, directions, in_order, pearson
 from dragoman.evaluation.report.page import render
-from dragoman.evaluation.report.runs import Run, read_runs, text_run
 from dragoman.evaluation.report.samples import align, choose
 from dragoman.evaluation.report.tables import Table, comet_bins
 from dragoman.evaluation.report.write import write_report
+from dragoman.evaluation.runs import ScoredRun, read_runs, text_run
 from dragoman.evaluation.score import score, to_json
-from dragoman.languages import LANGUAGES, SETS
 from dragoman.records import Hypothesis, Utterance, write_rows
+from dragoman.text.languages import LANGUAGES, SETS
 
 ANCHORS = Path(os.environ.get("DRAGOMAN_ANCHORS", Path(__file__).parents[3] / "shared" / "anchors"))
 PUBLISHED = ANCHORS / "mcat-large-27b.fleurs-70x69.csv"
@@ -37,7 +37,7 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)><!-- \u
 
 
 @pytest.fixture(scope="module")
-def published() -> Run:
+def published() -> ScoredRun:
     if not PUBLISHED.exists():
         pytest.skip(f"{PUBLISHED} is not here; set DRAGOMAN_ANCHORS to the folder that holds it.")
     return read_runs([PUBLISHED])[0]
@@ -70,7 +70,7 @@ def data_of(page: str) -> dict[str, Any]:
     return json.loads(found[1])
 
 
-def test_averages_are_the_published_ones_to_the_digit(published: Run) -> None:
+def test_averages_are_the_published_ones_to_the_digit(published: ScoredRun) -> None:
     spbleu, comet = (averages(published.values(metric)) for metric in ("spBLEU", "COMET"))
     found = {name: f"{spbleu[name]:.2f}/{comet[name]:.2f}" for name in comet}
     assert {name: found[name] for name in ("70 x 69", "eng to 69", "69 to eng", "9 x 27", "9 x 69")} == {
@@ -83,13 +83,13 @@ def test_averages_are_the_published_ones_to_the_digit(published: Run) -> None:
     assert f"{comet['eng to 27']:.1f}" == "86.3"  # MCAT, Table VII
 
 
-def test_comet_bins_are_the_published_ones(published: Run) -> None:
+def test_comet_bins_are_the_published_ones(published: ScoredRun) -> None:
     expected = {"<50": 31, "50-60": 160, "60-70": 602, "70-80": 1834, "80-90": 2197, ">90": 6}
     assert bins(published.values("COMET")) == expected
     assert comet_bins([published]).rows == [[published.name, *expected.values()]]
 
 
-def test_the_published_matrix_is_whole(published: Run) -> None:
+def test_the_published_matrix_is_whole(published: ScoredRun) -> None:
     assert set(published.directions) == set(directions(SETS["mcat-70"], SETS["mcat-70"]))
     means = by_source(published.values("COMET"))
     assert list(means) == in_order(SETS["mcat-70"])
@@ -163,10 +163,14 @@ def test_one_sample_of_a_direction_is_its_median(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_run_and_its_text_run_find_each_other() -> None:
-    heard, read, other = Run("a", "tiny 00, beams 1"), Run("b", "tiny 00, text"), Run("c", "tiny 11, text")
+    heard, read, other = (
+        ScoredRun("a", "tiny 00, beams 1"),
+        ScoredRun("b", "tiny 00, text"),
+        ScoredRun("c", "tiny 11, text"),
+    )
     assert text_run(heard, [heard, other, read]) is read
     assert text_run(read, [heard, read]) is None
-    assert text_run(Run("published"), [read]) is None
+    assert text_run(ScoredRun("published"), [read]) is None
 
 
 def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
@@ -227,7 +231,7 @@ def test_languages_of_no_family_known_here_come_last_and_are_all_there(tmp_path:
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.doc").touch()
     with pytest.raises(OutputError, match=r"thesis\.doc.*choose another folder"):
-        write_report([Run("a")], tmp_path)
+        write_report([ScoredRun("a")], tmp_path)
     assert (tmp_path / "thesis.doc").exists()
 
 

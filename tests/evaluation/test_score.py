@@ -18,8 +18,8 @@ from rich.console import Console
 from dragoman.errors import DataError, LanguageError
 from dragoman.evaluation.metrics import METRICS, Pair, Score, choose
 from dragoman.evaluation.score import Job, run, score, table, to_json
-from dragoman.languages import Language
 from dragoman.records import Hypothesis, write_rows
+from dragoman.text.languages import Language
 
 FOUR = choose(["WER", "CER", "BLEU", "chrF"])
 

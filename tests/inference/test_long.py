@@ -16,7 +16,7 @@ import pysubs2
 import pytest
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
-from dragoman.inference.segment import VadOptions, segments
+from dragoman.vad import VadOptions, segments
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SPEECH = ("english-wav.wav", "english-video.mp4")  # one sentence and four

@@ -17,12 +17,12 @@ from dragoman.data.synthesis import write_flac
 from dragoman.data.tasks import TASKS, Item, escape
 from dragoman.errors import AudioError, LanguageError, ModelError
 from dragoman.evaluation.metrics import METRICS, Pair
-from dragoman.inference.decode import Request
-from dragoman.inference.glossary import Glossary, Term
-from dragoman.inference.phrases import occurs
+from dragoman.inference.decoding.decoder import Request
+from dragoman.inference.decoding.glossary import Glossary, Term
+from dragoman.inference.decoding.phrases import occurs
 from dragoman.inference.result import LOW_TRANSCRIPT
-from dragoman.languages import LANGUAGES
 from dragoman.records import read_manifest
+from dragoman.text.languages import LANGUAGES
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 UTTERANCES = read_manifest(EXAMPLES / "manifest.jsonl")

@@ -13,7 +13,7 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration, Whisper
 from transformers.models.whisper.modeling_whisper import WhisperDecoder, WhisperEncoder
 
 from dragoman.errors import ModelError
-from dragoman.model.checkpoint import _load_whisper
+from dragoman.model.build import _load_whisper
 from dragoman.model.encoder import SpeechEncoder
 
 CONFIG = WhisperConfig(

@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from dragoman.data.batching import collate
-from dragoman.model.checkpoint import load_model, merge_lora
+from dragoman.model.folder import load_model, merge_lora
+from dragoman.model.hardware.placement import spread
 from dragoman.model.llm import load_llm, with_lora
-from dragoman.model.placement import spread
 from dragoman.recipe import Llm, Lora
 from dragoman.training.curriculum import train_curriculum
 

@@ -36,9 +36,10 @@ from transformers import (
 from dragoman import Translator
 from dragoman.data.tasks import Tags
 from dragoman.errors import DragomanError, ModelError, OutputError, RecipeError
-from dragoman.model.checkpoint import load_model
-from dragoman.model.hub import RELEASES, locate
+from dragoman.model.folder import load_model
+from dragoman.model.hub import RELEASES
 from dragoman.model.llm import embed
+from dragoman.model.load import model_folder
 from dragoman.model.released import convert
 from dragoman.model.splice import splice
 from dragoman.recipe import Recipe, load_recipe, names
@@ -456,21 +457,21 @@ def test_a_release_is_found_converted_once_and_loaded(
 
     translator = Translator.from_pretrained("yxdu/llm-srt", device="cpu")
     assert (translator.recipe.llm.revision, translator.recipe.encoder.revision) == ("b" * 40, "a" * 40)
-    folder = locate("yxdu/llm-srt")
+    folder = model_folder("yxdu/llm-srt")
     assert folder.name == "c" * 40 and folder.is_relative_to(tmp_path / "assets" / "dragoman")
     (snapshot / older.name).unlink()
     (snapshot / older.name).write_bytes(b"not read again")
-    assert locate("yxdu/llm-srt") == folder and load_model(folder).recipe == translator.recipe
+    assert model_folder("yxdu/llm-srt") == folder and load_model(folder).recipe == translator.recipe
     shutil.rmtree(folder)
     with pytest.raises(ModelError, match="not a checkpoint"):
-        locate("yxdu/llm-srt")
+        model_folder("yxdu/llm-srt")
     assert [path for path in folder.parent.iterdir() if path.is_dir()] == []
 
 
 def test_a_release_that_cannot_be_had_is_one_sentence(hub: Path) -> None:
     says = r"'yxdu/mcat-small' is no folder here, and cannot be downloaded .*: check name and network\.$"
     with pytest.raises(DragomanError, match=says):
-        locate("yxdu/mcat-small")
+        model_folder("yxdu/mcat-small")
 
 
 @pytest.mark.parametrize(
@@ -509,6 +510,6 @@ def test_what_the_hub_does_not_hold_is_said_and_nothing_else_downloaded(
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         with pytest.raises(ModelError, match=says):
-            locate(name)
+            model_folder(name)
         server.shutdown()
     assert set(asked) == {f"/{name}/resolve/main/{file}" for file in files}

@@ -11,10 +11,10 @@ from foreign import SMALL
 
 from dragoman.data.audio import load_audio
 from dragoman.errors import LanguageError, ModelError
-from dragoman.inference.segment import segments
 from dragoman.systems import find_system
 from dragoman.systems.base import System
 from dragoman.systems.whisper import Whisper
+from dragoman.vad import segments
 
 VIDEO = Path(__file__).parents[2] / "examples" / "english-video.mp4"
 pytestmark = pytest.mark.skipif(not VIDEO.is_file(), reason=f"{VIDEO} is absent: there is no speech to translate")

@@ -14,7 +14,7 @@ from foreign import SMALL
 from safetensors.torch import load_file, save_file
 from toy import losses, write_corpus
 
-from dragoman.cli.finetune import finetune
+from dragoman.cli.training.finetune import finetune
 from dragoman.data.index import open_index
 from dragoman.errors import DataError, ModelError
 from dragoman.systems import find_system

@@ -15,13 +15,11 @@ from shapes import sizes_of_others
 from transformers import AutoProcessor, SeamlessM4Tv2ForSpeechToText
 
 from dragoman.catalogue import BASES, CHAT, CHECKPOINTS, OTHERS
-from dragoman.cli.evaluate import evaluate
+from dragoman.cli.evaluation.evaluate import evaluate
 from dragoman.data.audio import SAMPLE_RATE, load_audio
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import DataError, LanguageError, ModelError
 from dragoman.inference.recordings import Speech
-from dragoman.inference.segment import VadOptions, segments
-from dragoman.languages import LANGUAGES, SETS, find
 from dragoman.records import Utterance, write_rows
 from dragoman.systems import SYSTEMS, find_system
 from dragoman.systems.audio_llm import AudioLlm
@@ -30,6 +28,8 @@ from dragoman.systems.cascade import Cascade, _pairs
 from dragoman.systems.seamless import Seamless
 from dragoman.systems.texts import _FLORES, Nllb, _beyond
 from dragoman.systems.voxtral import Voxtral
+from dragoman.text.languages import LANGUAGES, SETS, find
+from dragoman.vad import VadOptions, segments
 
 VIDEO = Path(__file__).parents[2] / "examples" / "english-video.mp4"
 TARGETS = {"whisper": ("eng",)}

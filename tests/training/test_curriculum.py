@@ -17,7 +17,8 @@ from toy import examples, losses, model, recipe, stage, write_corpus
 from dragoman.data.batching import collate
 from dragoman.data.index import open_index
 from dragoman.errors import DataError, RecipeError
-from dragoman.model.checkpoint import LoadedModel, save_model
+from dragoman.model.build import LoadedModel
+from dragoman.model.folder import save_model
 from dragoman.recipe import Recipe
 from dragoman.records import Utterance, write_rows
 from dragoman.training import curriculum
@@ -91,6 +92,7 @@ def test_validation_hears_every_language_and_changes_nothing(
     unwatched = losses(folder / "run" / "1-asr")
     write_corpus(folder / "data", "valid")
     heard: list[set[str]] = []
+    told: list[tuple[str, int]] = []
 
     def scores(loaded: LoadedModel, utterances: Any) -> dict[str, float]:
         heard.append({utterance.language for utterance in utterances})
@@ -98,8 +100,15 @@ def test_validation_hears_every_language_and_changes_nothing(
 
     monkeypatch.setattr(curriculum, "_TRANSLATED", 6)
     out = train_curriculum(
-        chosen, folder / "data", folder / "watched", bases=folder / "bases", workers=0, translation_scores=scores
+        chosen,
+        folder / "data",
+        folder / "watched",
+        bases=folder / "bases",
+        workers=0,
+        translation_scores=scores,
+        on_progress=lambda doing, done, total, note="": told.append((doing, done)),
     )
+    assert told == [("stage asr", step) for step in range(len(unwatched) + 1)]
     assert losses(out.parent) == unwatched
     assert heard and len(heard[0]) == 3
     assert '"valid/bleu": 7.0' in (out.parent / "metrics.jsonl").read_text(encoding="utf-8")

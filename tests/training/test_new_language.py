@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from dragoman.data.audio import SAMPLE_RATE
-from dragoman.data.synthesis import Voice, speak, write_flac
+from dragoman.data.synthesis import EspeakVoice, speak, write_flac
 from dragoman.inference.translator import Translator
 from dragoman.model.hub import BUILT_IN
 from dragoman.recipe import Recipe, load_recipe
@@ -39,7 +39,7 @@ def utterances(folder: Path) -> list[Utterance]:
     rows = []
     for number, texts in enumerate(SENTENCES):
         for code, text in texts.items():
-            samples = speak(text, Voice(code, "f3"))
+            samples = speak(text, EspeakVoice(code, "f3"))
             write_flac(folder / f"{code}{number}.flac", samples)
             rows.append(
                 Utterance(
@@ -75,7 +75,7 @@ def test_the_built_in_model_goes_on_with_indonesian(tmp_path: Path) -> None:
     for one, other in pairwise((both, whole, settled, reread, kept, after)):  # to be brought back moves all
         assert moved(one, other) == {adapter, encoder, llm}
     translator = Translator.from_pretrained(last, beam_size=1)
-    assert "ind" in translator.identify([speak("Saya pulang.", Voice("ind", "f3"))])
+    assert "ind" in translator.identify([speak("Saya pulang.", EspeakVoice("ind", "f3"))])
     result = translator.translate(tmp_path / "ind0.flac", to=["eng", "deu", "fra", "nld"], language="Indonesian")
     assert result.languages in ((), ("ind",)) and result.targets == ("eng", "deu", "fra", "nld")
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from toy import LORA, TORCHRUN, losses, model, recipe, stage
 
-from dragoman.model.checkpoint import load_model, save_model
+from dragoman.model.folder import load_model, save_model
 from dragoman.recipe import Recipe, read_stored_recipe
 from dragoman.training.curriculum import train_curriculum
 

@@ -12,22 +12,12 @@ from typing import Annotated
 
 import typer
 
-from dragoman.cli import (
-    check,
-    compare,
-    convert,
-    encode,
-    evaluate,
-    finetune,
-    live,
-    models,
-    prepare,
-    report,
-    shard,
-    train,
-    translate,
-)
+from dragoman.cli import convert, models
 from dragoman.cli.console import listen, say
+from dragoman.cli.data import check, prepare, shard
+from dragoman.cli.evaluation import compare, evaluate, report
+from dragoman.cli.training import encode, finetune, train
+from dragoman.cli.translation import live, translate
 from dragoman.errors import DragomanError
 
 app = typer.Typer(

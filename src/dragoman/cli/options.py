@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dragoman.cli.console import hush, say
-from dragoman.errors import DataError, LanguageError
-from dragoman.languages import all_or_none, expand, find
+from dragoman.errors import DataError, LanguageError, ModelError
+from dragoman.recipe import TranscriptBy, TranslateFrom
+from dragoman.text.languages import all_or_none, expand, find
 
 if TYPE_CHECKING:
-    from dragoman.inference.glossary import Glossary
+    from dragoman.inference.decoding.glossary import Glossary
     from dragoman.recipe import Recipe
 
 Model = Annotated[str, typer.Option(help="A model folder, a built-in model, or a name on the Hugging Face hub.")]
@@ -56,6 +57,20 @@ Compute = Annotated[
     str,
     typer.Option(
         "--compute_type", help="How a model is held: auto, float32, bfloat16, float16; ours also int8 or 4bit."
+    ),
+]
+By = Annotated[
+    TranscriptBy | None,
+    typer.Option(
+        "--transcript_by",
+        help="Who writes the transcript: the LLM by the adapter, or Whisper's own decoder; the model says by default.",
+    ),
+]
+From = Annotated[
+    TranslateFrom | None,
+    typer.Option(
+        "--translate_from",
+        help="Translate the speech with the transcript at hand, or the transcript alone; the model says by default.",
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
@@ -127,10 +142,22 @@ class How:
     device: str | None
     compute_type: str
     threads: int | None
+    transcript_by: TranscriptBy | None = None
+    translate_from: TranslateFrom | None = None
 
     def told(self) -> dict[str, Any]:
-        """What `from_pretrained` of our own models and of other systems is told."""
-        return {name: value for name, value in asdict(self).items() if name != "threads"}
+        """What `from_pretrained` of any system is told. Raises ModelError for options that are for our own models."""
+        if self.transcript_by or self.translate_from:
+            raise ModelError("--transcript_by and --translate_from are for our own models; leave them out.")
+        return self._common()
+
+    def told_ours(self) -> dict[str, Any]:
+        """What `from_pretrained` of our own models is told."""
+        return {**self._common(), "transcript_by": self.transcript_by, "translate_from": self.translate_from}
+
+    def _common(self) -> dict[str, Any]:
+        ours = ("threads", "transcript_by", "translate_from")
+        return {name: value for name, value in asdict(self).items() if name not in ours}
 
 
 @dataclass(frozen=True)
@@ -145,7 +172,7 @@ class Words:
         """Raises DataError."""
         if glossary is not None and wanted.only_transcripts:
             raise DataError("--glossary: with --to none nothing is translated; name a target, or leave it out.")
-        from dragoman.inference.glossary import Glossary
+        from dragoman.inference.decoding.glossary import Glossary
 
         words = tuple(word.strip() for word in (hotwords or "").split(",") if word.strip())
         return cls(words, None if glossary is None else Glossary.read(glossary))
@@ -153,11 +180,12 @@ class Words:
 
 def checked(model: str, wanted: Wanted, device: str | None, threads: int | None) -> Path:
     """The model's folder. The recipe comes first, so that a wrong language is told before the weights are read."""
-    from dragoman.model.hub import BUILT_IN, locate
+    from dragoman.model.hub import BUILT_IN
+    from dragoman.model.load import model_folder
     from dragoman.recipe import read_stored_recipe
 
     hush()
-    folder = locate(model)
+    folder = model_folder(model)
     recipe = read_stored_recipe(folder / "recipe.json")
     wanted.check(recipe)
     if folder.parent == BUILT_IN:
@@ -168,7 +196,7 @@ def checked(model: str, wanted: Wanted, device: str | None, threads: int | None)
 
 def prepared(device: str | None, threads: int | None) -> None:
     """Quiet libraries, a device that is there, so many threads. Raises DragomanError."""
-    from dragoman.cli.machine import check_device, set_threads
+    from dragoman.cli.devices import check_device, set_threads
 
     hush()
     set_threads(threads)

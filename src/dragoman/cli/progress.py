@@ -1,85 +1,72 @@
-"""How far a run over several recordings is, and how it went. All on stderr."""
+"""Progress bars on stderr. What draws them is imported when there is something to draw."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
-from dragoman.cli.console import printable, say
+from dragoman.progress import OnProgress
 
 if TYPE_CHECKING:
-    from dragoman.inference.result import Outcome
+    from rich.progress import Progress
 
 
 @contextmanager
-def progress_over(recordings: Sequence[Path]) -> Iterator[RecordingsProgress]:
-    """A bar with the time left, when stderr is a terminal."""
+def progress_bar(doing: str, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, when that is a terminal; called with (done, total)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console(stderr=True)
-    columns = (BarColumn(), TextColumn("{task.description}", markup=False), TimeRemainingColumn())
-    disable = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=disable) as bar:
-        yield RecordingsProgress(bar, recordings)
+    with Progress(console=console, disable=not (shown and console.is_terminal)) as progress:
+        task = progress.add_task(doing, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-class RecordingsProgress:
-    """Recordings count by their size in bytes: a long one is most of the work."""
-
-    def __init__(self, bar: Progress, recordings: Sequence[Path]) -> None:
-        self._bar = bar
-        self._sizes = {path: path.stat().st_size if path.is_file() else 1 for path in recordings}
-        self._numbers = {path: number for number, path in enumerate(recordings, 1)}
-        self._task = bar.add_task("", total=sum(self._sizes.values()))
-
-    def start(self, recording: Path) -> None:
-        number = f"{self._numbers[recording]}/{len(self._numbers)}"
-        self._bar.update(self._task, description=f"{number} {printable(recording.name)}")
-
-    def done(self, recording: Path) -> None:
-        self._bar.advance(self._task, self._sizes[recording])
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Take the bar away while results are printed on the same terminal."""
-        self._bar.stop()
-        try:
-            yield
-        finally:
-            self._bar.start()
+@contextmanager
+def progress_bars(shown: bool = True) -> Iterator[OnProgress]:
+    """A bar on stderr for one thing after the other; where that is no terminal, a line when each has ended."""
+    bars = _Bars(shown)
+    try:
+        yield bars
+    finally:
+        bars.stop()
 
 
-class Summary:
-    """A row a recording: what is spoken, for how long, how long it took, what came of it."""
+class _Bars:
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
+        self._doing: str | None = None
+        self._bar: Progress | None = None
 
-    def __init__(self) -> None:
-        self._table = Table("recording", "spoken", "speech", "took", "", box=None, pad_edge=False)
-        self._since = time.perf_counter()
-        self.translated = self.failed = 0
+    def __call__(self, doing: str, done: int, total: int | None, note: str = "") -> None:
+        if self._shown and doing != self._doing:
+            self.stop()
+            self._doing, self._bar = doing, _begun(doing)
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total, note=note)
 
-    def add(self, recording: Path, outcome: Outcome) -> None:
-        took, self._since = time.perf_counter() - self._since, time.perf_counter()
-        result = outcome.result
-        self.failed += result is None
-        self.translated += result is not None
-        spoken = "" if result is None else " ".join(result.languages)
-        seconds = sum(segment.end_s - segment.start_s for segment in result.segments) if result else 0.0
-        state = "failed" if result is None else "translated" if result.segments else "no speech"
-        self._table.add_row(printable(recording.name), spoken, _clock(seconds), _clock(took), state)
-
-    def show(self) -> None:
-        """The table, and a line that adds up."""
-        if self._table.row_count:
-            console = Console(stderr=True)
-            console.print(self._table, markup=False, highlight=False)
-        say(f"{self.translated} translated, {self.failed} failed")
+    def stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = self._doing = None
 
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes:.0f}:{rest:04.1f}"
+def _begun(doing: str) -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    texts = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[note]}", markup=False)
+    times = TimeElapsedColumn(), TimeRemainingColumn()
+    bar = Progress(texts[0], BarColumn(), MofNCompleteColumn(), texts[1], *times, console=Console(stderr=True))
+    bar.add_task(doing, total=None, note="")
+    bar.start()
+    return bar

@@ -49,6 +49,11 @@ class Example:
     frames: Frames | None = None
 
     @property
+    def is_heard(self) -> bool:
+        """Whether there is speech."""
+        return self.mel is not None or self.frames is not None
+
+    @property
     def mel_frames(self) -> int:
         """F, even where the frames are stored: two to each of them."""
         if self.frames is not None:
@@ -98,11 +103,12 @@ class Batch:
 
     @property
     def num_targets(self) -> int:
-        return self.text.num_targets
+        """Label tokens; where the LLM is left out, those of the transcripts."""
+        return self.text.num_targets if self.text.num_rows else int(self.transcript_lengths.sum())
 
     @property
     def num_rows(self) -> int:
-        return self.text.num_rows
+        return self.text.num_rows or len(self.num_frames)
 
     def to(self, device: torch.device) -> Batch:
         return Batch(
@@ -141,9 +147,9 @@ def collate(examples: Sequence[Example], pad_id: int, side: Literal["left", "rig
     elif examples[0].mel is not None:
         mel, num_frames = pad_mels([example.mel for example in examples])  # type: ignore[misc]
     rows = [row for example in examples for row in example.rows]
-    utterance_of = torch.tensor([at for at, example in enumerate(examples) for _ in example.rows])
+    utterance_of = torch.tensor([at for at, example in enumerate(examples) for _ in example.rows], dtype=torch.long)
     transcripts, lengths = pad_ids([example.transcript for example in examples])
-    rehearsed = torch.tensor([row.rehearsed for row in rows])
+    rehearsed = torch.tensor([row.rehearsed for row in rows], dtype=torch.bool)
     return Batch(mel, num_frames, pad_rows(rows, pad_id, side), utterance_of, transcripts, lengths, rehearsed, frames)
 
 
@@ -177,7 +183,7 @@ def pad_ids(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 def pad_rows(rows: Sequence[Row], pad_id: int, side: Literal["left", "right"] = "right") -> TextRows:
     """Prompt and answer one after the other, padded to the longest row."""
-    size = max(len(row.prompt) + len(row.answer) for row in rows)
+    size = max((len(row.prompt) + len(row.answer) for row in rows), default=0)
     input_ids = torch.full((len(rows), size), pad_id)
     attention_mask = torch.zeros((len(rows), size), dtype=torch.long)
     labels = torch.full((len(rows), size), IGNORED)

@@ -15,9 +15,9 @@ from dragoman.data.batching import Batch, Example, Mel, Row, collate
 from dragoman.data.features import LogMel
 from dragoman.data.frames import FrameStore
 from dragoman.data.index import ManifestIndex
+from dragoman.data.index.selection import Draw, wanted
 from dragoman.data.sampling import row_random
-from dragoman.data.selection import Draw, wanted
-from dragoman.data.tasks import Item, Tags, build, escape
+from dragoman.data.tasks import TASKS, Item, Tags, answer_parts, escape
 from dragoman.errors import AudioError
 from dragoman.recipe import Recipe, Stage
 from dragoman.records import Utterance
@@ -35,9 +35,9 @@ class TextEncoder:
         """Begins with the tokenizer's <bos> where it has one (the papers' Gemma rows: audio, then <bos>)."""
         return self.plain(text) if self.goes_on else tuple(self.tokenizer(text).input_ids)
 
-    def answer(self, text: str) -> tuple[int, ...]:
-        """Ends with the end token."""
-        return (*self.plain(text), self.tokenizer.eos_token_id)
+    def answer(self, *parts: str) -> tuple[int, ...]:
+        """Parts one after the other, tokenised apart; ends with the end token."""
+        return (*(id_ for part in parts for id_ in self.plain(part)), self.tokenizer.eos_token_id)
 
     def plain(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
@@ -68,7 +68,7 @@ class Examples:
         self.tags = Tags.of(recipe.prompt)
         self.text = TextEncoder(tokenizer, goes_on=bool(recipe.prompt.before_audio))
         self.pad_id = int(tokenizer.pad_token_id)
-        features = LogMel(recipe.audio.mel_bins, recipe.audio.window_s, padded=recipe.audio.padding == "window")
+        features = LogMel.of(recipe.audio)
         self.features = AugmentedMel(features, stage.augment)
         self.micro_batch, self.micro_tokens = micro_batch, micro_tokens
         self.frames = frames
@@ -77,7 +77,8 @@ class Examples:
     def micro_batches(self, draws: Sequence[Draw]) -> list[Batch]:
         """One step of one process."""
         examples = [self.example(draw) for draw in draws]
-        return [collate(part, self.pad_id) for part in self._cut(examples)]
+        alike = ([one for one in examples if one.is_heard is heard] for heard in (True, False))
+        return [collate(part, self.pad_id) for own in alike for part in self._cut(own)]
 
     def _cut(self, examples: Sequence[Example]) -> list[Sequence[Example]]:
         """Parts of at most `micro_batch` examples and, those of like length together, `micro_tokens` tokens."""
@@ -99,8 +100,9 @@ class Examples:
 
     def _widest(self, examples: Sequence[Example]) -> int:
         """Positions of a row of the batch that the LLM reads: [audio][text], each padded to the longest."""
-        audio = max(self.recipe.audio_tokens(example.mel_frames) for example in examples) if self.stage.hears else 0
-        return audio + max(len(row.prompt) + len(row.answer) for example in examples for row in example.rows)
+        heard = [example.mel_frames for example in examples if example.is_heard]
+        texts = [len(row.prompt) + len(row.answer) for example in examples for row in example.rows]
+        return max(map(self.recipe.audio_tokens, heard), default=0) + max(texts, default=0)
 
     def utterance(self, draw: Draw) -> Utterance:
         """With all the translations that the stage may ask for."""
@@ -111,8 +113,9 @@ class Examples:
         task, targets = self.asked(draw, random)
         utterance = self.indexes[draw.source].utterance(draw.row, targets)
         transcript = self.text.plain(escape(utterance.text)) if self.stage.ctc_weight else ()
-        rows = tuple(self._row(task, utterance, target) for target in targets or [utterance.language])
-        if not self.stage.hears:
+        asked = (targets or [utterance.language]) if task else []
+        rows = tuple(self._row(task, utterance, target) for target in asked)
+        if task == "mt":
             return Example(None, rows)
         if self.frames is not None:
             return Example(None, rows, transcript, self.frames[draw.source][draw.row])
@@ -130,9 +133,12 @@ class Examples:
         return row_random(self.stage.schedule.seed, draw.visit, draw.number)
 
     def asked(self, draw: Draw, random: np.random.Generator) -> tuple[str, list[str]]:
-        """The task of an item and, except in transcription, its target languages."""
+        """The task of an item, "" in a stage without, and, except in transcription, its target languages."""
         targets = self._targets(draw)
-        mixture = self.stage.tasks if targets else {"asr": 1.0}
+        mixture = self.stage.tasks_of(self.stage.data[draw.source])
+        if not mixture:
+            return "", []
+        mixture = mixture if targets else {"asr": 1.0}
         tasks, shares = list(mixture), np.array(list(mixture.values()))
         task = tasks[random.choice(len(tasks), p=shares / shares.sum())]
         most = self.stage.targets
@@ -148,9 +154,10 @@ class Examples:
 
     def _row(self, task: str, utterance: Utterance, target: str) -> Row:
         translation = utterance.translations.get(target, "")
-        prompt, answer = build(task, Item(utterance.language, target, utterance.text, translation), self.tags)
+        item = Item(utterance.language, target, utterance.text, translation)
+        prompt, answer = TASKS[task].prompt(item, self.tags), answer_parts(task, item, self.tags)
         rehearsed = (task, utterance.language, target) in self.rehearsed
-        return Row(self.text.prompt(prompt), self.text.answer(answer), rehearsed)
+        return Row(self.text.prompt(prompt), self.text.answer(*answer), rehearsed)
 
 
 def mel_of(utterance: Utterance, features: Callable[[Waveform], Mel]) -> Mel:

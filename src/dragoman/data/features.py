@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.errors import AudioError
+from dragoman.recipe import Audio
 
 if TYPE_CHECKING:
     import torch
@@ -36,13 +37,19 @@ class LogMel:
     """(N,) -> (M, F) float32.
 
     `window_s` is the longest recording allowed. Padded: silence up to the whole window, exactly as Whisper.
-    Otherwise trimmed: only the frames that hold the recording, the first `num_frames(N)` of the padded ones.
-    The loudest bin of the clip sets the floor in both.
+    Otherwise trimmed: only the frames that hold the recording and `silence_s` behind it, as far as the window goes: the
+    first `num_frames(N)` of the padded ones. The loudest bin of the clip sets the floor in both.
     """
 
     mel_bins: int = 80
     window_s: float = 30.0
     padded: bool = True
+    silence_s: float = 0.0
+
+    @classmethod
+    def of(cls, audio: Audio) -> LogMel:
+        """As a recipe says."""
+        return cls(audio.mel_bins, audio.window_s, audio.padding == "window", audio.silence_s)
 
     @property
     def max_samples(self) -> int:
@@ -50,9 +57,10 @@ class LogMel:
         return round(self.window_s * SAMPLE_RATE)
 
     def num_frames(self, num_samples: int) -> int:
-        """F for N samples: the window's, or ceil(N / 160) made even and at least one pair."""
+        """F for N samples: the window's, or ceil(N / 160) made even and at least one pair, the silence included."""
         step = HOP * _ENCODER_STRIDE
-        pairs = self.max_samples // step if self.padded else max(1, -(-num_samples // step))
+        heard = min(num_samples + round(self.silence_s * SAMPLE_RATE), max(num_samples, self.max_samples))
+        pairs = self.max_samples // step if self.padded else max(1, -(-heard // step))
         return _ENCODER_STRIDE * pairs
 
     def __call__(self, waveform: Waveform) -> npt.NDArray[np.float32]:

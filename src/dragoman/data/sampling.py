@@ -89,6 +89,10 @@ class Step(NamedTuple):
         """One process's items; the shares are disjoint and together whole."""
         return Step(self.item[rank::world], self.visit[rank::world])
 
+    def cut(self, size: int) -> list[Step]:
+        """In micro-batches of at most `size` items; none where there are none."""
+        return [Step(self.item[at : at + size], self.visit[at : at + size]) for at in range(0, len(self.item), size)]
+
 
 @dataclass(frozen=True)
 class Order:
@@ -119,18 +123,6 @@ class Order:
         lengths = np.asarray(self.lengths)[items]
         for at in epoch_batches(lengths, self.batch, self.seed, epoch, shard, self.shards_at_once):
             yield Step(items[at], visits[at])
-
-
-def steps_from(start: int, lengths: Sequence[int], batch: int, seed: int) -> Iterator[tuple[int, Rows]]:
-    """Yield (epoch, rows) of the steps from `start` on, without end; every row comes once an epoch."""
-    for step in Order(lengths, batch, seed).steps(start):
-        yield int(step.visit[0]), step.item
-
-
-def of_rank(rows: Rows, rank: int, world: int, micro_batch: int) -> list[Rows]:
-    """This process's share of a step, cut into micro-batches; the shares are disjoint and together whole."""
-    share = rows[rank::world]
-    return [share[at : at + micro_batch] for at in range(0, len(share), micro_batch)]
 
 
 def row_random(seed: int, epoch: int, row: int) -> np.random.Generator:

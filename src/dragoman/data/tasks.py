@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from dragoman.languages import LANGUAGES
 from dragoman.recipe import Prompt
+from dragoman.text.languages import LANGUAGES
 
 _TAG_LIKE = re.compile(r"<(\\*)\|")
 _TAG = re.compile(r"<\|[^|<>]*\|>")
@@ -144,6 +144,14 @@ TASKS: dict[str, Task] = {"asr": Asr(), "smt": Smt(), "srt": Srt(), "st": St(), 
 def build(task: str, item: Item, tags: Tags) -> tuple[str, str]:
     """Prompt and answer of a task."""
     return TASKS[task].prompt(item, tags), TASKS[task].answer(item, tags)
+
+
+def answer_parts(task: str, item: Item, tags: Tags) -> tuple[str, ...]:
+    """The answer of a task in parts that are tokenised apart, as decoding writes them: each target goes on behind the
+    tags of SRT, where byte pairs of a joint text may go over the border (`|>"`)."""
+    if task != "srt":
+        return (TASKS[task].answer(item, tags),)
+    return escape(item.transcript) + tags(item.source, item.target), escape(item.translation)
 
 
 def escape(text: str) -> str:

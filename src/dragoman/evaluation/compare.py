@@ -34,10 +34,10 @@ from dragoman.evaluation.significance import (
     signatures,
     value,
 )
-from dragoman.evaluation.workers import in_order
-from dragoman.languages import Language, find
+from dragoman.parallel import by_itself, counted, in_order
 from dragoman.records import Hypothesis
-from dragoman.writing import as_written
+from dragoman.text.languages import Language, find
+from dragoman.text.scripts import as_written
 
 Verdict = Literal["better", "worse", "equal"]
 _Rows = dict[tuple[str, str], Hypothesis]  # by utterance id and target, in this order
@@ -137,7 +137,8 @@ def compare(
     planned = [_jobs(names, runs[0], first, run) for run in others]
     if not all(planned):
         raise DataError("There is nothing to compare: the runs hold neither translations nor transcripts of both.")
-    tested = in_order(_test, [job for jobs in planned for job in jobs], workers, on_progress)
+    every = [job for jobs in planned for job in jobs]
+    tested = counted(in_order(_test, every, min(workers, len(every)), start=by_itself), len(every), on_progress)
     found: list[Comparison] = []
     for run, jobs in zip(others, planned, strict=True):
         for metric in dict.fromkeys(job.metric for job in jobs):

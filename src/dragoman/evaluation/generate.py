@@ -23,8 +23,8 @@ from typing import Any
 from dragoman.errors import DataError
 from dragoman.evaluation.parts import Batch, Parts, locked
 from dragoman.files import whole_file
-from dragoman.languages import expand
 from dragoman.records import Hypothesis, Utterance, to_line
+from dragoman.text.languages import expand
 
 Translate = Callable[[Sequence[Utterance], Sequence[str]], list[Hypothesis]]
 """A system: one hypothesis per utterance and target other than the utterance's own language, in any order. Without

@@ -16,10 +16,10 @@ from rich.table import Table
 
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics import METRICS, Metric, Pair, Score, Side, choose
-from dragoman.evaluation.workers import in_order
-from dragoman.languages import Language, find
+from dragoman.parallel import by_itself, counted, in_order
 from dragoman.records import Hypothesis
-from dragoman.writing import as_written
+from dragoman.text.languages import Language, find
+from dragoman.text.scripts import as_written
 
 ALL = "all"
 """The direction of a summary: the mean over directions of a metric, the sum of a count."""
@@ -66,7 +66,8 @@ def score(
     workers = workers if len(rows) >= _WORTH_STARTING else 1
     # a metric that is not in METRICS may hold a model: it is counted here
     shared = [job for jobs in planned for job in sorted(jobs, key=_target) if job.kind in METRICS.values()]
-    scored = dict(zip(map(id, shared), in_order(run, shared, workers, on_progress), strict=True))
+    results = counted(in_order(run, shared, min(workers, len(shared)), start=by_itself), len(shared), on_progress)
+    scored = dict(zip(map(id, shared), results, strict=True))
     scores = [score for jobs in planned for score in _with_mean([scored.get(id(job)) or run(job) for job in jobs])]
     return scores + _counts(rows, COUNTS if counts is None else counts)
 

@@ -28,7 +28,7 @@ from sacrebleu.significance import _compute_p_value
 from dragoman.evaluation.metrics import METRICS
 from dragoman.evaluation.metrics.error_rates import CER, WER
 from dragoman.evaluation.metrics.overlap import BLEU, ChrF
-from dragoman.languages import Language
+from dragoman.text.languages import Language
 
 Array = NDArray[Any]
 

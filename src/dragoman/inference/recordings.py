@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, excerpts, load_audio, stream_audio
-from dragoman.data.langid import is_other
 from dragoman.errors import AudioError, LanguageError, ModelError
-from dragoman.inference.ahead import ahead
-from dragoman.inference.decode import Decoded, Translation
-from dragoman.inference.glossary import Glossary
+from dragoman.inference.decoding.decoder import Decoded, Translation
+from dragoman.inference.decoding.glossary import Glossary
+from dragoman.inference.prefetch import ahead
 from dragoman.inference.result import Outcome, Result, Segment, joined
-from dragoman.inference.segment import Segment as Stretch
-from dragoman.inference.segment import VadOptions, segments
-from dragoman.languages import LANGUAGES, known_source, known_targets
 from dragoman.recipe import Recipe
 from dragoman.records import Hypothesis, Utterance
+from dragoman.text.langid import is_other
+from dragoman.text.languages import LANGUAGES, known_source, known_targets
+from dragoman.vad import Segment as Stretch
+from dragoman.vad import VadOptions, segments
 
 _PLACES = 5
 """A recording's language is told from so many places, spread evenly over it."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dragoman.errors import AudioError
-from dragoman.writing import between_sentences
+from dragoman.text.scripts import between_sentences
 
 LOW_TRANSCRIPT = 0.8
 LOW_TRANSLATION = 0.7

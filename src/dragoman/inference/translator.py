@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dragoman.data.audio import Waveform
+from dragoman.data.batching import Mel
 from dragoman.data.features import LogMel
-from dragoman.inference.decode import Decoded, Decoder, Request
-from dragoman.inference.identify import Identifier
+from dragoman.inference.decoding.decoder import Decoded, Decoder, Request
+from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
+from dragoman.inference.language_id import Identifier, WhisperIdentifier
 from dragoman.inference.recordings import Speech, SpeechTranslator, Told, Wanted
-from dragoman.inference.segment import suited_to
-from dragoman.model.checkpoint import LoadedModel, load_on
-from dragoman.recipe import Recipe
+from dragoman.model.build import LoadedModel
+from dragoman.model.load import load_on
+from dragoman.recipe import Recipe, TranscriptBy, TranslateFrom
+from dragoman.vad import suited_to
 
 
 class Translator(SpeechTranslator):
@@ -30,12 +33,26 @@ class Translator(SpeechTranslator):
         beam_size: int | None = None,
         batch_size: int = 16,
         vad_parameters: Mapping[str, float] | None = None,
+        transcript_by: TranscriptBy | None = None,
+        translate_from: TranslateFrom | None = None,
     ) -> None:
         self.recipe: Recipe = loaded.recipe
         audio, decoding = self.recipe.audio, self.recipe.decoding
-        self.features = LogMel(audio.mel_bins, audio.window_s, padded=audio.padding == "window")
-        self.decoder = Decoder(loaded, beam_size or decoding.beams, decoding.max_new_tokens, max_rows=4 * batch_size)
-        self.identifier = Identifier(self.decoder, self.sources, batch_size)
+        self.features = LogMel.of(audio)
+        weights = next(loaded.model.encoder.parameters())
+        by_whisper = (transcript_by or decoding.transcript_by) == "whisper"
+        self.whisper = WhisperDecoder.load(self.recipe, weights.device, weights.dtype) if by_whisper else None
+        self.decoder = Decoder(
+            loaded,
+            beam_size or decoding.beams,
+            decoding.max_new_tokens,
+            max_rows=4 * batch_size,
+            whisper=self.whisper,
+            translate_from=translate_from or decoding.translate_from,
+        )
+        self.identifier: Identifier | WhisperIdentifier = Identifier(self.decoder, self.sources, batch_size)
+        if self.whisper is not None:
+            self.identifier = WhisperIdentifier(self.whisper, self.sources, batch_size)
         self.name, self.batch_size, self.window_s = self.recipe.name, batch_size, audio.window_s
         self.writes_speech = self.identifies = self.takes_words = self.recipe.writes_speech
         self.vad = suited_to(self.recipe).varied(vad_parameters or {}, self.name)
@@ -50,12 +67,23 @@ class Translator(SpeechTranslator):
         beam_size: int | None = None,
         batch_size: int = 16,
         vad_parameters: Mapping[str, float] | None = None,
+        transcript_by: TranscriptBy | None = None,
+        translate_from: TranslateFrom | None = None,
     ) -> Translator:
         """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. `device` "auto" spreads
         the LLM over GPUs, RAM and disk; `compute_type` is how it is held: float32, bfloat16, float16, int8, 4bit or
-        auto. `vad_parameters` are those of VadOptions that differ from what suits the model. Raises ModelError."""
+        auto. `vad_parameters` are those of VadOptions that differ from what suits the model. `transcript_by` and
+        `translate_from` say who writes the transcript and what is translated, see recipe.Decoding; the model's own by
+        default. Raises ModelError."""
         loaded = load_on(name, device, compute_type, merged=True)
-        return cls(loaded, beam_size=beam_size, batch_size=batch_size, vad_parameters=vad_parameters)
+        return cls(
+            loaded,
+            beam_size=beam_size,
+            batch_size=batch_size,
+            vad_parameters=vad_parameters,
+            transcript_by=transcript_by,
+            translate_from=translate_from,
+        )
 
     @property
     def sources(self) -> list[str]:
@@ -70,13 +98,19 @@ class Translator(SpeechTranslator):
     def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
         """How likely each language is spoken in all of these, the likeliest first; together 1.
 
-        The likeliest is the one whose transcripts are, to the LLM and (where the model was taught by CTC) to the audio
-        tokens alone, per token. waveforms: (N,) at 16 kHz each, within the model's window.
+        By Whisper's own decoder where that writes the transcripts; else the likeliest is the one whose transcripts are,
+        to the LLM and (where the model was taught by CTC) to the audio tokens alone, per token. waveforms: (N,) at
+        16 kHz each, within the model's window.
         """
-        return self.identifier.together([self.features(waveform) for waveform in waveforms])
+        return self.identifier.together(self._identified(waveforms))
 
     def _told(self, waveforms: Sequence[Waveform]) -> list[Told]:
-        return list(self.identifier.each([self.features(waveform) for waveform in waveforms]))
+        return list(self.identifier.each(self._identified(waveforms)))
+
+    def _identified(self, waveforms: Sequence[Waveform]) -> list[Mel]:
+        """What the language is told from."""
+        features = self.features if self.whisper is None else self.whisper.features
+        return [features(waveform) for waveform in waveforms]
 
     def _decoded(self, speech: Sequence[Speech], wanted: Wanted) -> list[Decoded]:
         """Neighbours in length share a batch; the order of the result is that of the speech."""
@@ -91,4 +125,6 @@ class Translator(SpeechTranslator):
     def request(self, part: Speech, wanted: Wanted) -> Request:
         """What the decoder is asked of a stretch of speech."""
         targets = tuple(code for code in wanted.targets if code != part.language)
-        return Request(self.features(part.samples), part.language, targets, wanted.hotwords, wanted.glossary)
+        heard = None if self.whisper is None else self.whisper.features(part.samples)
+        mel = self.features(part.samples)
+        return Request(mel, part.language, targets, wanted.hotwords, wanted.glossary, whisper_mel=heard)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman.errors import ModelError
-from dragoman.recipe import load_recipe
 
 BUILT_IN = Path(__file__).parent.parent / "assets"
 
@@ -29,8 +28,8 @@ RELEASES: dict[str, Release] = {
 
 
 def locate(name: str | Path) -> Path:
-    """The folder of a model: its path, one that Dragoman ships, or a copy from the Hugging Face hub. A checkpoint as
-    its authors released it is converted, once."""
+    """The folder of a model: its path, one that Dragoman ships, or a copy from the Hugging Face hub. Of what its
+    authors released as a checkpoint it is that file (`model.load` makes a folder of it)."""
     if Path(name).is_dir():
         return Path(name)
     if (BUILT_IN / str(name) / "recipe.json").is_file():
@@ -40,7 +39,7 @@ def locate(name: str | Path) -> Path:
             f"There is no model {str(name)!r}: give a model folder, 'tiny', or a name on the hub (owner/name)."
         )
     if str(name) in RELEASES:
-        return _converted(str(name), RELEASES[str(name)])
+        return _downloaded(str(name), RELEASES[str(name)].files)
     from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 
@@ -54,23 +53,6 @@ def locate(name: str | Path) -> Path:
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:  # a file that is not in the cache either is an OSError
         raise _not_downloaded(str(name)) from error
-
-
-def _converted(name: str, release: Release) -> Path:
-    """The model folder made of a release, in the hub's cache for such things: one for each revision of it and version
-    of ours, whose recipe is in it. Who comes second waits for the first."""
-    from huggingface_hub import cached_assets_path
-    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # of its __init__, but not of __all__
-
-    from dragoman import __version__
-    from dragoman.model.released import convert  # which imports, in turn, what imports this file
-
-    file = _downloaded(name, release.files)
-    folder = cached_assets_path("dragoman", namespace=name, subfolder=__version__) / file.parent.name
-    with WeakFileLock(f"{folder}.lock"):
-        if not (folder / "recipe.json").is_file():
-            convert(file, load_recipe(release.recipe), folder)
-    return folder
 
 
 def _downloaded(name: str, files: tuple[str, ...]) -> Path:

@@ -24,7 +24,8 @@ from transformers import (
 )
 
 from dragoman.errors import ModelError
-from dragoman.model.placement import take_over
+from dragoman.model.bases import find_llm
+from dragoman.model.hardware.placement import take_over
 from dragoman.recipe import Llm, Lora, Quantisation
 
 _ODD = {
@@ -56,15 +57,11 @@ def load_llm(
     options: dict[str, Any] = {"dtype": dtype, **others}
     if settings.quantisation is not None:
         options["quantization_config"] = _fewer_bits(settings.quantisation, dtype)
-    if settings.name == "base":
-        if bases is None or not (bases / "llm").is_dir():
-            raise ModelError(f"{bases}/llm is missing; make it with `dragoman bases`.")
-        llm = load_pretrained(AutoModelForCausalLM, bases / "llm", what="The LLM", own=True, **options)
-        tokenizer = load_tokenizer(bases / "tokenizer")
-    else:
-        options["revision"] = settings.revision
-        llm = text_tower(load_pretrained(AutoModelForCausalLM, settings.name, what="The LLM", **options))
-        tokenizer = load_tokenizer(settings.name, settings.revision)
+    place = find_llm(settings, bases)
+    options["revision"] = place.revision
+    llm = load_pretrained(AutoModelForCausalLM, place.weights, what="The LLM", own=place.own, **options)
+    llm = text_tower(llm)
+    tokenizer = load_tokenizer(place.tokenizer, place.revision)
     # What a checkpoint asks of generation (sampling, penalties) is not ours: the decoder says everything itself.
     llm.generation_config = GenerationConfig()
     if settings.quantisation == "8bit":

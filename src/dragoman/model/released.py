@@ -17,10 +17,11 @@ from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
 
 from dragoman.errors import ModelError, OutputError, RecipeError
-from dragoman.languages import find
-from dragoman.model.checkpoint import skeleton, write_folder
+from dragoman.model.build import skeleton
+from dragoman.model.folder import write_folder
 from dragoman.model.trainable import part_of
 from dragoman.recipe import Encoder, Llm, Lora, Recipe
+from dragoman.text.languages import find
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,20 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.llm import embed, width
 from dragoman.model.splice import splice
-from dragoman.model.teacher import Teacher
+
+
+class Distils(Protocol):
+    """A teacher as the model knows it, see `training.distillation`."""
+
+    weight: float
+
+    def divergence(self, student: nn.Module, batch: Any, logits: Tensor) -> Tensor: ...
 
 
 class SpeechLLM(nn.Module):
-    """`scale_audio`: see recipe.Llm. `blank_id`: the piece that stands for "nothing" in the auxiliary CTC loss, whose
-    weight `ctc_weight` a stage sets, as it does the `teacher`. `lead_ids`: text in front of the audio, such as the
-    beginning of a chat."""
+    """`scale_audio`: see recipe.Llm. `blank_id`: the piece that stands for "nothing" in the auxiliary CTC loss. A stage
+    sets the loss's `ctc_weight` and `ctc_sampled` (see recipe.Stage) and the `teacher`. `lead_ids`: text in front of
+    the audio, such as the beginning of a chat."""
 
     lead_ids: Tensor
 
@@ -44,11 +51,15 @@ class SpeechLLM(nn.Module):
         self.blank_id = blank_id
         self.register_buffer("lead_ids", torch.tensor(lead_ids, dtype=torch.long), persistent=False)
         self.ctc_weight = 0.0
-        self.teacher: Teacher | None = None
+        self.ctc_sampled: int | None = None
+        self.teacher: Distils | None = None
         # Gemma's embeddings are louder in its first layer than in its table: measured as that layer gets them.
         pieces = llm.get_input_embeddings().num_embeddings
         some = torch.arange(0, pieces, -(-pieces // 4096), device=llm.device)
-        self.embedding_std = float(embed(llm, some).detach().float().std()) if llm.device.type != "meta" else 1.0
+        self.embedding_std, self.table_std = 1.0, 1.0
+        if llm.device.type != "meta":
+            self.embedding_std = float(embed(llm, some).detach().float().std())
+            self.table_std = float(llm.get_input_embeddings().weight.detach().float().std())
 
     def hear(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         """mel (U, M, F), num_frames (U,) -> audio (U, A, D), num_audio (U,): encoder and adapter, once an utterance; A
@@ -69,65 +80,99 @@ class SpeechLLM(nn.Module):
         lead = embed(self.llm, self.lead_ids).expand(utterances, -1, -1)
         return lead, torch.full((utterances,), len(self.lead_ids), device=lead.device)
 
-    def logits(self, batch: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """A data.batching.Batch -> logits (B, T - 1, V) of the text's tokens from the second on, each from what stands
-        before it, and what was heard: audio (U, A, D), num_audio (U,)."""
+    def audio(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """A data.batching.Batch -> what is heard: audio (U, A, D), num_audio (U,)."""
         if batch.mel is not None:
-            audio, num_audio = self.hear(batch.mel, batch.num_frames)
-        elif batch.frames is not None:
-            audio, num_audio = self.adapt(batch.frames, batch.num_frames)
-        else:
-            audio, num_audio = self.lead(len(batch.num_frames))
+            return self.hear(batch.mel, batch.num_frames)
+        if batch.frames is not None:
+            return self.adapt(batch.frames, batch.num_frames)
+        return self.lead(len(batch.num_frames))
+
+    def logits(self, batch: Any, audio: Tensor, num_audio: Tensor) -> Tensor:
+        """A data.batching.Batch and what is heard -> logits (N, V) of the N tokens that have a label, row by row, each
+        from what stands before it. The head is most of a small LLM's work: it sees no other places."""
         text = batch.text
+        learnt = _learnt(text.labels)
         rows, mask, position_ids = splice(
             audio, num_audio, embed(self.llm, text.input_ids), text.attention_mask, batch.utterance_of
         )
         # The token at text place t is predicted one place before it. A prompt is never empty, so no label is lost.
-        logits = self.llm(
-            inputs_embeds=rows,
-            attention_mask=mask,
-            position_ids=position_ids,
-            use_cache=False,
-            logits_to_keep=text.input_ids.shape[1],
-        ).logits
-        return logits[:, :-1], audio, num_audio
+        head = self.llm.get_output_embeddings()
+        only = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][:, :-1][learnt][None], *hidden[1:]))
+        try:
+            logits: Tensor = self.llm(
+                inputs_embeds=rows,
+                attention_mask=mask,
+                position_ids=position_ids,
+                use_cache=False,
+                logits_to_keep=text.input_ids.shape[1],
+            ).logits
+        finally:
+            only.remove()
+        return logits[0]
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         """A data.batching.Batch -> {"loss": summed cross-entropy of the labels (+ CTC), and its parts}. With a teacher,
-        the cross-entropy of rehearsed rows gives way to the divergence from it."""
-        logits, audio, num_audio = self.logits(batch)
-        labels = batch.text.labels[:, 1:]  # -100, torch's own mark, where nothing is learnt
-        entropy = nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none")
-        entropy = entropy.view_as(labels).sum(1)
+        the cross-entropy of rehearsed rows gives way to the divergence from it. Without rows the LLM is left out."""
+        audio, num_audio = self.audio(batch)
+        if not batch.text.num_rows:
+            return {"loss": self.ctc_weight * self.ctc_of(batch, audio, num_audio)}
+        logits = self.logits(batch, audio, num_audio)
+        learnt = _learnt(batch.text.labels)
+        entropy = nn.functional.cross_entropy(logits.float(), batch.text.labels[:, 1:][learnt], reduction="none")
         parts = {"entropy": entropy.sum()}
         loss = parts["entropy"]
         if self.teacher is not None:
-            parts["divergence"] = self.teacher.divergence(self, batch, logits)
-            loss = entropy[~batch.rehearsed].sum() + self.teacher.weight * parts["divergence"]
-        if self.ctc_weight:
-            parts["ctc"] = self.ctc_loss(audio, num_audio, batch.transcripts, batch.transcript_lengths)
+            rehearsed = batch.rehearsed[:, None].expand_as(learnt)[learnt]
+            parts["divergence"] = self.teacher.divergence(self, batch, logits[rehearsed])
+            loss = entropy[~rehearsed].sum() + self.teacher.weight * parts["divergence"]
+        if self.ctc_weight and (batch.mel is not None or batch.frames is not None):
+            parts["ctc"] = self.ctc_of(batch, audio, num_audio)
             loss = loss + self.ctc_weight * parts["ctc"]
         return {"loss": loss, **parts} if len(parts) > 1 else {"loss": loss}
 
-    def ctc_logits(self, audio: Tensor) -> Tensor:
-        """audio (U, A, D) -> (U, A, V): likeness of each audio token to each piece's embedding. Two vectors of the
-        embeddings' own size score sqrt(D) when alike and about +-1 when not."""
-        embeddings = self.llm.get_input_embeddings().weight.detach().float()
+    def ctc_of(self, batch: Any, audio: Tensor, num_audio: Tensor) -> Tensor:
+        """The summed CTC loss of a data.batching.Batch; in training over a sample of the pieces, if a stage says so."""
+        if self.ctc_sampled is None or not self.training:
+            return self.ctc_loss(audio, num_audio, batch.transcripts, batch.transcript_lengths)
+        pieces, numbers = self._sampled(batch.transcripts)
+        return self._ctc(self.ctc_logits(audio, pieces), num_audio, numbers, batch.transcript_lengths, 0, "sum")
+
+    def _sampled(self, transcripts: Tensor) -> tuple[Tensor, Tensor]:
+        """Blank first, those of the transcripts (U, L), others at random -> pieces (P,), and the places of the
+        transcripts' among them (U, L)."""
+        own = transcripts.unique()
+        size = self.llm.get_input_embeddings().num_embeddings
+        drawn = torch.randint(size, (int(self.ctc_sampled or 0),)).to(own.device).unique()
+        blank = own.new_tensor([self.blank_id])
+        own = own[own != self.blank_id]
+        others = drawn[~torch.isin(drawn, own) & (drawn != self.blank_id)]
+        return torch.cat([blank, own, others]), 1 + torch.searchsorted(own, transcripts)
+
+    def ctc_logits(self, audio: Tensor, pieces: Tensor | None = None) -> Tensor:
+        """audio (U, A, D) -> (U, A, V), or (U, A, P) of `pieces` (P,): likeness of each audio token to each piece's
+        embedding. Two vectors of the embeddings' own size score sqrt(D) when alike and about +-1 when not."""
+        embeddings = self.llm.get_input_embeddings().weight.detach()
+        embeddings = (embeddings if pieces is None else embeddings[pieces]).float()
         with torch.autocast(audio.device.type, enabled=False):  # bf16 is too coarse to tell pieces apart
             likeness = audio.float() @ embeddings.T
-        return likeness / (self.embedding_std * embeddings.std() * math.sqrt(embeddings.shape[1]))
+        return likeness / (self.embedding_std * self.table_std * math.sqrt(embeddings.shape[1]))
 
     def ctc_loss(
         self, audio: Tensor, num_audio: Tensor, transcripts: Tensor, lengths: Tensor, reduction: str = "sum"
     ) -> Tensor:
         """CTC loss of the audio tokens against the transcripts (U, L): summed, or "none" for (U,)."""
-        log_probs = self.ctc_logits(audio).log_softmax(-1).transpose(0, 1)
+        return self._ctc(self.ctc_logits(audio), num_audio, transcripts, lengths, self.blank_id, reduction)
+
+    def _ctc(
+        self, logits: Tensor, num_audio: Tensor, transcripts: Tensor, lengths: Tensor, blank: int, reduction: str
+    ) -> Tensor:
         return nn.functional.ctc_loss(
-            log_probs,
+            logits.log_softmax(-1).transpose(0, 1),
             transcripts,
             num_audio,
             lengths,
-            blank=self.blank_id,
+            blank=blank,
             reduction=reduction,
             zero_infinity=reduction == "sum",  # in training, a clip too short for its text teaches nothing
         )
@@ -155,6 +200,12 @@ class SpeechLLM(nn.Module):
                 if name.endswith("lora_dropout"):
                     module.train(mode and _is_trained(part))
         return self
+
+
+def _learnt(labels: Tensor) -> Tensor:
+    """(B, T) -> (B, T - 1): which tokens from the second on have a label; torch's own mark, -100, is none. A prompt is
+    never empty, so none is lost."""
+    return labels[:, 1:] >= 0
 
 
 def _units(module: nn.Module) -> list[str]:

@@ -10,6 +10,7 @@ from dragoman.recipe.bases import Bases, EncoderBase, LlmBase, TatoebaCorpus
 from dragoman.recipe.files import dump_recipe, load_recipe, names, parse_recipe, read_stored_recipe
 from dragoman.recipe.model import (
     Adapter,
+    Audio,
     Encoder,
     Llm,
     Lora,
@@ -18,6 +19,9 @@ from dragoman.recipe.model import (
     QFormerAdapter,
     Quantisation,
     StackedAdapter,
+    TranscriptBy,
+    TranslateFrom,
+    Vocabulary,
 )
 from dragoman.recipe.stages import Augment, Schedule, Source, Stage
 from dragoman.recipe.whole import MEL_FRAMES_PER_S, Recipe
@@ -25,6 +29,7 @@ from dragoman.recipe.whole import MEL_FRAMES_PER_S, Recipe
 __all__ = [
     "MEL_FRAMES_PER_S",
     "Adapter",
+    "Audio",
     "Augment",
     "Bases",
     "Encoder",
@@ -42,6 +47,9 @@ __all__ = [
     "StackedAdapter",
     "Stage",
     "TatoebaCorpus",
+    "TranscriptBy",
+    "TranslateFrom",
+    "Vocabulary",
     "dump_recipe",
     "load_recipe",
     "names",

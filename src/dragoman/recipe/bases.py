@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from dragoman.languages import is_code
 from dragoman.recipe.stages import Augment, Schedule
 from dragoman.recipe.strict import Strict
+from dragoman.text.languages import is_code
 
 
 class TatoebaCorpus(Strict):

@@ -27,6 +27,8 @@ class Audio(Strict):
     mel_bins: Literal[80, 128]
     window_s: float = Field(default=30.0, gt=0.0)
     padding: Literal["window", "trimmed"] = "window"
+    silence_s: float = Field(default=0.0, ge=0.0)
+    """Behind a trimmed clip: Whisper listens for the end of the speech."""
 
 
 class Encoder(Strict):
@@ -35,6 +37,15 @@ class Encoder(Strict):
     name: str
     revision: str | None = None
     lora: Lora | None = None
+
+
+class Vocabulary(Strict):
+    """Which of the LLM's pieces are kept (Ushio et al. 2023): those that the texts of these manifests need in the
+    recipe's languages, and of the `most_frequent` of its own order those that are spelt with their characters. Language
+    tags become pieces."""
+
+    texts: list[str] = Field(min_length=1)
+    most_frequent: int = Field(default=0, ge=0)
 
 
 class Llm(Strict):
@@ -48,6 +59,7 @@ class Llm(Strict):
     scale_audio: bool = False
     quantisation: Quantisation | None = None
     lora: Lora | None = None
+    vocabulary: Vocabulary | None = None
 
     @field_validator("lora", mode="before")
     @classmethod
@@ -110,6 +122,19 @@ class Prompt(Strict):
         return value
 
 
+TranscriptBy = Literal["adapter", "whisper"]
+TranslateFrom = Literal["speech", "transcript"]
+
+
 class Decoding(Strict):
+    """How a model is used unless the caller says otherwise.
+
+    `transcript_by`: the LLM writes what it hears through the adapter, or Whisper's own decoder does.
+    `translate_from`: the LLM translates the speech with the transcript at hand (srt where it wrote that itself, smt
+    where Whisper did), or the transcript alone (mt: a cascade).
+    """
+
     beams: int = Field(default=1, gt=0)
     max_new_tokens: int = Field(default=400, gt=0)
+    transcript_by: TranscriptBy = "adapter"
+    translate_from: TranslateFrom = "speech"

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dragoman.languages import expand
 from dragoman.recipe.strict import Strict, TaskName
+from dragoman.text.languages import expand
 
 Part = Literal["adapter", "llm_lora", "encoder_lora"]
 
@@ -74,11 +74,13 @@ class Augment(Strict):
 
 class Source(Strict):
     """One manifest (`<data>/<name>.jsonl`) with filters; languages are codes or named sets, empty means any. Where
-    targets are named, an utterance without a translation into one of them is left out."""
+    targets are named, an utterance without a translation into one of them is left out. `tasks` in the place of the
+    stage's: `{ mt = 1.0 }` for a manifest of text alone."""
 
     name: str
     sources: list[str] = Field(default_factory=list)
     targets: list[str] = Field(default_factory=list)
+    tasks: dict[TaskName, float] | None = Field(default=None, min_length=1)
     max_duration_s: float | None = Field(default=None, gt=0.0)
     weight: float | None = Field(default=None, gt=0.0)
     """Share among the stage's sources; without weights each utterance counts the same."""
@@ -92,7 +94,8 @@ class Source(Strict):
 class Stage(Strict):
     """One stage of the curriculum: which tasks, which parameters, which data, how long.
 
-    `tasks = { mt = 1.0 }` leaves the speech out and teaches the LLM to translate the transcripts.
+    The task mt leaves the speech out and teaches the LLM to translate the transcripts. A stage without tasks leaves the
+    LLM out and aligns the adapter by CTC alone, which is several times cheaper.
     `max_per_language` caps the utterances of a spoken language, `max_per_direction` the pairs of an utterance and a
     target from each language to each, over all sources together, in this order; which are kept is drawn by seed.
     `targets` is the number of target languages that share one utterance's encoder pass in a batch.
@@ -100,7 +103,8 @@ class Stage(Strict):
     more brings small languages nearer to large ones. `shards_at_once` takes the tar shards in a random order and the
     utterances of so many together, for storage that is slow out of order.
     `ctc_weight` adds a CTC loss between the adapter's outputs and the frozen embedding matrix of the LLM, which makes
-    an adapter align that starts from nothing.
+    an adapter align that starts from nothing; with `ctc_sampled`, the pieces that no transcript of a batch has are
+    stood for by so many of them, drawn anew each time (sampled softmax, Jean et al. 2015).
     `brought_back` is for a later stage of a recipe that goes on from a model: this one begins at such a share of the
     way from that model's weights to those that the stages before have left (WiSE-FT, Wortsman et al. 2022), LoRA's two
     factors each by itself.
@@ -110,7 +114,7 @@ class Stage(Strict):
     """
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
-    tasks: dict[TaskName, float] = Field(min_length=1)
+    tasks: dict[TaskName, float]
     trains: list[Part] = Field(min_length=1)
     data: list[Source] = Field(min_length=1)
     schedule: StageSchedule
@@ -121,6 +125,7 @@ class Stage(Strict):
     shards_at_once: int | None = Field(default=None, gt=0)
     augment: Augment | None = None
     ctc_weight: float = Field(default=0.0, ge=0.0)
+    ctc_sampled: int | None = Field(default=None, gt=0)
     brought_back: float = Field(default=1.0, gt=0.0, le=1.0)
     distillation: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
 
@@ -131,16 +136,27 @@ class Stage(Strict):
         return self
 
     @model_validator(mode="after")
-    def _text_alone(self) -> Stage:
-        if "mt" in self.tasks and (
-            len(self.tasks) > 1 or self.trains != ["llm_lora"] or self.ctc_weight or self.augment
-        ):
-            raise ValueError(
-                "mt is text alone: give it a stage of its own that trains llm_lora, without ctc_weight and augment"
-            )
+    def _something_is_taught(self) -> Stage:
+        if not self.all_tasks and not (self.ctc_weight and "llm_lora" not in self.trains):
+            raise ValueError("tasks: a stage without tasks aligns by CTC: give it ctc_weight, and leave llm_lora out")
+        if not self.hears and (self.trains != ["llm_lora"] or self.ctc_weight or self.augment):
+            raise ValueError("mt is text alone: such a stage trains llm_lora, without ctc_weight and augment")
         return self
+
+    def tasks_of(self, source: Source) -> dict[TaskName, float]:
+        """What is asked of a source's utterances, with weights."""
+        return self.tasks if source.tasks is None else source.tasks
+
+    def is_heard(self, source: Source) -> bool:
+        """Whether the speech of a source is needed."""
+        return set(self.tasks_of(source)) != {"mt"}
+
+    @property
+    def all_tasks(self) -> frozenset[TaskName]:
+        """Of all sources."""
+        return frozenset(task for source in self.data for task in self.tasks_of(source))
 
     @property
     def hears(self) -> bool:
-        """Whether its tasks have speech in them."""
-        return "mt" not in self.tasks
+        """Whether any of its tasks has speech in it."""
+        return any(self.is_heard(source) for source in self.data)

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from pydantic import Field, field_validator, model_validator
 
-from dragoman import languages
-from dragoman.languages import expand, is_code
 from dragoman.recipe.bases import Bases
 from dragoman.recipe.model import (
     Adapter,
@@ -23,6 +21,8 @@ from dragoman.recipe.model import (
 )
 from dragoman.recipe.stages import Stage
 from dragoman.recipe.strict import Strict
+from dragoman.text import languages
+from dragoman.text.languages import expand, is_code
 
 MEL_FRAMES_PER_S = 100  # Whisper: a hop of 160 samples at 16 kHz
 
@@ -96,12 +96,12 @@ class Recipe(Strict):
     @property
     def transcribes(self) -> bool:
         """Whether the finished model still answers the transcription prompt by itself (its last stage held ASR)."""
-        return not self.stages or "asr" in self.stages[-1].tasks
+        return not self.stages or "asr" in self.stages[-1].all_tasks
 
     @property
     def translates_directly(self) -> bool:
         """Whether the finished model translates without a transcript of its own (its last stage held ST and no SRT)."""
-        return bool(self.stages) and "st" in self.stages[-1].tasks and "srt" not in self.stages[-1].tasks
+        return bool(self.stages) and "st" in self.stages[-1].all_tasks and "srt" not in self.stages[-1].all_tasks
 
     @property
     def writes_speech(self) -> bool:
@@ -117,7 +117,7 @@ class Recipe(Strict):
     def abilities(self) -> frozenset[tuple[str, str, str]]:
         """What the finished model was last taught: task, source and target; transcription is from a language to itself.
         What translates beside a transcript (smt) is able to without the speech (mt)."""
-        tasks = {*self.stages[-1].tasks} if self.stages else set()
+        tasks = self.stages[-1].all_tasks if self.stages else frozenset()
         return frozenset(
             (task, source, target)
             for task in (*tasks, *(("mt",) if "smt" in tasks else ()))
@@ -136,7 +136,7 @@ class Recipe(Strict):
     def longest_clips(self) -> dict[str, float]:
         """Of each manifest, by its name: the longest clip, in seconds, that a stage hears; infinite without a limit."""
         longest_s: dict[str, float] = {}
-        for source in (source for stage in self.stages if stage.hears for source in stage.data):
+        for source in (source for stage in self.stages for source in stage.data if stage.is_heard(source)):
             longest_s[source.name] = max(longest_s.get(source.name, 0.0), source.max_duration_s or math.inf)
         return longest_s
 

@@ -9,11 +9,11 @@ from typing import Any
 from transformers import Qwen2AudioForConditionalGeneration
 
 from dragoman.data.audio import SAMPLE_RATE
-from dragoman.inference.decode import Decoded, Translation
+from dragoman.inference.decoding.decoder import Decoded, Translation
 from dragoman.inference.recordings import Speech
-from dragoman.languages import LANGUAGES
 from dragoman.systems.base import NOTHING, OfOne, into_each
 from dragoman.systems.pretrained import Checkpoint
+from dragoman.text.languages import LANGUAGES
 
 
 class AudioLlm(OfOne):

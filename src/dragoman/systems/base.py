@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from dragoman.data.audio import Waveform
 from dragoman.errors import LanguageError
-from dragoman.inference.decode import Decoded, Translation
+from dragoman.inference.decoding.decoder import Decoded, Translation
 from dragoman.inference.recordings import Speech, SpeechTranslator, Told, Wanted
-from dragoman.inference.segment import VadOptions
 from dragoman.systems.pretrained import Checkpoint, Pretrained
+from dragoman.vad import VadOptions
 
 _PAUSE_MS = 2000
 """As our own models of whole windows are given long recordings: long stretches, divided where nobody speaks."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dragoman.data.audio import Waveform
 from dragoman.errors import ModelError
-from dragoman.inference.decode import Decoded, Translation
+from dragoman.inference.decoding.decoder import Decoded, Translation
 from dragoman.inference.recordings import Speech
 from dragoman.systems.base import NOTHING, System, into_each
 from dragoman.systems.pretrained import Pretrained

@@ -19,9 +19,9 @@ from transformers.models.qwen2_5_omni.processing_qwen2_5_omni import _get_feat_e
 from transformers.models.qwen3_omni_moe.processing_qwen3_omni_moe import _get_feat_extract_output_lengths as _frames_3
 
 from dragoman.data.audio import SAMPLE_RATE
-from dragoman.languages import LANGUAGES
 from dragoman.systems.audio_llm import AudioLlm
 from dragoman.systems.pretrained import Checkpoint, Pretrained
+from dragoman.text.languages import LANGUAGES
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from transformers import AutoConfig, AutoProcessor, PreTrainedModel
 
 from dragoman.errors import ModelError
 from dragoman.files import digest_of_weights
-from dragoman.inference.decode import Translation
-from dragoman.model.checkpoint import load_lora
+from dragoman.inference.decoding.decoder import Translation
+from dragoman.model.folder import load_lora
+from dragoman.model.hardware.memory import free_ram
+from dragoman.model.hardware.placement import Placement
+from dragoman.model.hardware.precision import unquantised
 from dragoman.model.llm import first_line, load_pretrained
-from dragoman.model.memory import free_ram
-from dragoman.model.placement import Placement
-from dragoman.model.precision import unquantised
 
 MAX_NEW_TOKENS = 400
 """As the papers whose systems these are compared with (PUBLISHED_SYSTEMS.md, section 5)."""

@@ -15,11 +15,11 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import SeamlessM4Tv2ForSpeechToText
 
 from dragoman.data.audio import SAMPLE_RATE
-from dragoman.inference.decode import Decoded, Translation
+from dragoman.inference.decoding.decoder import Decoded, Translation
 from dragoman.inference.recordings import Speech
-from dragoman.languages import is_code
 from dragoman.systems.base import NOTHING, OfOne, into_each
 from dragoman.systems.pretrained import Checkpoint, Pretrained
+from dragoman.text.languages import is_code
 
 # Where Seamless' code is not ours: it names the member of a macrolanguage (the model card's table of languages).
 # Standard Malay is `zsm` in that table and `zlm` in transformers' checkpoint.

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from dragoman.data.audio import load_audio
 from dragoman.data.batching import IGNORED
 from dragoman.data.index import ManifestIndex
-from dragoman.data.sampling import Rows
+from dragoman.data.sampling import Rows, Step
 from dragoman.errors import DataError
 from dragoman.files import whole_folder
 from dragoman.inference.recordings import Speech
@@ -100,12 +100,14 @@ class SeamlessLora(nn.Module):
 
 class TranslatedSpeech:
     """Every utterance of a manifest with every translation that is wanted, a row each; made into batches. `unheard`:
-    how many utterances are in languages that the system does not hear, and are left out."""
+    how many utterances are in languages that the system does not hear, and are left out. `micro_batch` rows at most are
+    made into a batch."""
 
-    def __init__(self, system: Seamless, index: ManifestIndex, targets: Sequence[str]) -> None:
+    def __init__(self, system: Seamless, index: ManifestIndex, targets: Sequence[str], micro_batch: int = 16) -> None:
         known = [index.numbers[code] for code in system.sources if code in index.numbers]
         heard = np.isin(index.language, known)
         self.system, self.index, self.unheard = system, index, int((~heard).sum())
+        self.micro_batch = micro_batch
         self.rows = [
             (row, code) for row in np.flatnonzero(heard).tolist() for code in index.target_codes(row) if code in targets
         ]
@@ -122,9 +124,9 @@ class TranslatedSpeech:
         lengths = torch.tensor([len(features) for features, _, _ in made])
         return SeamlessBatch(features, masks, lengths, labels)
 
-    def micro_batches(self, shares: Sequence[Rows]) -> list[SeamlessBatch]:
-        """One step of one process."""
-        return [self.batch(share) for share in shares]
+    def micro_batches(self, share: Step) -> list[SeamlessBatch]:
+        """One process's share of a step."""
+        return [self.batch(part.item) for part in share.cut(self.micro_batch)]
 
     def _row(self, row: int, target: str) -> tuple[Tensor, Tensor, Tensor]:
         utterance = self.index.utterance(row, [target])

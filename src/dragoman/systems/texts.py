@@ -11,9 +11,9 @@ from typing import ClassVar, Self
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from dragoman.errors import ModelError
-from dragoman.inference.decode import Translation
-from dragoman.languages import LANGUAGES, is_code
+from dragoman.inference.decoding.decoder import Translation
 from dragoman.systems.pretrained import Checkpoint, Pretrained
+from dragoman.text.languages import LANGUAGES, is_code
 
 
 class TextTranslator(ABC):

@@ -16,11 +16,11 @@ from transformers.integrations.mistral import convert_tekken_tokenizer
 from transformers.utils import cached_file
 
 from dragoman.data.audio import SAMPLE_RATE
-from dragoman.inference.decode import Translation
+from dragoman.inference.decoding.decoder import Translation
 from dragoman.inference.recordings import Speech
-from dragoman.languages import LANGUAGES
 from dragoman.systems.audio_llm import AudioLlm
 from dragoman.systems.pretrained import Checkpoint
+from dragoman.text.languages import LANGUAGES
 
 _PLACE = "[AUDIO]"
 _RECORDING = f"<s>[INST][BEGIN_AUDIO]{_PLACE}"

@@ -16,11 +16,11 @@ from transformers import WhisperForConditionalGeneration
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.errors import ModelError
-from dragoman.inference.decode import Decoded, Translation
+from dragoman.inference.decoding.decoder import Decoded, Translation
 from dragoman.inference.recordings import Speech
-from dragoman.languages import find
 from dragoman.systems.base import OfOne, into_each
 from dragoman.systems.pretrained import Checkpoint, Pretrained
+from dragoman.text.languages import find
 
 _PROMPT = 4
 """Tokens before the text: start, language, task, no timestamps; they share the decoder's positions with it."""

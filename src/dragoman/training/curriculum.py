@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,33 +11,34 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedType
 
-from dragoman.data.batching import Batch, made_ahead
 from dragoman.data.examples import Examples
 from dragoman.data.index import ManifestIndex
-from dragoman.data.selection import Selection
-from dragoman.errors import DataError, RecipeError
-from dragoman.files import digest_of_weights, whole_file
-from dragoman.model.checkpoint import (
-    LoadedModel,
+from dragoman.data.index.selection import Selection
+from dragoman.errors import RecipeError
+from dragoman.files import digest_of_weights
+from dragoman.model.build import LoadedModel
+from dragoman.model.folder import load_model, own_tensors, save_model
+from dragoman.model.load import model_folder
+from dragoman.model.speech_llm import SpeechLLM
+from dragoman.model.trainable import train_only
+from dragoman.progress import OnProgress, unheard
+from dragoman.recipe import Recipe, Stage
+from dragoman.records import Utterance
+from dragoman.training.distillation import Teacher
+from dragoman.training.encoding import StoredFrames, check_storable
+from dragoman.training.manifests import check_data, held_out, stage_indexes, valid_index
+from dragoman.training.run_folder import remember_data, remember_recipe
+from dragoman.training.state import trained_state
+from dragoman.training.steps import stream_of_steps
+from dragoman.training.trainer import Job, fit, make_accelerator
+from dragoman.training.warm_start import (
     as_started,
     bring_back,
     first_model,
-    load_model,
-    own_tensors,
-    save_model,
     start_recipe,
     start_tensors,
+    trimmed,
 )
-from dragoman.model.hub import locate
-from dragoman.model.speech_llm import SpeechLLM
-from dragoman.model.teacher import Teacher
-from dragoman.model.trainable import train_only
-from dragoman.recipe import Recipe, Stage, dump_recipe, read_stored_recipe
-from dragoman.records import Utterance
-from dragoman.training.encoding import StoredFrames, check_storable
-from dragoman.training.manifests import check_data, held_out, stage_indexes, valid_index
-from dragoman.training.state import trained_state
-from dragoman.training.trainer import Job, Stream, fit, make_accelerator
 
 # Scores of a model's translations of a few utterances, by name.
 TranslationScores = Callable[[LoadedModel, Sequence[Utterance]], dict[str, float]]
@@ -61,6 +61,7 @@ def train_curriculum(
     save_every: int = 200,
     features: Path | None = None,
     translation_scores: TranslationScores | None = None,
+    on_progress: OnProgress = unheard,
 ) -> Path:
     """Run the stages of a recipe; `data` holds one manifest a source (`<name>.jsonl`) and `valid.jsonl`, `features`
     what the encoder heard in them (see `encoding.encode`).
@@ -76,11 +77,12 @@ def train_curriculum(
     _check_teachable(recipe, accelerator)
     # one of all makes the indexes, and on machines that do not share the data one of each
     with accelerator.main_process_first(), accelerator.local_main_process_first():
-        check_data(recipe, data)
-        if valid_index(data) is None:
+        check_data(recipe, data, on_progress)
+        if valid_index(data, on_progress) is None:
             _log.warning("%s is missing: nothing is validated.", data / "valid.jsonl")
     with accelerator.main_process_first():
         remember_recipe(recipe, out)
+        bases = trimmed(recipe, data, out) or bases
     model: Path | None = None
     for number, stage in enumerate(recipe.stages, 1):
         folder = out / f"{number}-{stage.name}"
@@ -98,6 +100,7 @@ def train_curriculum(
                 save_every=save_every,
                 features=features,
                 translation_scores=translation_scores,
+                on_progress=on_progress,
             )
             run(model, bases)
             accelerator.free_memory()  # else this stage's model is still there when the next one's is loaded
@@ -109,51 +112,16 @@ def train_curriculum(
 def _check_teachable(recipe: Recipe, accelerator: Accelerator) -> None:
     for stage in (stage for stage in recipe.stages if stage.distillation):
         known = {task for task, *_ in start_recipe(recipe).abilities}
-        if known.isdisjoint(stage.tasks):
+        if known.isdisjoint(stage.all_tasks):
             last = ", ".join(sorted(known)) or "nothing"
             raise RecipeError(
                 f"stages.{stage.name}.distillation: {recipe.start} was last taught {last}, and this stage is of "
-                f"{', '.join(stage.tasks)}; leave it out, or name another model in start."
+                f"{', '.join(sorted(stage.all_tasks))}; leave it out, or name another model in start."
             )
         if accelerator.distributed_type is DistributedType.FSDP:
             raise RecipeError(
                 f"stage {stage.name}: distillation wants the whole model in each process; train it with torchrun."
             )
-
-
-def remember_recipe(recipe: Recipe, out: Path) -> None:
-    """A run folder belongs to one recipe, once a stage has left something in it: going on with another one is an error
-    that names what changed."""
-    stored = out / "recipe.json"
-    if stored.is_file() and _begun(out):
-        before = read_stored_recipe(stored)
-        changed = [key for key in Recipe.model_fields if getattr(before, key) != getattr(recipe, key)]
-        if changed:
-            raise RecipeError(f"{out} was started with another recipe ({changed[0]} differs); choose another --out.")
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    with whole_file(stored) as file:
-        file.write(dump_recipe(recipe))
-
-
-def remember_data(digests: Mapping[Path, str], out: Path) -> None:
-    """A run folder belongs to its data too, and to the model that it goes on from: going on with an edited manifest or
-    another model is an error that names it."""
-    stored = out / "data.json"
-    known = stored.is_file() and _begun(out)
-    before: dict[str, str] = json.loads(stored.read_text(encoding="utf-8")) if known else {}
-    now = {path.name: digest for path, digest in digests.items()}
-    for path in digests:
-        if before.get(path.name, now[path.name]) != now[path.name]:
-            raise DataError(f"{path} is not what {out} was started with; restore it, or choose another --out.")
-    if not now.keys() <= before.keys():
-        with whole_file(stored) as file:
-            json.dump({**before, **now}, file, indent=2)
-
-
-def _begun(out: Path) -> bool:
-    """Whether a stage has left something in a run folder."""
-    return any(out.glob("*-*/checkpoints")) or any(out.glob("*-*/model"))
 
 
 class StageRun:
@@ -174,12 +142,13 @@ class StageRun:
         save_every: int,
         features: Path | None,
         translation_scores: TranslationScores | None,
+        on_progress: OnProgress,
     ) -> None:
         self.recipe, self.stage, self.data, self.folder = recipe, stage, data, folder
         self.micro_batch, self.micro_tokens = micro_batch, micro_tokens
         self.workers, self.compiled, self.checkpointed = workers, compiled, checkpointed
         self.save_every, self.features = save_every, features
-        self.translation_scores = translation_scores
+        self.translation_scores, self.on_progress = translation_scores, on_progress
 
     def __call__(self, previous: Path | None, bases: Path | None) -> None:
         """Train from the model in `previous` (or from the bases) and write `folder/model`."""
@@ -194,7 +163,7 @@ class StageRun:
         if self.stage.brought_back < 1.0:
             bring_back(loaded.model, self.recipe, self.stage.brought_back)
         train_only(loaded.model, self.stage.trains)
-        loaded.model.ctc_weight = self.stage.ctc_weight
+        loaded.model.ctc_weight, loaded.model.ctc_sampled = self.stage.ctc_weight, self.stage.ctc_sampled
         rehearsed = self._taught(loaded.model)
         if self.checkpointed:
             loaded.model.checkpoint_activations()
@@ -210,12 +179,15 @@ class StageRun:
         job = Job(
             label=f"stage {self.stage.name}",
             module=loaded.model,
-            stream=self._stream(selection, examples, accelerator),
+            stream=stream_of_steps(
+                selection.order(), examples.micro_batches, accelerator, self.workers, selection.draws
+            ),
             schedule=self.stage.schedule.over(len(selection)),
             folder=self.folder,
             validate=self._validation(loaded, accelerator, stored),
             compiled=self.compiled,
             save_every=self.save_every,
+            on_progress=self.on_progress,
         )
         frozen = own_tensors(loaded.model)  # under FSDP each process holds but a part of them afterwards
         tensors = {**frozen, **trained_state(fit(job, accelerator))}
@@ -228,7 +200,7 @@ class StageRun:
         opened = [*indexes, *([valid] if valid else [])]
         digests = {index.manifest: index.digest for index in opened}
         if self.recipe.start is not None:  # a later stage may look back at it
-            digests[Path(self.recipe.start)] = digest_of_weights(locate(self.recipe.start))
+            digests[Path(self.recipe.start)] = digest_of_weights(model_folder(self.recipe.start))
         remember_data(digests, self.folder.parent)
 
     def _selection(self, indexes: Sequence[ManifestIndex]) -> Selection:
@@ -258,16 +230,6 @@ class StageRun:
         """The recipe with the stages up to this one: what this stage's model has learnt."""
         done = self.recipe.stages[: self.recipe.stages.index(self.stage) + 1]
         return self.recipe.model_copy(update={"stages": done})
-
-    def _stream(self, selection: Selection, examples: Examples, accelerator: Accelerator) -> Stream:
-        rank, world = accelerator.process_index, accelerator.num_processes
-        order = selection.order()
-
-        def stream(start: int) -> Iterator[list[Batch]]:
-            draws = (selection.draws(step.share(rank, world)) for step in order.steps(start))
-            return made_ahead(examples.micro_batches, draws, self.workers)
-
-        return stream
 
     def _validation(
         self, loaded: LoadedModel, accelerator: Accelerator, stored: StoredFrames | None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -24,10 +24,11 @@ from dragoman.data.frames import Frames, FrameStore, new_frames, open_frames
 from dragoman.data.index import ManifestIndex
 from dragoman.data.sampling import Rows
 from dragoman.errors import OutputError, RecipeError
-from dragoman.model.checkpoint import as_started, first_encoder
 from dragoman.model.encoder import SpeechEncoder
+from dragoman.progress import OnProgress, unheard
 from dragoman.recipe import Recipe
 from dragoman.training.manifests import used_rows
+from dragoman.training.warm_start import as_started, first_encoder
 
 _SHARD_BYTES = 512 << 20
 """Of a file, at most: a process holds its frames until it is written."""
@@ -125,7 +126,7 @@ def encode(
     workers: int = 1,
     rank: int = 0,
     processes: int = 1,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = unheard,
 ) -> int:
     """Store the frames of every utterance that a stage uses under `out/<manifest>/`; returns how many there are.
 
@@ -134,7 +135,7 @@ def encode(
     """
     check_storable(recipe)
     recipe = as_started(recipe)
-    used = used_rows(recipe, data)
+    used = used_rows(recipe, data, on_progress)
     dtype = precision(recipe)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     encoder = first_encoder(recipe, bases, dtype).to(chosen)
@@ -147,8 +148,7 @@ def encode(
     pairs = zip(stores, used, strict=True)
     _check_room(out, sum(_missing_bytes(store, index, frame_bytes, recipe) for store, (index, _) in pairs))
     shards = _shards(stores, rank, processes)
-    window = recipe.audio.padding == "window"
-    clips = Clips([index for index, _ in used], LogMel(recipe.audio.mel_bins, recipe.audio.window_s, padded=window))
+    clips = Clips([index for index, _ in used], LogMel.of(recipe.audio))
     parts = (batch for shard in shards for batch in clips.batches(shard, batch_size))
     made = made_ahead(clips.mels, parts, workers)
     done, total = 0, sum(len(shard.rows) for shard in shards)
@@ -157,7 +157,7 @@ def encode(
         for batch in clips.batches(shard, batch_size):
             heard.update(zip(batch.rows.tolist(), frames_of(encoder, *next(made)), strict=True))
             done += len(batch.rows)
-            on_progress(done, total)
+            on_progress("encoding", done, total)
         stores[shard.source].write(shard.number, [heard[row] for row in shard.rows.tolist()])
     return sum(len(rows) for _, rows in used)
 

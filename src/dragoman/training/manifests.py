@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from dragoman.data.index import ManifestIndex, open_index
+from dragoman.data.index.selection import Draw, Selection, usable
 from dragoman.data.sampling import Rows
-from dragoman.data.selection import Draw, Selection, usable
 from dragoman.errors import DataError
+from dragoman.progress import OnProgress, unheard
 from dragoman.recipe import Recipe, Source, Stage
+from dragoman.records import Utterance, read_rows
 
 _VALIDATED = 256
 
 
-def stage_indexes(stage: Stage, data: Path) -> list[ManifestIndex]:
+def stage_indexes(stage: Stage, data: Path, on_progress: OnProgress = unheard) -> list[ManifestIndex]:
     """Those of the stage's sources, in order. Raises DataError for one that is missing."""
     paths = [data / f"{source.name}.jsonl" for source in stage.data]
     if missing := [path for path in paths if not path.is_file()]:
         raise DataError(f"stage {stage.name}: {missing[0]} is missing; put the manifest there or fix --data.")
-    return [open_index(path) for path in paths]
+    return [open_index(path, on_progress) for path in paths]
 
 
-def check_data(recipe: Recipe, data: Path) -> None:
+def check_data(recipe: Recipe, data: Path, on_progress: OnProgress = unheard) -> None:
     """Whether the manifests hold something for each source of each stage, and nothing that is longer than the model
     hears: told before the first stage, since a later one would end a run of days. Raises DataError."""
     window_s = recipe.audio.window_s
     for stage in recipe.stages:
-        for index, source in zip(stage_indexes(stage, data), stage.data, strict=True):
+        for index, source in zip(stage_indexes(stage, data, on_progress), stage.data, strict=True):
             rows, where = usable(index, source, stage, recipe), f"stage {stage.name}: {index.manifest}"
             if not len(rows):
                 spoken = ", ".join(index.languages[number] for number in np.unique(index.language)) or "nothing"
@@ -36,23 +39,33 @@ def check_data(recipe: Recipe, data: Path) -> None:
                     f"{where} has no utterance for this source (it holds {spoken}); "
                     "look at the recipe's sources and targets and the filters."
                 )
-            if stage.hears and (longer := int((index.duration_s[rows] > window_s).sum())):
+            if stage.is_heard(source) and (longer := int((index.duration_s[rows] > window_s).sum())):
                 raise DataError(
                     f"{where}: {longer} utterances are longer than the {window_s:g} s that the model hears; "
                     f"set max_duration_s = {window_s:g} for this source."
                 )
 
 
-def valid_index(data: Path) -> ManifestIndex | None:
+def manifest_texts(path: Path, languages: Collection[str]) -> Iterator[str]:
+    """Transcripts and translations in these languages. Raises DataError."""
+    if not path.is_file():
+        raise DataError(f"llm.vocabulary.texts: {path} is missing; put the manifest there or fix --data.")
+    for _, row in read_rows(path, Utterance):
+        yield from (text for code, text in {**row.translations, row.language: row.text}.items() if code in languages)
+
+
+def valid_index(data: Path, on_progress: OnProgress = unheard) -> ManifestIndex | None:
     """That of the held-out utterances, if there are any."""
     path = data / "valid.jsonl"
-    return open_index(path) if path.is_file() else None
+    return open_index(path, on_progress) if path.is_file() else None
 
 
 def held_out(index: ManifestIndex, stage: Stage, recipe: Recipe) -> tuple[Stage, list[Draw]]:
     """The stage on held-out speech as it is, without caps, and the utterances that validate it: the first of a fixed
     random order, since manifests are sorted by language; numbered anew. None is longer than the model hears."""
     source = Source(name="valid", max_duration_s=recipe.audio.window_s)
+    if not stage.tasks:  # all its sources have their own
+        source = source.model_copy(update={"tasks": stage.data[0].tasks})
     plain = {"data": [source], "augment": None, "max_per_language": None, "max_per_direction": None}
     stage = stage.model_copy(update=plain)
     selection = Selection([index], stage, recipe)
@@ -62,12 +75,12 @@ def held_out(index: ManifestIndex, stage: Stage, recipe: Recipe) -> tuple[Stage,
     return stage, [selection.draw(int(number))._replace(number=at) for at, number in enumerate(numbers)]
 
 
-def used_rows(recipe: Recipe, data: Path) -> list[tuple[ManifestIndex, Rows]]:
+def used_rows(recipe: Recipe, data: Path, on_progress: OnProgress = unheard) -> list[tuple[ManifestIndex, Rows]]:
     """Every manifest of a recipe, valid.jsonl too, and the rows that any stage hears, sorted."""
-    valid = valid_index(data)
+    valid = valid_index(data, on_progress)
     used: dict[Path, tuple[ManifestIndex, list[Rows]]] = {}
     for stage in (stage for stage in recipe.stages if stage.hears):
-        selection = Selection(stage_indexes(stage, data), stage, recipe)
+        selection = Selection(stage_indexes(stage, data, on_progress), stage, recipe)
         for index, chosen in zip(selection.indexes, selection.chosen, strict=True):
             used.setdefault(index.manifest, (index, []))[1].append(chosen.row)
         if valid is not None:

@@ -1,4 +1,4 @@
-"""What a run leaves to be read: metrics.jsonl, TensorBoard's events, a progress bar."""
+"""What a run leaves to be read: metrics.jsonl, TensorBoard's events."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from dragoman.files import whole_file
@@ -18,19 +16,9 @@ class RunLog:
     """Rows are appended to `metrics.jsonl`; on resume, rows after the restored step are removed first, so that the
     file reads as if the run had never stopped. On other ranks than the first it does nothing."""
 
-    def __init__(self, folder: Path, label: str, *, first_step: int, steps: int, active: bool) -> None:
+    def __init__(self, folder: Path, *, first_step: int, active: bool) -> None:
         self.active = active
         self.path = folder / "metrics.jsonl"
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not active,
-        )
-        self.task = self.progress.add_task(label, total=steps, completed=first_step, note="")
         self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1) if active else None
         self.clock = time.perf_counter()
         self.samples = 0
@@ -38,25 +26,18 @@ class RunLog:
             truncate_rows(self.path, first_step)
 
     def __enter__(self) -> RunLog:
-        self.progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.progress.stop()
         if self.writer is not None:
             self.writer.close()
 
-    def step(self, step: int, values: dict[str, float], samples: int) -> None:
-        """One update done: `values` to file and TensorBoard, loss and samples per second to the bar."""
-        if not self.active:
-            return
+    def rate(self, samples: int) -> float:
+        """Samples a second since the start; `samples` are those of the step that is done."""
         self.samples += samples
-        rate = self.samples / max(time.perf_counter() - self.clock, 1e-9)
-        note = f"loss {values['loss']:.3f}  {rate:.0f} samples/s"
-        self.progress.update(self.task, completed=step, note=note)
-        self.row(step, values)
+        return self.samples / max(time.perf_counter() - self.clock, 1e-9)
 
     def row(self, step: int, values: dict[str, float]) -> None:
         """One row of metrics; numbers are written in full so that runs can be compared to the bit."""

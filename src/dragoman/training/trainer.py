@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from dragoman.errors import DataError
+from dragoman.progress import OnProgress, unheard
 from dragoman.recipe import Schedule
 from dragoman.training.optim import make_optimizer, make_scheduler
 from dragoman.training.runlog import RunLog
@@ -56,6 +57,7 @@ class Job:
     save_every: int = 200
     validate_every: int = 1000
     compiled: bool = False
+    on_progress: OnProgress = unheard
 
 
 def make_accelerator(precision: str) -> Accelerator:
@@ -82,13 +84,17 @@ def fit(job: Job, accelerator: Accelerator) -> nn.Module:
     done = load_state(checkpoints, accelerator, module, optimizer, scheduler)
     if len(set(accelerator.gather(torch.tensor([done], device=accelerator.device)).tolist())) > 1:
         raise DataError(f"{checkpoints}: is not the same for all processes; let all machines share one --out.")
-    log = RunLog(job.folder, job.label, first_step=done, steps=job.schedule.steps, active=accelerator.is_main_process)
+    log = RunLog(job.folder, first_step=done, active=accelerator.is_main_process)
+    tell = job.on_progress if accelerator.is_main_process else unheard
+    tell(job.label, done, job.schedule.steps)
     with log:
         # the steps come first: zip must not ask for a batch after the last one
         for step, micro_batches in zip(range(done + 1, job.schedule.steps + 1), job.stream(done), strict=False):
             values = _update(accelerator, module, optimizer, micro_batches, job)
             scheduler.step()
-            log.step(step, values, accelerator.num_processes * sum(batch.num_rows for batch in micro_batches))
+            log.row(step, values)
+            rate = log.rate(accelerator.num_processes * sum(batch.num_rows for batch in micro_batches))
+            tell(job.label, step, job.schedule.steps, f"loss {values['loss']:.3f}  {rate:.0f} samples/s")
             last = step == job.schedule.steps
             if job.validate and (last or step % job.validate_every == 0):
                 log.row(step, _validated(job))

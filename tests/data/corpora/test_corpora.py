@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from layouts import STRICT, sound
 
-from dragoman.cli.prepare import app
+from dragoman.cli.data.prepare import app
 from dragoman.data.corpora import CORPORA, common_voice, table
 from dragoman.data.corpora.tables import inside
 from dragoman.data.index import open_index
 from dragoman.errors import DataError
-from dragoman.languages import LANGUAGES
 from dragoman.records import read_manifest
+from dragoman.text.languages import LANGUAGES
 
 DOCS = Path(__file__).parents[3] / "docs" / "corpora.md"
 

@@ -16,7 +16,7 @@ from av.stream import Disposition
 from dragoman.data.audio.decoding import samples_of
 from dragoman.data.audio.opening import UNREADABLE
 from dragoman.errors import AudioError, LanguageError
-from dragoman.languages import find
+from dragoman.text.languages import find
 
 _ASIDE = (
     Disposition.comment

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import tee
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,8 +23,8 @@ from dragoman.data.check.columns import Columns
 from dragoman.data.check.kinds import EXAMPLES, KINDS, Finding, Found, Place
 from dragoman.data.check.report import Report, summarise
 from dragoman.data.check.rows import Settings, chunks, examine, numbered_lines
-from dragoman.data.check.workers import in_processes
 from dragoman.errors import DataError
+from dragoman.parallel import in_order
 from dragoman.records import parse_utterance
 
 __all__ = ["Report", "check", "manifests_in", "split_of"]
@@ -31,6 +32,7 @@ __all__ = ["Report", "check", "manifests_in", "split_of"]
 _HELD_OUT = {name: name for name in ("dev", "devtest", "eval", "heldout", "test", "valid")}
 _HELD_OUT |= {"val": "valid", "validation": "valid"}
 _ROWS_A_CHUNK = 64
+_LOST = "A process that reads recordings was killed (out of memory?); use fewer --workers, or --no-audio."
 
 
 def check(
@@ -55,12 +57,12 @@ def check(
     held_out = list(map(bool, splits))
     settings = Settings(window_s, decode, dict(longest_s))
     columns, found = Columns(), Ledger()
-    work = (
+    work, again = tee(
         chunk
         for number, path in enumerate(paths)
         for chunk in chunks(number, path, held_out[number], settings, _ROWS_A_CHUNK)
     )
-    for chunk, rows in in_processes(examine, work, workers):
+    for rows, chunk in zip(in_order(examine, work, workers, lost=_LOST), again, strict=True):
         for row in rows:
             columns.add(row, chunk.manifest)
             for finding in row.findings:

@@ -29,7 +29,7 @@ import numpy as np
 from dragoman.data.check.columns import Columns, Keys, Numbers
 from dragoman.data.check.kinds import Finding
 from dragoman.data.check.texts import rate_bounds
-from dragoman.languages import LANGUAGES
+from dragoman.text.languages import LANGUAGES
 
 _FAR = 7.0
 _ENOUGH = 50

@@ -121,6 +121,8 @@ def _read_texts(row: Row, utterance: Utterance) -> None:
 def _read_audio(chunk: Chunk, utterances: list[tuple[Row, Utterance]]) -> None:
     by_file: dict[Path, list[tuple[Row, Utterance]]] = defaultdict(list)
     for row, utterance in utterances:
+        if not utterance.audio:  # text alone
+            continue
         path = Path(os.path.abspath(chunk.path.parent / utterance.audio))
         row.file_key = key(str(path))
         by_file[path].append((row, utterance))

@@ -15,9 +15,9 @@ from functools import cache, lru_cache
 import regex
 
 from dragoman.data.check.kinds import Finding
-from dragoman.data.langid import KNOWN, identify
-from dragoman.languages import LANGUAGES
-from dragoman.writing import is_spaced
+from dragoman.text.langid import KNOWN, identify
+from dragoman.text.languages import LANGUAGES
+from dragoman.text.scripts import is_spaced
 
 MOST_SYLLABLES_PER_S = 10.0
 FEWEST_SYLLABLES_PER_S = 0.25

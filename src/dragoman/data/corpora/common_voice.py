@@ -17,7 +17,7 @@ from dragoman.data.corpora.parts import Bad, Clip, Corpus, Item, LeftOut, Option
 from dragoman.data.corpora.tables import Record, count_lines, inside, read_tsv
 from dragoman.data.corpora.writing import Prepared, prepare_parts
 from dragoman.errors import DataError
-from dragoman.languages import LANGUAGES
+from dragoman.text.languages import LANGUAGES
 
 # Common Voice's names where they are not the ISO 639-1 code. Chinese of Taiwan (zh-TW) stays out: another script.
 _LOCALES: dict[str, tuple[str, ...]] = {

@@ -21,7 +21,7 @@ from dragoman.data.corpora.parts import Bad, Corpus, Item, LeftOut, Options, Row
 from dragoman.data.corpora.tables import Record, read_tsv
 from dragoman.data.corpora.writing import Prepared, prepare_parts
 from dragoman.errors import DataError, LanguageError
-from dragoman.languages import find
+from dragoman.text.languages import find
 
 CORPUS = Corpus(
     name="covost2",

@@ -26,7 +26,7 @@ from dragoman.data.corpora.parts import Bad, Clip, Corpus, Item, LeftOut, Option
 from dragoman.data.corpora.tables import Record, count_lines, is_plain_member, read_tsv
 from dragoman.data.corpora.writing import Prepared, prepare_parts
 from dragoman.errors import DataError
-from dragoman.languages import LANGUAGES, SETS
+from dragoman.text.languages import LANGUAGES, SETS
 
 CORPUS = Corpus(
     name="fleurs",

@@ -15,6 +15,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from dragoman.progress import OnProgress, unheard
+
 AudioFormat = Literal["flac", "original"]
 
 CLIPS_PER_PART = 200
@@ -99,7 +101,7 @@ class Part:
     """Its folder below audio/<corpus>/."""
     read: Callable[[], Iterator[Item]]
     size: int
-    """About how many items, for the progress bar."""
+    """About how many items, to say how far it is."""
     digest: str
 
 
@@ -110,6 +112,7 @@ class Options:
     audio: AudioFormat = "flac"
     skip_bad: bool = False
     workers: int = 1
+    on_progress: OnProgress = unheard
 
 
 def manifest_name(corpus: str, split: str) -> str:

@@ -29,7 +29,7 @@ from dragoman.data.corpora.parts import Bad, Clip, Corpus, Item, LeftOut, Option
 from dragoman.data.corpora.tables import Record, inside, read_csv, read_json_lines, read_tsv
 from dragoman.data.corpora.writing import Prepared, prepare_parts
 from dragoman.errors import DataError, LanguageError
-from dragoman.languages import find
+from dragoman.text.languages import find
 
 CORPUS = Corpus(
     name="table",

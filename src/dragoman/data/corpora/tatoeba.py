@@ -21,21 +21,18 @@ from typing import IO, Any, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from rich.console import Console
-from rich.progress import track
 
 from dragoman.data.corpora.parts import Corpus
 from dragoman.data.synthesis import (
-    HELD_OUT_VARIANTS,
-    TRAIN_VARIANTS,
+    EspeakVoice,
     Line,
-    Voice,
     gather,
     generator,
     into_shards,
     record,
 )
 from dragoman.errors import DataError
+from dragoman.progress import OnProgress, unheard
 from dragoman.recipe import TatoebaCorpus
 from dragoman.records import Utterance, read_rows, write_rows
 
@@ -240,7 +237,9 @@ def count_sentences(sentences: Iterable[Sentence]) -> dict[str, int]:
 # ------------------------------------------------------------------------------------------- the speech
 
 
-def prepare(root: Path, noise_root: Path, out: Path, settings: TatoebaCorpus, workers: int) -> None:
+def prepare(
+    root: Path, noise_root: Path, out: Path, settings: TatoebaCorpus, workers: int, on_progress: OnProgress = unheard
+) -> None:
     """Write texts, speech and manifests of train, valid and dev into `out`.
 
     An interrupted run continues where it was; every file and shard is complete or absent. Clips depend on
@@ -253,20 +252,19 @@ def prepare(root: Path, noise_root: Path, out: Path, settings: TatoebaCorpus, wo
     for split in reversed(SPLITS):
         if not (out / f"{split}.jsonl").exists():
             lines = list(plan(sentences[split], split, settings))
-            _speak_split(lines, split, noise_root, out, settings.seed, workers)
+            _speak_split(lines, split, noise_root, out, settings.seed, workers, on_progress)
 
 
 def plan(sentences: Sequence[Sentence], split: str, settings: TatoebaCorpus) -> Iterator[Line]:
     """Say which texts are spoken, and in which voices: held-out ones save for training."""
     training = split == "train"
-    variants = TRAIN_VARIANTS if training else HELD_OUT_VARIANTS
     for code in settings.languages:
         spoken = [sentence for sentence in sentences if code in sentence.texts]
         takes = _training_takes(spoken, code, settings) if training else [(row, 0) for row in spoken]
         for sentence, take in takes:
             utterance = _to_utterance(sentence, code, take)
             rng = generator(settings.seed, "voice", utterance.id)
-            yield Line(utterance, Voice.random(code, variants, rng))
+            yield Line(utterance, EspeakVoice.draw(code, rng, held_out=not training))
 
 
 def _training_takes(
@@ -306,11 +304,12 @@ def _variant(sentence: Sentence, code: str, take: int) -> str:
     return variants[take % len(variants)]
 
 
-def _speak_split(lines: Sequence[Line], split: str, noise_root: Path, out: Path, seed: int, workers: int) -> None:
+def _speak_split(
+    lines: Sequence[Line], split: str, noise_root: Path, out: Path, seed: int, workers: int, on_progress: OnProgress
+) -> None:
     shards = into_shards(lines, out / "audio" / split, CLIPS_PER_SHARD)
-    done = record(shards, noise_root, seed, workers)
-    for _ in track(done, f"speaking {split}", total=len(shards), console=Console(stderr=True)):
-        pass
+    for done, _ in enumerate(record(shards, noise_root, seed, workers), 1):
+        on_progress(f"speaking {split}", done, len(shards))
     gather(shards, out / f"{split}.jsonl")
 
 

@@ -14,27 +14,23 @@ digest of what decides its content: an interrupted run goes on part by part, and
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import re
 import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
 from dragoman.data.corpora.parts import AudioFormat, Bad, Clip, Corpus, LeftOut, Options, Part, Row, digest
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import AudioError, DataError, FileAccessError
 from dragoman.files import whole_file, whole_folder
+from dragoman.parallel import as_finished
+from dragoman.progress import unheard
 from dragoman.records import Utterance, read_rows, write_rows
 
 TOLERANCE_S = 0.1
@@ -71,12 +67,12 @@ def prepare_parts(
     name = name or corpus.name
     _open(out, corpus, name)
     done: dict[str, list[Path]] = {}
-    with _progress() as bar:
-        task = bar.add_task(name, total=total)
-        tasks = _tasks(parts, out / "audio" / name, options, done)
-        for part in _recorded(tasks, options.workers):
-            bar.advance(task, part.size)
-        bar.update(task, total=bar.tasks[0].completed)
+    tasks = _tasks(parts, out / "audio" / name, replace(options, on_progress=unheard), done)
+    size = 0
+    for part in _recorded(tasks, options.workers):
+        size += part.size
+        options.on_progress(name, size, total)
+    options.on_progress(name, size, size)
     if not done:
         raise DataError(f"{name}: there is nothing to prepare here; check the root, the languages and the splits.")
     prepared = [_gather(out, manifest, folders, options.skip_bad) for manifest, folders in done.items()]
@@ -103,26 +99,18 @@ def _tasks(parts: Iterable[Part], folder: Path, options: Options, done: dict[str
 
 
 def _recorded(tasks: Iterable[_Task], workers: int) -> Iterator[Part]:
-    """Do the tasks whose folders are not there yet, in `workers` processes; a few are handed out ahead."""
-    if workers == 1:
-        yield from map(_record, tasks)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        pending: set[Future[Part]] = set()
-        try:
-            for task in tasks:
-                if task.folder.exists():
-                    yield task.part
-                    continue
-                pending.add(pool.submit(_record, task))
-                if len(pending) > 2 * workers:
-                    finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in finished)
-            yield from (future.result() for future in as_completed(pending))
-        except BrokenProcessPool as error:
-            raise DataError("A process ended unexpectedly, perhaps for memory; go on with fewer --workers.") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+    """Do the tasks whose folders are not there yet."""
+    there: list[Part] = []
+
+    def missing() -> Iterator[_Task]:
+        for task in tasks:
+            if task.folder.exists():
+                there.append(task.part)
+            else:
+                yield task
+
+    yield from as_finished(_record, missing(), workers)
+    yield from there
 
 
 def _record(task: _Task) -> Part:
@@ -297,8 +285,3 @@ def _unite(out: Path, name: str) -> None:
     if (out / f"{name}.valid.jsonl").exists():
         manifests = sorted(out.glob("*.valid.jsonl"))
         write_rows(out / "valid.jsonl", (row for path in manifests for _, row in read_rows(path, Utterance)))
-
-
-def _progress() -> Progress:
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True))

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from dragoman.errors import DataError
-from dragoman.languages import Language
+from dragoman.text.languages import Language
 
 Side = Literal["transcript", "translation"]
 

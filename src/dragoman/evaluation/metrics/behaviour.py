@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import ClassVar
 
-from dragoman.data.langid import KNOWN, language_of
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics.base import Pair, Side, require
-from dragoman.languages import SETS, Language
-from dragoman.loops import loops
+from dragoman.text.langid import KNOWN, language_of
+from dragoman.text.languages import SETS, Language
+from dragoman.text.repetition import loops
 
 _AMONG = (frozenset(SETS["mcat-70"]), KNOWN.intersection(SETS["fleurs-102"]), KNOWN)
 

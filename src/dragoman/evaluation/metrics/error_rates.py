@@ -20,7 +20,7 @@ from whisper_normalizer.basic import BasicTextNormalizer
 
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics.base import Pair, Side, require
-from dragoman.languages import Language
+from dragoman.text.languages import Language
 
 Normaliser = Callable[[str], str]
 

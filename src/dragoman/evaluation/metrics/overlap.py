@@ -23,7 +23,7 @@ from sacrebleu.utils import SACREBLEU_DIR, download_file
 
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics.base import Pair, Side, require
-from dragoman.languages import Language
+from dragoman.text.languages import Language
 
 
 class BLEU:

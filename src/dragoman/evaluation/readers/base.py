@@ -9,8 +9,8 @@ from pathlib import Path
 
 from dragoman.errors import DataError
 from dragoman.evaluation.score import Counts
-from dragoman.languages import find
 from dragoman.records import Hypothesis
+from dragoman.text.languages import find
 
 STDIN = Path("-")
 

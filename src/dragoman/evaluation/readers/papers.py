@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from dragoman.errors import DataError, LanguageError
 from dragoman.evaluation.readers.base import Given, Lines, Read
 from dragoman.evaluation.score import COUNTS
-from dragoman.languages import find
 from dragoman.records import Hypothesis
+from dragoman.text.languages import find
 
 _TAGS = re.compile(r"((?:<\|([^|<>]+)\|>)?<\|([^|<>]+)\|>)\s*\Z")
 

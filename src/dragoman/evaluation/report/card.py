@@ -10,17 +10,17 @@ from statistics import fmean
 
 from dragoman.errors import DataError
 from dragoman.evaluation.report.matrix import by_source, by_target, in_order
-from dragoman.evaluation.report.runs import Run, text_run
 from dragoman.evaluation.report.tables import Cell, Table, named_averages
-from dragoman.languages import LANGUAGES
+from dragoman.evaluation.runs import ScoredRun, text_run
 from dragoman.recipe import Recipe, read_stored_recipe
+from dragoman.text.languages import LANGUAGES
 
 _MOST_ROWS = 210  # of directions; beyond LLM-SRT's 15 x 14 a card shows means per language
 
 _HUB = ("apache-2.0", "mit", "cc-by-2.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0")  # its names
 
 
-def card(runs: Sequence[Run], folder: Path) -> str:
+def card(runs: Sequence[ScoredRun], folder: Path) -> str:
     """The card of the model in `folder`, from runs of it: one that hears, and its `--text` run if there is one.
 
     Raises DataError when not exactly one run hears, or a run is of a model by another name.
@@ -49,7 +49,7 @@ def card(runs: Sequence[Run], folder: Path) -> str:
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
-def results(run: Run, text: Run | None) -> Table:
+def results(run: ScoredRun, text: ScoredRun | None) -> Table:
     """A row per direction (or per language, when there are very many or none) and the means; word errors are those of
     the source. With the `--text` run, the first metric also from text, which is the ceiling."""
     if len(run.directions) > _MOST_ROWS:
@@ -76,7 +76,7 @@ def results(run: Run, text: Run | None) -> Table:
     return Table(["from", "word errors, %", "to", *(name for name, _ in columns)], rows, digits=1)
 
 
-def _by_language(run: Run) -> Table:
+def _by_language(run: ScoredRun) -> Table:
     """The means of each language as a source and as a target."""
     errors = run.errors()
     ends = [(metric, end(run.values(metric))) for metric in run.quality_metrics for end in (by_source, by_target)]
@@ -107,7 +107,7 @@ def _what(recipe: Recipe) -> str:
     )
 
 
-def _measured(run: Run) -> str:
+def _measured(run: ScoredRun) -> str:
     utterances = sum(score.count for m in ("WER", "CER") for score in run.scores.get(m, {}).values())
     sizes = [[s.count for d, s in run.scores[metric].items() if "-" in d] for metric in run.translation_metrics]
     hypotheses = max(map(sum, sizes), default=0)
@@ -121,7 +121,12 @@ def _measured(run: Run) -> str:
 def _data(recipe: Recipe, folder: Path) -> str:
     """Trained on what, stage by stage; the credits that lie in the folder; the licence of the weights."""
     stages: list[list[Cell]] = [
-        [stage.name, " and ".join(stage.tasks), ", ".join(source.name for source in stage.data), stage.schedule.steps]
+        [
+            stage.name,
+            " and ".join(sorted(stage.all_tasks)) or "ctc",
+            ", ".join(source.name for source in stage.data),
+            stage.schedule.steps,
+        ]
         for stage in recipe.stages
     ]
     table = Table(["stage", "tasks", "data", "steps"], stages).markdown() if stages else ""

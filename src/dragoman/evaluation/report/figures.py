@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from dragoman.evaluation.report.matrix import Matrix, by_source, by_target, families, in_order, pearson, shared
-from dragoman.evaluation.report.runs import Run, lower_is_better, text_run
+from dragoman.evaluation.runs import ScoredRun, lower_is_better, text_run
 
 COLOURS = "viridis"  # perceptually uniform, and read by people who do not tell red from green
 _INK, _FAINT, _BAR = "#1a1d21", "#9aa1a9", "#3b6fb6"
@@ -48,7 +48,7 @@ class Scatter:
     same: bool = False
 
 
-def draw(runs: Sequence[Run], folder: Path, on_progress: Callable[[int, int], None] | None = None) -> list[str]:
+def draw(runs: Sequence[ScoredRun], folder: Path, on_progress: Callable[[int, int], None] | None = None) -> list[str]:
     """Write the figures of every metric of quality as PNG and SVG; returns their names.
 
     `on_progress` hears (figures done, total).
@@ -129,7 +129,7 @@ def scatter(plot: Scatter) -> Figure:
     return figure
 
 
-def scatters(run: Run, runs: Sequence[Run]) -> Iterator[Scatter]:
+def scatters(run: ScoredRun, runs: Sequence[ScoredRun]) -> Iterator[Scatter]:
     """What the run allows: text against speech when its `--text` run is among `runs`, errors against each metric."""
     text = text_run(run, runs)
     errors = {} if run.reads_text else run.errors()
@@ -141,7 +141,7 @@ def scatters(run: Run, runs: Sequence[Run]) -> Iterator[Scatter]:
             yield Scatter(metric, "errors", points, "WER or CER of the source, %", metric)
 
 
-def _plans(runs: Sequence[Run]) -> Iterator[tuple[str, Callable[[], Figure]]]:
+def _plans(runs: Sequence[ScoredRun]) -> Iterator[tuple[str, Callable[[], Figure]]]:
     for run in runs:
         for metric in run.quality_metrics:
             values, lower = run.values(metric), lower_is_better(metric)
@@ -156,7 +156,7 @@ def _plans(runs: Sequence[Run]) -> Iterator[tuple[str, Callable[[], Figure]]]:
             yield _file_name(run, f"{plot.metric}-{plot.kind}"), partial(scatter, plot)
 
 
-def _file_name(run: Run, what: str) -> str:
+def _file_name(run: ScoredRun, what: str) -> str:
     return re.sub(r"[^\w.+-]+", "-", f"{run.name}-{what}")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from statistics import StatisticsError, correlation, fmean
 
-from dragoman.languages import FAMILIES, SETS
+from dragoman.text.languages import FAMILIES, SETS
 
 Matrix = Mapping[str, float]
 

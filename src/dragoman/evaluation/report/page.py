@@ -20,16 +20,19 @@ import matplotlib
 from dragoman import __version__
 from dragoman.evaluation.report.figures import COLOURS, scatters
 from dragoman.evaluation.report.matrix import families, in_order, pearson
-from dragoman.evaluation.report.runs import NEUTRAL, Run, lower_is_better
 from dragoman.evaluation.report.samples import SAMPLE, WORST, Marked, Sample, spoken
 from dragoman.evaluation.report.tables import Table, comet_bins, named_averages
-from dragoman.languages import LANGUAGES
+from dragoman.evaluation.runs import NEUTRAL, ScoredRun, lower_is_better
+from dragoman.text.languages import LANGUAGES
 
 _SCRIPTS = ("core.js", "matrix.js", "charts.js", "tables.js", "samples.js", "start.js")
 
 
 def render(
-    runs: Sequence[Run], samples: Mapping[str, Sequence[Sample]], totals: Mapping[str, int], audio: Mapping[str, str]
+    runs: Sequence[ScoredRun],
+    samples: Mapping[str, Sequence[Sample]],
+    totals: Mapping[str, int],
+    audio: Mapping[str, str],
 ) -> str:
     """The page. `samples` and `totals` (of hypotheses) go by the name of the run, `audio` by the utterance's id."""
     style, script = _part("style.css"), "\n".join(map(_part, _SCRIPTS))
@@ -45,7 +48,10 @@ def render(
 
 
 def _data(
-    runs: Sequence[Run], samples: Mapping[str, Sequence[Sample]], totals: Mapping[str, int], audio: Mapping[str, str]
+    runs: Sequence[ScoredRun],
+    samples: Mapping[str, Sequence[Sample]],
+    totals: Mapping[str, int],
+    audio: Mapping[str, str],
 ) -> dict[str, Any]:
     metrics = {metric for run in runs for metric in run.scores}
     codes = {code for run in runs for direction in run.directions for code in direction.split("-")}
@@ -67,7 +73,7 @@ def _data(
 
 
 def _run(
-    run: Run, runs: Sequence[Run], samples: Sequence[Sample], total: int, audio: Mapping[str, str]
+    run: ScoredRun, runs: Sequence[ScoredRun], samples: Sequence[Sample], total: int, audio: Mapping[str, str]
 ) -> dict[str, Any]:
     scores = {metric: {d: round(s.value, 4) for d, s in found.items()} for metric, found in run.scores.items()}
     return {
@@ -87,7 +93,7 @@ def _run(
     }
 
 
-def _scatters(run: Run, runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _scatters(run: ScoredRun, runs: Sequence[ScoredRun]) -> list[dict[str, Any]]:
     return [
         {
             "metric": plot.metric,

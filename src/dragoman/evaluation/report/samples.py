@@ -14,9 +14,9 @@ import jiwer
 from sacrebleu.metrics.chrf import CHRF
 from whisper_normalizer.basic import BasicTextNormalizer
 
-from dragoman.languages import LANGUAGES, Language
 from dragoman.records import Hypothesis
-from dragoman.writing import as_written
+from dragoman.text.languages import LANGUAGES, Language
+from dragoman.text.scripts import as_written
 
 WORST = 250
 """So many by their transcripts, and so many by their translations."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dragoman.evaluation.report.matrix import averages, bins, by_source, by_target, in_order
-from dragoman.evaluation.report.runs import Run
-from dragoman.languages import LANGUAGES
+from dragoman.evaluation.runs import ScoredRun
+from dragoman.text.languages import LANGUAGES
 
 Cell = str | int | float | None
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
@@ -54,7 +54,7 @@ class Table:
         return f"{cell:.{self.digits}f}" if isinstance(cell, float) else "" if cell is None else str(cell)
 
 
-def tables(runs: Sequence[Run]) -> dict[str, Table]:
+def tables(runs: Sequence[ScoredRun]) -> dict[str, Table]:
     """By file name; those that would be empty are left out."""
     made = {
         "scores": _scores(runs),
@@ -66,7 +66,7 @@ def tables(runs: Sequence[Run]) -> dict[str, Table]:
     return {name: table for name, table in made.items() if table.rows}
 
 
-def directions(runs: Sequence[Run]) -> Table:
+def directions(runs: Sequence[ScoredRun]) -> Table:
     """A row per direction in the order of families, a column per run and metric of translations."""
     columns = [(run, metric) for run in runs for metric in run.translation_metrics]
     header = ["source", "target", *(_column(run, metric, runs) for run, metric in columns)]
@@ -77,7 +77,7 @@ def directions(runs: Sequence[Run]) -> Table:
     return Table(header, [[*name.split("-"), *(v.get(name) for v in values)] for name in names])
 
 
-def named_averages(runs: Sequence[Run]) -> Table:
+def named_averages(runs: Sequence[ScoredRun]) -> Table:
     """A row per run and metric, a column per set that any of them covers."""
     found = [(run, metric, averages(run.values(metric))) for run in runs for metric in run.quality_metrics]
     sets = list(dict.fromkeys(name for *_, means in found for name in means))
@@ -85,13 +85,13 @@ def named_averages(runs: Sequence[Run]) -> Table:
     return Table(["run", "metric", *sets], rows)
 
 
-def comet_bins(runs: Sequence[Run]) -> Table:
+def comet_bins(runs: Sequence[ScoredRun]) -> Table:
     """MCAT's Table VIII: how many directions in which range of COMET."""
     found = [(run, bins(run.values("COMET"))) for run in runs if run.values("COMET")]
     return Table(["run", *bins({})], [[run.name, *counts.values()] for run, counts in found])
 
 
-def _scores(runs: Sequence[Run]) -> Table:
+def _scores(runs: Sequence[ScoredRun]) -> Table:
     rows = [
         [run.name, score.metric, score.direction, score.value, score.count or None, score.signature]
         for run in runs
@@ -101,7 +101,7 @@ def _scores(runs: Sequence[Run]) -> Table:
     return Table(["run", "metric", "direction", "value", "hypotheses", "signature"], rows)
 
 
-def _languages(runs: Sequence[Run]) -> Table:
+def _languages(runs: Sequence[ScoredRun]) -> Table:
     rows: list[list[Cell]] = []
     for run in runs:
         errors = run.errors()
@@ -117,7 +117,7 @@ def _languages(runs: Sequence[Run]) -> Table:
     return Table(["run", "metric", "code", "language", "WER or CER", "mean from it", "mean into it"], rows)
 
 
-def _column(run: Run, metric: str, runs: Sequence[Run]) -> str:
+def _column(run: ScoredRun, metric: str, runs: Sequence[ScoredRun]) -> str:
     return metric if len(runs) == 1 else f"{run.name} {metric}"
 
 

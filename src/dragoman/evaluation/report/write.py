@@ -10,10 +10,10 @@ from dragoman.errors import DataError, OutputError
 from dragoman.evaluation.readers import Given, read
 from dragoman.evaluation.report import figures
 from dragoman.evaluation.report.page import render
-from dragoman.evaluation.report.runs import Run
 from dragoman.evaluation.report.samples import Sample, choose
 from dragoman.evaluation.report.sound import embed
 from dragoman.evaluation.report.tables import tables
+from dragoman.evaluation.runs import ScoredRun
 from dragoman.files import whole_folder
 from dragoman.records import Utterance
 
@@ -23,7 +23,7 @@ OnProgress = Callable[[str, int, int], None]
 
 
 def write_report(
-    runs: Sequence[Run], out: Path, utterances: Sequence[Utterance] = (), on_progress: OnProgress | None = None
+    runs: Sequence[ScoredRun], out: Path, utterances: Sequence[Utterance] = (), on_progress: OnProgress | None = None
 ) -> list[Path]:
     """Write the report of the runs to the folder `out`, in the place of an earlier report only.
 

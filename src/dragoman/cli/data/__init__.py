@@ -1,0 +1,1 @@
+"""`dragoman prepare`, `check` and `shard`."""

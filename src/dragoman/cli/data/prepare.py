@@ -1,0 +1,189 @@
+"""`dragoman prepare`: corpora into manifests and speech. An interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dragoman.cli.console import say, show
+from dragoman.cli.progress import progress_bars
+from dragoman.errors import DataError, RecipeError
+from dragoman.progress import OnProgress
+
+if TYPE_CHECKING:
+    from dragoman.data.corpora.parts import Options
+    from dragoman.data.corpora.writing import Prepared
+
+app = typer.Typer(help="Make training data out of a corpus.", no_args_is_help=True, rich_markup_mode=None)
+
+
+class Audio(StrEnum):
+    """How recordings are stored."""
+
+    flac = "flac"
+    original = "original"
+
+
+Out = Annotated[Path, typer.Option(help="Where manifests and audio are written; several corpora may share it.")]
+Languages = Annotated[list[str], typer.Option(help="Languages and sets of them, with commas, such as mcat-28.")]
+Splits = Annotated[str, typer.Option(help="Which of its tables, with commas.")]
+Format = Annotated[
+    Audio, typer.Option(help="16 kHz FLAC, or the files as they are: named in place, copied from archives.")
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="List recordings that cannot be used in skipped.jsonl and go on.")
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")]
+
+
+@app.callback()
+def _corpora() -> None:
+    """Make training data out of a corpus."""
+
+
+@app.command("fleurs")
+def fleurs(
+    languages: Languages,
+    out: Out,
+    root: Annotated[Path | None, typer.Option(help="A copy of google/fleurs; fetched from the hub by default.")] = None,
+    splits: Splits = "train,dev,test",
+    audio: Format = Audio.flac,
+    skip_bad: SkipBad = False,
+    workers: Workers = None,
+) -> None:
+    """FLEURS: the same sentences read aloud in 102 languages."""
+    from dragoman.data.corpora.fleurs import prepare
+    from dragoman.text.languages import expand
+
+    with progress_bars() as progress:
+        options = _options(audio, skip_bad, workers, progress)
+        prepared = prepare(root, expand(languages), out, splits=_listed(splits), options=options)
+    _tell(prepared)
+
+
+@app.command("covost2")
+def covost2(
+    root: Annotated[Path, typer.Option(help="A release of Common Voice: folders such as fr, each with clips.")],
+    translations: Annotated[Path, typer.Option(help="The folder of covost_v2.fr_en.tsv and the like.")],
+    out: Out,
+    directions: Annotated[str, typer.Option(help="Such as fra-eng,eng-deu; all that are there by default.")] = "",
+    splits: Splits = "train,dev,test",
+    audio: Format = Audio.flac,
+    skip_bad: SkipBad = False,
+    workers: Workers = None,
+) -> None:
+    """CoVoST-2: Common Voice with translations, into English and out of it."""
+    from dragoman.data.corpora.covost2 import prepare
+
+    with progress_bars() as progress:
+        prepared = prepare(
+            root,
+            translations,
+            out,
+            directions=_listed(directions),
+            splits=_listed(splits),
+            options=_options(audio, skip_bad, workers, progress),
+        )
+    _tell(prepared)
+
+
+@app.command("common_voice")
+def common_voice(
+    root: Annotated[Path, typer.Option(help="A release: folders such as de, each with its tables and clips.")],
+    languages: Languages,
+    out: Out,
+    splits: Splits = "train,dev,test",
+    audio: Format = Audio.flac,
+    skip_bad: SkipBad = False,
+    workers: Workers = None,
+) -> None:
+    """Common Voice: sentences read aloud by volunteers, any release."""
+    from dragoman.data.corpora.common_voice import prepare
+    from dragoman.text.languages import expand
+
+    with progress_bars() as progress:
+        options = _options(audio, skip_bad, workers, progress)
+        prepared = prepare(root, expand(languages), out, splits=_listed(splits), options=options)
+    _tell(prepared)
+
+
+@app.command("table")
+def table(
+    source: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv, .tsv or .jsonl file, or a Kaldi folder.")],
+    out: Out,
+    name: Annotated[str | None, typer.Option(help="What the corpus is called; as the table by default.")] = None,
+    split: Annotated[str, typer.Option(help="train, valid, test or another one.")] = "train",
+    root: Annotated[Path | None, typer.Option(help="The folder of the recordings; the table's by default.")] = None,
+    language: Annotated[str | None, typer.Option(help="The language of rows that name none.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="FIELD=COLUMN, such as text=transcript or text_deu=German.")
+    ] = None,
+    audio: Format = Audio.flac,
+    skip_bad: SkipBad = False,
+    workers: Workers = None,
+) -> None:
+    """Your own recordings: CSV, TSV, JSON lines (NeMo's and the papers' too), a Kaldi folder."""
+    from dragoman.data.corpora.table import prepare
+
+    with progress_bars() as progress:
+        prepared = prepare(
+            source,
+            out,
+            name=name,
+            split=split,
+            root=root,
+            language=language,
+            columns=_mapped(column or []),
+            options=_options(audio, skip_bad, workers, progress),
+        )
+    _tell(prepared)
+
+
+@app.command("tatoeba")
+def tatoeba(
+    root: Annotated[Path, typer.Option(help="The corpus: train.multi.jsonl.gz and what lies beside it.")],
+    noise: Annotated[Path, typer.Option(help="Backgrounds and room responses.")],
+    out: Annotated[Path, typer.Option(help="Where texts, speech and manifests are written.")],
+    recipe: Annotated[str, typer.Option(help="The recipe whose [bases.corpus] decides the data.")] = "tiny",
+    workers: Workers = None,
+) -> None:
+    """Everyday sentences, spoken by espeak-ng. An interrupted run goes on where it stopped."""
+    from dragoman.data.corpora.tatoeba import prepare
+    from dragoman.recipe import load_recipe
+
+    chosen = load_recipe(recipe)
+    if chosen.bases is None:
+        raise RecipeError(f"The recipe {chosen.name!r} has no [bases.corpus] table: it is trained on other data.")
+    with progress_bars() as progress:
+        prepare(root, noise, out, chosen.bases.corpus, workers or os.cpu_count() or 1, progress)
+
+
+def _tell(prepared: Iterable[Prepared]) -> None:
+    """The manifests on stdout, what they hold on stderr."""
+    for manifest in prepared:
+        skipped = f", {manifest.skipped} skipped (see skipped.jsonl)" if manifest.skipped else ""
+        say(f"{manifest.path}: {manifest.utterances} utterances, {manifest.hours:.2f} hours{skipped}.")
+        show(str(manifest.path))
+
+
+def _options(audio: Audio, skip_bad: bool, workers: int | None, on_progress: OnProgress) -> Options:
+    from dragoman.data.corpora.parts import Options
+
+    return Options(audio.value, skip_bad, workers or os.cpu_count() or 1, on_progress)
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _mapped(pairs: Iterable[str]) -> dict[str, str]:
+    columns = dict(pair.partition("=")[::2] for pair in pairs)
+    for field, column in columns.items():
+        if not field or not column:
+            raise DataError(f"--column {field or '='}: write FIELD=COLUMN, such as text=transcript.")
+    return columns

@@ -1,0 +1,1 @@
+"""`dragoman evaluate`, `score`, `compare` and `report`."""

@@ -1,0 +1,1 @@
+"""`dragoman train`, `bases`, `encode` and `finetune`."""

@@ -1,0 +1,54 @@
+"""`dragoman encode`: the frozen encoder run once over the training data, so that training need not run it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dragoman.cli.console import hush, say
+from dragoman.cli.options import Device, Threads
+from dragoman.cli.progress import progress_bars
+from dragoman.cli.training.train import Bases, Data, RecipeName
+
+
+def encode(
+    recipe: RecipeName,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Where the frames are written; `train --features` reads them.")],
+    bases: Bases = None,
+    batch_size: Annotated[int, typer.Option("--batch_size", min=1, help="Utterances encoded at once.")] = 16,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read audio.")] = 1,
+    device: Device = None,
+    threads: Threads = None,
+) -> None:
+    """Store what a recipe's frozen encoder hears in its training data, once; prints the folder."""
+    from dragoman.recipe import load_recipe
+
+    chosen = load_recipe(recipe)
+    from dragoman.cli.devices import check_device, launched, own_device, set_threads
+    from dragoman.training.encoding import encode as encode_all
+
+    hush()
+    set_threads(threads)
+    check_device(device)
+    rank, processes = launched()
+    with progress_bars(shown=rank == 0 and sys.stderr.isatty()) as progress:
+        total = encode_all(
+            chosen,
+            data,
+            out,
+            bases=bases,
+            batch_size=batch_size,
+            device=own_device(device),
+            workers=workers,
+            rank=rank,
+            processes=processes,
+            on_progress=progress,
+        )
+    if processes == 1:  # of several, none knows when the others are done
+        say(f"{total} utterances are encoded.")
+    if rank == 0:
+        typer.echo(out)

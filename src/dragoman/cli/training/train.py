@@ -1,0 +1,98 @@
+"""`dragoman bases` and `dragoman train`: models from recipes. Both go on wherever they stopped."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dragoman.cli.console import hush, say
+from dragoman.cli.options import Threads
+from dragoman.cli.progress import progress_bars
+
+
+class Part(StrEnum):
+    """One base model."""
+
+    tokenizer = "tokenizer"
+    llm = "llm"
+    encoder = "encoder"
+
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A .toml file, or a recipe that Dragoman ships.")]
+Data = Annotated[Path, typer.Option(help="The folder of manifests that the recipe's sources name.")]
+Bases = Annotated[Path | None, typer.Option(help="Our own base models, where the recipe has some.")]
+Checkpoint = Annotated[
+    bool,
+    typer.Option("--checkpoint_activations", help="Compute each layer twice and keep less of it: slower, less memory."),
+]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the model first: slower to start, faster after.")]
+
+
+def bases(
+    recipe: RecipeName,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Where the base models are written.")],
+    part: Annotated[list[Part] | None, typer.Option(help="Only this one; all by default.")] = None,
+    compiled: Compile = False,
+    threads: Threads = None,
+) -> None:
+    """Train a recipe's tokenizer, language model and speech encoder from nothing."""
+    from dragoman.recipe import load_recipe
+
+    chosen = load_recipe(recipe)
+    from dragoman.cli.devices import set_threads
+    from dragoman.pretraining.build import build_bases
+
+    hush()
+    set_threads(threads)
+    with progress_bars() as progress:
+        build_bases(chosen, data, out, tuple(part or Part), compiled, progress)
+
+
+def train(
+    recipe: RecipeName,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Where the stages are written.")],
+    bases: Bases = None,
+    micro_batch: Annotated[int, typer.Option("--micro_batch", min=1, help="Utterances that fit at once.")] = 64,
+    micro_tokens: Annotated[
+        int | None, typer.Option("--micro_tokens", min=1, help="Tokens, audio and text, that the LLM takes at once.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
+    features: Annotated[
+        Path | None, typer.Option(help="What `dragoman encode` stored, to be read in the place of audio.")
+    ] = None,
+    compiled: Compile = False,
+    checkpoint_activations: Checkpoint = False,
+    threads: Threads = None,
+) -> None:
+    """Run the stages of a recipe, one after the other; prints the folder of the finished model."""
+    from dragoman.recipe import load_recipe
+
+    chosen = load_recipe(recipe)
+    from dragoman.cli.devices import set_threads
+    from dragoman.evaluation.validation import translation_scores
+    from dragoman.training.curriculum import train_curriculum
+
+    hush()
+    set_threads(threads)
+    with progress_bars() as progress:
+        model = train_curriculum(
+            chosen,
+            data,
+            out,
+            bases=bases,
+            micro_batch=micro_batch,
+            micro_tokens=micro_tokens,
+            workers=workers,
+            compiled=compiled,
+            checkpointed=checkpoint_activations,
+            features=features,
+            translation_scores=translation_scores,
+            on_progress=progress,
+        )
+    say(f"{chosen.name} is trained.")
+    typer.echo(model)

@@ -1,0 +1,1 @@
+"""`dragoman translate` and `dragoman live`."""

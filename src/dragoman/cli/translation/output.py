@@ -1,0 +1,141 @@
+"""What becomes of a translated recording: files, lines on stdout, remarks on stderr."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dragoman.cli.console import say, show, show_json
+from dragoman.cli.files import stems, writable
+from dragoman.cli.translation.resume import Finished
+from dragoman.errors import AudioError, OutputError
+from dragoman.inference.result import LOW_LANGUAGE
+from dragoman.text.languages import LANGUAGES
+
+if TYPE_CHECKING:
+    from dragoman.inference.result import Result
+    from dragoman.subtitles.cues import SubtitleOptions
+
+
+_SEVERAL = 3
+"""Of fewer segments nothing is said about most."""
+
+
+class Format(StrEnum):
+    """What can be written; the names are Whisper's."""
+
+    txt = "txt"
+    vtt = "vtt"
+    srt = "srt"
+    tsv = "tsv"
+    json = "json"
+    all = "all"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What to call the results, where and in which formats to write them (nowhere: only print), and how to print."""
+
+    stems: dict[Path, str]
+    folder: Path | None
+    formats: tuple[str, ...]
+    json: bool
+    subtitles: SubtitleOptions | None
+    """None: nobody said how they look."""
+
+    @classmethod
+    def plan(
+        cls,
+        paths: Sequence[Path],
+        folder: Path | None,
+        wanted: Format | None,
+        json: bool,
+        subtitles: SubtitleOptions | None,
+    ) -> Output:
+        """Raises OutputError when the results cannot be written, two would have the same name, or no subtitles are
+        written though it is said how they look."""
+        from dragoman.subtitles.writers import FORMATS, SUBTITLES
+
+        written = folder is not None or wanted is not None
+        formats = FORMATS if wanted in (None, Format.all) else (str(wanted),)
+        if subtitles is not None and not (written and set(formats) & set(SUBTITLES)):
+            raise OutputError(f"No subtitles would be written; add -f {' or -f '.join((*SUBTITLES, 'all'))}.")
+        if not written:
+            return cls(dict.fromkeys(paths, ""), None, (), json, None)
+        return cls(stems(paths), writable(folder or Path()), formats, json, subtitles)
+
+    def give(self, path: Path, result: Result) -> list[Path]:
+        """Write and print one result; returns the files. Raises OutputError."""
+        from dragoman.subtitles.writers import to_dict, to_json, write_outputs
+
+        written = []
+        if self.folder is not None:
+            written = write_outputs(result, self.folder, self.stems[path], self.formats, self.subtitles)
+        if self.json:
+            show_json(to_json(to_dict(result)))
+        else:
+            _show(result)
+        return written
+
+    def fail(self, path: Path, error: AudioError) -> None:
+        """Say why a recording has no result, in JSON too."""
+        from dragoman.subtitles.writers import to_json
+
+        say(str(error))
+        if self.json:
+            show_json(to_json({"audio": str(path), "error": str(error)}))
+
+    def finished(self, settings: dict[str, Any]) -> Finished | None:
+        """What was written into the folder before with the same settings; None where nothing is written."""
+        if self.folder is None:
+            return None
+        look = None if self.subtitles is None else asdict(self.subtitles)
+        return Finished(self.folder, {**settings, "formats": self.formats, "subtitles": look})
+
+
+def _show(result: Result) -> None:
+    show(result.audio)
+    if not result.segments:
+        show("no speech")
+        return
+    if result.transcript:
+        show(f"{result.language}: {result.transcript}")
+    for code, text in result.translations.items():
+        show(f"{code}: {text}")
+
+
+def remark(path: Path, result: Result, targets: Sequence[str], *, multilingual: bool = False) -> None:
+    """Say what is not as one would expect."""
+    if result.language and result.languages == (result.language,) and result.language in targets:
+        name = LANGUAGES[result.language].name
+        say(f"{path}: is in {name}, so there is no translation into {name}.")
+    likely = result.language_confidence
+    if result.language and likely is not None and likely < LOW_LANGUAGE:
+        name = LANGUAGES[result.language].name
+        say(f"{path}: is taken for {name}, {likely:.0%} likely; if it is not, name what is spoken with --language.")
+    if result.language and not multilingual and (share := _doubted(result)):
+        say(f"{path}: most segments are doubted ({share}); if more than one language is spoken, try --multilingual.")
+    for segment in result.segments:
+        where = f"{path}: from {segment.start_s:.1f} to {segment.end_s:.1f} s"
+        if segment.truncated:
+            say(f"{where} the model was stopped before its end: {', '.join(segment.truncated)}.")
+        if segment.looped:
+            say(f"{where} the model was held from saying the same over and over: {', '.join(segment.looped)}.")
+        for code, terms in segment.missed.items():
+            missed = ", ".join(map(repr, terms))
+            say(f"{where} the {LANGUAGES[code].name} translation would not take {missed} from the glossary.")
+    if strays := Counter(code for segment in result.segments for code in segment.off_target):
+        counts = ", ".join(f"{LANGUAGES[code].name} {times}" for code, times in strays.items())
+        count = len(result.segments)
+        say(f"{path}: not in the language asked for, it seems, of {count} translations: {counts} (off_target in JSON).")
+
+
+def _doubted(result: Result) -> str:
+    """How many segments are doubted, of how many, if that is most of several."""
+    count = len(result.segments)
+    doubted = sum(any(segment.low_confidence.values()) for segment in result.segments)
+    return f"{doubted} of {count}" if count >= _SEVERAL and 2 * doubted > count else ""

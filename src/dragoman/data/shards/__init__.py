@@ -1,0 +1,1 @@
+"""Audio in tar files: read in place, and packed."""

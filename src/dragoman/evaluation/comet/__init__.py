@@ -1,0 +1,1 @@
+"""COMET: the network, the checkpoints of its package, the metric."""

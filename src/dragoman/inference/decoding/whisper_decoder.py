@@ -1,0 +1,130 @@
+"""Whisper's own decoder, beside the adapter that hears through the same encoder.
+
+Shapes: U utterances, M mel bins, F mel frames, S encoder frames, E encoder width, T text tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, GenerationMixin, WhisperForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
+
+from dragoman.data.batching import Mel, pad_mels
+from dragoman.data.features import LogMel
+from dragoman.errors import ModelError
+from dragoman.inference.decoding.constraints import Told
+from dragoman.inference.decoding.generate import Output
+from dragoman.model.bases import find_encoder
+from dragoman.model.encoder import SpeechEncoder
+from dragoman.model.llm import load_pretrained, load_tokenizer
+from dragoman.recipe import Recipe
+from dragoman.text.languages import find
+
+_PROMPT = 4
+"""Tokens before the text: start, language, task, no timestamps; they share the decoder's positions with it."""
+_MOST_TOKENS = 220
+"""Of a transcript: what people say in 30 s is shorter, and a loop ends there."""
+
+
+class WhisperDecoder:
+    """Transcribes as Whisper was trained to: told language and task by tokens (Radford et al. 2022, section 2.3).
+
+    `features` makes its mels: a trimmed clip and 4 s of silence behind it. With less, it often repeats what is said in
+    a short clip; with the whole window it costs several times as much. A transcript does not depend on its batch.
+    """
+
+    features = LogMel(padded=False, silence_s=4.0)
+
+    def __init__(self, whisper: WhisperForConditionalGeneration, tokenizer: Any) -> None:
+        self.whisper, self.tokenizer = whisper.eval(), tokenizer
+        self.encoder = SpeechEncoder(whisper.get_encoder(), "trimmed")
+        known = getattr(whisper.generation_config, "lang_to_id", None)
+        if not known:
+            raise ModelError("This Whisper hears English only; its decoder cannot transcribe other languages.")
+        self.languages = {find(token.strip("<|>")).code: number for token, number in known.items()}
+
+    @classmethod
+    def load(cls, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> WhisperDecoder:
+        """The whole of the Whisper whose encoder a recipe names. Raises ModelError."""
+        if recipe.encoder.name == "base":
+            raise ModelError(f"{recipe.name}: its encoder has no decoder of its own; leave transcript_by as adapter.")
+        place = find_encoder(recipe.encoder, None)
+        options = {"revision": place.revision, "dtype": dtype}
+        whisper = load_pretrained(WhisperForConditionalGeneration, place.weights, what="Whisper", **options)
+        return cls(whisper.to(device), load_tokenizer(place.weights, place.revision))
+
+    @torch.inference_mode()
+    def __call__(self, mels: Sequence[Mel], languages: Sequence[str], beams: int) -> list[Output]:
+        """mel (M, F) each and the language spoken in it -> what is said."""
+        weights = next(self.whisper.parameters())
+        mel, num_frames = pad_mels(mels)
+        frames, lengths = self.encoder(mel.to(weights.device, weights.dtype), num_frames.to(weights.device))
+        with self._attending(lengths, frames.shape[1], beams):
+            prompts = self._prompts(languages).to(weights.device)
+            found = GenerationMixin.generate(
+                self.whisper,
+                encoder_outputs=BaseModelOutput(last_hidden_state=frames),
+                decoder_input_ids=prompts,
+                decoder_attention_mask=torch.ones_like(prompts),
+                generation_config=self._how(beams),
+            )
+        return [self._output(ids) for ids in found[:, prompts.shape[1] :].tolist()]
+
+    def language_scores(self, mels: Sequence[Mel], languages: Sequence[str]) -> Tensor:
+        """mel (M, F) each -> (U, L) log-probabilities of the languages, by the first token that it writes."""
+        weights = next(self.whisper.parameters())
+        mel, num_frames = pad_mels(mels)
+        frames, lengths = self.encoder(mel.to(weights.device, weights.dtype), num_frames.to(weights.device))
+        start = torch.full((len(mels), 1), self.whisper.generation_config.decoder_start_token_id, device=weights.device)
+        with torch.inference_mode(), self._attending(lengths, frames.shape[1], 1):
+            logits = self.whisper(
+                encoder_outputs=BaseModelOutput(last_hidden_state=frames), decoder_input_ids=start
+            ).logits[:, -1]
+        return logits[:, [self.languages[code] for code in languages]].float().log_softmax(-1)
+
+    def _prompts(self, languages: Sequence[str]) -> Tensor:
+        """(U, 4): start, language, task, no timestamps."""
+        known = self.whisper.generation_config
+        task, plain = known.task_to_id["transcribe"], known.no_timestamps_token_id
+        return torch.tensor([[known.decoder_start_token_id, self.languages[code], task, plain] for code in languages])
+
+    def _how(self, beams: int) -> GenerationConfig:
+        known = self.whisper.generation_config
+        return GenerationConfig(
+            do_sample=False,
+            num_beams=beams,
+            max_new_tokens=min(_MOST_TOKENS, self.whisper.config.max_target_positions - _PROMPT),
+            suppress_tokens=known.suppress_tokens,
+            begin_suppress_tokens=known.begin_suppress_tokens,
+            eos_token_id=known.eos_token_id,
+            pad_token_id=known.pad_token_id,
+            decoder_start_token_id=known.decoder_start_token_id,
+        )
+
+    def _output(self, ids: list[int]) -> Output:
+        end = self.whisper.generation_config.eos_token_id
+        written = ids[: ids.index(end)] if end in ids else ids
+        text = self.tokenizer.decode(written, skip_special_tokens=True)
+        return Output(text.strip(), end not in ids, Told(0.0, 1, False, ()))
+
+    @contextmanager
+    def _attending(self, lengths: Tensor, size: int, beams: int) -> Iterator[None]:
+        """Let the decoder see each clip's own frames alone: transformers' Whisper knows no padding there."""
+        valid = torch.arange(size, device=lengths.device) < lengths[:, None]
+        mask = valid[:, None, None].repeat_interleave(beams, 0)
+
+        def masked(layer: Any, args: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            return args, {**options, "encoder_attention_mask": mask}
+
+        layers = self.whisper.model.decoder.layers
+        hooks = [layer.register_forward_pre_hook(masked, with_kwargs=True) for layer in layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()

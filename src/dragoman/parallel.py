@@ -1,0 +1,101 @@
+"""Many independent calls on all cores: the only process pool. No torch, here or in the processes.
+
+Processes are started afresh, not forked: this one may hold a model, its threads and a GPU. So a script that uses
+several workers needs the usual `if __name__ == "__main__":`. Jobs are handed out a few ahead, so that a long queue is
+never held in memory.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TypeVar
+
+from dragoman.errors import DragomanError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+LOST = "A process ended unexpectedly, perhaps for want of memory; go on with fewer --workers."
+
+_AHEAD = 4
+"""Jobs sent ahead per process."""
+
+
+def cores() -> int:
+    """Those this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(
+    function: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    workers: int,
+    *,
+    lost: str = LOST,
+    start: Callable[[], None] | None = None,
+) -> Iterator[Result]:
+    """`function` of each job, in the order of the jobs, by `workers` processes; 1 is this one alone.
+
+    `start` is called first in each process. Raises what `function` raises, and DragomanError, which says
+    `lost`, when the system kills a process.
+    """
+    if workers <= 1:
+        yield from map(function, jobs)
+        return
+    with _pool(workers, lost, start) as pool:
+        pending: deque[Future[Result]] = deque()
+        for job in jobs:
+            pending.append(pool.submit(function, job))
+            if len(pending) == _AHEAD * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def as_finished(
+    function: Callable[[Job], Result], jobs: Iterable[Job], workers: int, *, lost: str = LOST
+) -> Iterator[Result]:
+    """`in_order`, but each result as soon as it is there."""
+    if workers <= 1:
+        yield from map(function, jobs)
+        return
+    with _pool(workers, lost) as pool:
+        pending: set[Future[Result]] = set()
+        for job in jobs:
+            pending.add(pool.submit(function, job))
+            if len(pending) == _AHEAD * workers:
+                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in finished)
+        yield from (future.result() for future in as_completed(pending))
+
+
+def counted(results: Iterable[Result], total: int, on_progress: Callable[[int, int], None] | None) -> Iterator[Result]:
+    """The results; `on_progress` hears (results done, total) of each."""
+    for done, result in enumerate(results, 1):
+        if on_progress:
+            on_progress(done, total)
+        yield result
+
+
+def by_itself() -> None:
+    """A `start` for processes that compute: interrupts are the parent's; one core each, said before numpy is
+    imported."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
+
+@contextmanager
+def _pool(workers: int, lost: str, start: Callable[[], None] | None = None) -> Iterator[ProcessPoolExecutor]:
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise DragomanError(lost) from error
+    finally:
+        pool.shutdown(cancel_futures=True)

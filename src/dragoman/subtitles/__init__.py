@@ -1,0 +1,1 @@
+"""A result -> files: subtitles to be read on a screen, plain text, JSON. No torch."""

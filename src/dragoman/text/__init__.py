@@ -1,0 +1,1 @@
+"""What is true of text, whatever model wrote it: languages, scripts, repetition."""

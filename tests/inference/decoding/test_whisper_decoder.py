@@ -1,0 +1,57 @@
+"""Whisper's own decoder writes what transformers' `generate` writes of a whole window, and of a shorter clip the same
+whatever its batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from foreign import small_whisper
+from transformers import AutoTokenizer, WhisperForConditionalGeneration
+
+from dragoman.data.batching import Mel
+from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> WhisperDecoder:
+    folder = small_whisper(tmp_path_factory.mktemp("whisper"))
+    return WhisperDecoder(
+        WhisperForConditionalGeneration.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    )
+
+
+def mel(whisper: WhisperDecoder, frames: int, seed: int) -> Mel:
+    """(M, F) of a random clip."""
+    random = np.random.default_rng(seed)
+    return random.normal(size=(whisper.encoder.mel_bins, frames)).astype(np.float32)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_transcript_does_not_depend_on_its_batch(whisper: WhisperDecoder, beams: int) -> None:
+    most = whisper.encoder.window_frames
+    mels = [mel(whisper, frames, seed) for seed, frames in enumerate((most, most // 2, most // 4 * 2, 20))]
+    languages = ["eng", "deu", "fra", "eng"]
+    together = whisper(mels, languages, beams)
+    alone = [whisper([one], [language], beams)[0] for one, language in zip(mels, languages, strict=True)]
+    assert together == alone
+    assert len({output.text for output in together}) > 1  # what is written depends on what is heard
+
+
+def test_a_whole_window_is_transcribed_as_by_transformers(whisper: WhisperDecoder) -> None:
+    mels = [mel(whisper, whisper.encoder.window_frames, seed) for seed in range(3)]
+    found = whisper.whisper.generate(
+        torch.from_numpy(np.stack(mels)), language=["en", "de", "fr"], task="transcribe", return_timestamps=False
+    )
+    texts = [text.strip() for text in whisper.tokenizer.batch_decode(found, skip_special_tokens=True)]
+    ours = [output.text for output in whisper(mels, ["eng", "deu", "fra"], 1)]
+    assert [one[: len(other)] for one, other in zip(ours, texts, strict=True)] == texts
+
+
+def test_languages_are_told_by_the_first_token(whisper: WhisperDecoder) -> None:
+    mels = [mel(whisper, whisper.encoder.window_frames, seed) for seed in range(3)]
+    sources = list(whisper.languages)
+    scores = whisper.language_scores(mels, sources)
+    assert scores.exp().sum(1).tolist() == pytest.approx([1.0] * 3)
+    told = whisper.whisper.detect_language(torch.from_numpy(np.stack(mels)))
+    assert [whisper.languages[sources[at]] for at in scores.argmax(1).tolist()] == told.tolist()

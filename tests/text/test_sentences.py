@@ -1,0 +1,151 @@
+"""Where sentences end, in many languages: `|` stands behind each end, and nowhere else is one to be found."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dragoman.inference.result import Result, Segment
+from dragoman.subtitles.cues import cues
+from dragoman.subtitles.line_breaking import Break, words
+from dragoman.text.languages import LANGUAGES
+from dragoman.text.sentences import sentence_ends
+
+ABBREVIATIONS = """
+eng Then Sgt. Miller came in.| He sat down.|
+eng She lives at No. 12 Baker Street.| I don't.|
+eng Dr. Smith, Mrs. Jones and Prof. Brown met Gen. Lee and Col. Mustard.|
+eng J. R. R. Tolkien wrote it.| I read it.|
+eng The U.S. Senate voted at 5 p.m. Monday.|
+eng It costs approx. 20 dollars and weighs 5 lbs. 3 oz. or so.|
+eng See vol. 2, ch. 4, fig. 3 and p. 12 for details.|
+eng Real Madrid vs. Barcelona was on Jan. 3 at home.|
+eng We bought apples, pears, etc. and 3.5 litres of milk.|
+deu Das kostet 3,5 Mio. Euro.| Das ist viel.|
+deu Er kommt z. B. aus Berlin, u.a. mit Hr. Müller bzw. Fr. Schmidt.|
+deu Siehe S. 12, Kap. 3 und Abb. 5 in Bd. 2, lt. Verlag Nr. 7.|
+deu Am 3. Oktober ist Feiertag.| Am 4. Mai nicht.|
+deu Er wohnt in der Hauptstr. 12 in St. Gallen.|
+deu Es gab 2 Mrd. Euro mehr, d. h. viel.|
+fra Cela fait env. 1 200 personnes.| C'est beaucoup.|
+fra M. Dupont et le Dr. Martin parlent, p. ex. de fruits.|
+fra Voir p. 12, chap. 3 et fig. 3, tél. 01 23 45.|
+fra C'était le 3 janv. 2020, et av. J.-C. aussi.|
+nld Dhr. Jansen woont o.a. in Utrecht, bijv. Amsterdam.|
+nld Het kost ca. 3 mln. Euro, zie blz. 12 en nr. 5.|
+spa El Sr. García y la Dra. Ruiz viven en EE. UU. desde 2010.|
+spa Ver pág. 12 y art. 5, son aprox. 20 personas.|
+ita Il sig. Rossi, il dott. Verdi e la sig.ra Bianchi parlano.|
+ita Vedi pag. 12, fig. 3 e l'art. 5, ca. 20 persone.|
+por O Sr. Silva e o Dr. Souza leram a pág. 12 e o cap. 3.|
+rus Это стоит 3,5 млн. рублей, т. е. много.| Да.|
+rus А. С. Пушкин жил на ул. Ленина, стр. 5, рис. 3.|
+rus Он родился в 1990 г. в Москве.| Он там живёт.|
+ukr Див. стор. 12 і мал. 3.| Він народився в 1990 р. у Києві.|
+pol Dr. Nowak mieszka przy ul. Długiej, zob. str. 12 i rys. 3.|
+ces Pan Ing. Novák a Mgr. Svoboda přišli, viz str. 12.|
+slk Napr. Bratislava je veľká.| Áno.|
+hrv Npr. Zagreb je velik.| Da.|
+slv Npr. Ljubljana je velika, gl. str. 12.|
+swe Se s. 12 och nr. 5, det kostar ca. 20 kronor.|
+dan Hr. Jensen og fr. Hansen kom, f.eks. til København.|
+nob Det er f.eks. Oslo.| Ja.|
+fin Se maksaa n. 20 euroa.| Se on vähän.|
+tur Dr. Yılmaz ve Prof. Demir geldi, bkz. sayfa 12.|
+ron Dl. Popescu locuiește la nr. 5, vezi pag. 12.|
+ell Ο κ. Παπαδόπουλος ήρθε, βλ. σελ. 12 και π.χ. Αθήνα.|
+cat El Sr. Puig i la Sra. Vila van venir.| Van parlar.|
+ind Prof. Dr. Habibie datang, lihat hlm. 12 dan No. 5.|
+vie TP. Hồ Chí Minh rất lớn.| TS. Nguyễn đến.|
+swh Bw. Juma alikuja.| Alisema.|
+tgl Si Gng. Reyes at G. Santos ay dumating.| Nagsalita sila.|
+lit Pvz. Vilnius yra didelis.| Taip.|
+tha วันที่ 5 ธ.ค. 2566 เวลา 10.30 น. ราคา 5 กก. 20 บาท
+lao ວັນທີ 3 ມ.ກ. 2024 ແມ່ນວັນພັກ
+ara قال د. أحمد ذلك.| انظر ص. 12 من الكتاب.|
+hin डॉ. शर्मा और श्री. वर्मा आए।| वे बैठे।|
+ben ডা. রায় এলেন।| তিনি বসলেন।|
+cmn 价格是3.5元。|Dr. 王来了。|
+jpn 3.5%です。|Dr. 田中は来た。|
+kor Dr. 김이 3.5 퍼센트라고 했다.| 그는 웃었다.|
+"""
+
+REAL_ENDS = """
+eng No.| I don't know.| I told him no.| He got a dog.| Max is its name.|
+eng We bought apples, pears, etc.| Then we left.|
+eng That was in 2019.| Nobody was 20.| There were more people.| 20 of them came.|
+eng Wait...| What happened?!| "Come in."| He said: "Stop!"| (It was late.)| Yes.|
+eng We can't.| I saw it on DVD.| Visit example.com.| Then stop!" he said.|
+deu „Komm her.“| Er kam.| »Was?«| Ja.| Sie ist da.| Es war 2019.| Max auch.|
+fra Il dit : « Viens. »| Elle vint.| Il est là !| C'est l'eau.| Là-bas.| Elle-même.|
+spa ¿Vienes?| ¡Claro!| No.| Quiero ir.| Sí.| Manzanas, etc.| Luego nos fuimos.|
+ita È vero.| No.| Sono andato ieri.| Ecco l'acqua.| Prendila.|
+nld Dat zijn auto's.| Mooi toch.| Dat was in 2019.| Niemand wist het.|
+rus Он сказал: «Иди».| Она пошла.| Нет.| Это было в 2019 году.| Да.|
+ces Je to na prst.| To je krk.| Byla to smrt.| Ano.|
+vie Em chào anh ạ.| Mời anh.|
+ell Ήρθες;| Ναι.| Πάμε.|
+kor 네.| 가요.| 정말요?| 응.|
+ara كيف حالك؟| أنا بخير.| شكرا.|
+urd وہ آیا۔| وہ بیٹھا۔|
+mar ते आले.| ते बसले.|
+hin वह आया.| वह बैठा.|
+amh መጣ።| ተቀመጠ።|
+hye Նա եկավ։| Նա նստեց։|
+khm គាត់មក។| គាត់អង្គុយ។|
+mya သူလာသည်။| ထိုင်သည်။|
+cmn 他来了。|什么？|没有！|他说：“来吧。”|
+jpn 彼は来た。|本当ですか？|はい。|
+"""
+
+
+def _rows(table: str) -> list[tuple[str, str]]:
+    return [(row[:3], row[4:]) for row in table.strip().splitlines()]
+
+
+@pytest.mark.parametrize(("code", "marked"), [*_rows(ABBREVIATIONS), *_rows(REAL_ENDS)])
+def test_sentences_end_where_they_do_and_not_after_abbreviations(code: str, marked: str) -> None:
+    text = marked.replace("|", "")
+    ends = sentence_ends(text, code)
+    assert "".join(sign + "|" * (at in ends) for at, sign in enumerate(text, 1)) == marked
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "kept"),
+    [
+        ("eng", "When we had waited for the whole afternoon Sgt. Miller came in and told us at last.", "Sgt. Miller"),
+        ("eng", "All of us had by then been living for years at No. 12 Baker Street in the city.", "No. 12"),
+        ("deu", "Die neue Brücke über den Fluss hat am Ende 3,5 Mio. Euro gekostet und ist schmal.", "3,5 Mio. Euro"),
+        ("fra", "La marche a réuni hier dans le centre env. 1 200 personnes selon la police.", "env. 1 200"),
+        ("tha", "วันหยุดของเราในปีนี้ตรงกับวันที่ 5 ธ.ค. 2566 ซึ่งเป็นวันพ่อแห่งชาติ และทุกคนจะได้หยุดงานอยู่บ้าน", "ธ.ค. 2566"),
+    ],
+)
+@pytest.mark.parametrize("lasts_s", [5.0, 8.0, 12.0])
+def test_no_cue_or_line_ends_within_an_abbreviated_name_date_or_number(
+    code: str, text: str, kept: str, lasts_s: float
+) -> None:
+    shown = cues(Result("a", (), [Segment(0.0, lasts_s, code, text, {}, 0.0)]), [code])
+    assert len(shown) + sum(cue.text.count("\n") for cue in shown) > 1
+    assert sum(kept in cue.text for cue in shown) == 1
+
+
+def test_a_decimal_is_one_word_where_words_have_no_spaces() -> None:
+    assert "3.5" in " ".join(word.text for word in words("价格是3.5元。", "cmn", 8))
+    assert "1,000" in " ".join(word.text for word in words("有1,000人。", "cmn", 8))
+
+
+def test_what_follows_an_abbreviation_is_parted_from_it_last() -> None:
+    found = [word.ends for word in words("See Sgt. Miller, now.", "eng", 42)]
+    assert found == [Break.WORD, Break.ABBREVIATION, Break.CLAUSE, Break.SENTENCE]
+
+
+@settings(max_examples=200)
+@given(
+    st.text(st.characters() | st.sampled_from('.!?。।"”» \ud800aA1'), max_size=60), st.sampled_from(sorted(LANGUAGES))
+)
+def test_any_text_of_any_language_has_ends_within_it(text: str, code: str) -> None:
+    """Lone surrogates and languages that no list knows included; none is within a word of Latin letters."""
+    for end in sentence_ends(text, code):
+        assert 0 < end <= len(text)
+        assert not text[end - 1].isalnum()

@@ -15,7 +15,7 @@ from dragoman.data.audio import SAMPLE_RATE, Waveform, stream_audio
 from dragoman.data.check.kinds import Finding
 from dragoman.data.shards.reading import file_of
 from dragoman.errors import AudioError, FileAccessError
-from dragoman.files import other_spelling, spelt_otherwise
+from dragoman.files import not_readable, other_spelling, spelt_otherwise
 from dragoman.records import Utterance
 
 # Codecs pad a clip by up to 0.1 s, and manifests round.
@@ -96,10 +96,21 @@ def hear(path: Path, utterances: Sequence[Utterance]) -> list[Stretch]:
     return stretches
 
 
-def _decode(path: Path, stretches: Sequence[Stretch], language: str) -> list[Finding]:
-    if not os.path.exists(file_of(path)):  # Path.exists raises for a name that is too long
+def _missing(path: Path) -> Finding | None:
+    try:
+        os.stat(file_of(path))
+    except (OSError, ValueError) as error:
+        failure = not_readable(str(path), error)
+        if isinstance(failure, FileAccessError):
+            raise failure from error
         other = other_spelling(file_of(path))
-        return [Finding("audio-missing", str(path) if other is None else f"{path}: {spelt_otherwise(other)}")]
+        return Finding("audio-missing", str(path) if other is None else f"{path}: {spelt_otherwise(other)}")
+    return None
+
+
+def _decode(path: Path, stretches: Sequence[Stretch], language: str) -> list[Finding]:
+    if missing := _missing(path):
+        return [missing]
     needed = max(stretch.stop for stretch in stretches)
     position = 0
     damage: list[str] = []

@@ -11,6 +11,11 @@ class AudioError(DragomanError):
     """A recording that cannot be read."""
 
 
+class FileAccessError(AudioError):
+    """A recording that the system does not hand over: permissions, too many open files, a failing disk. That says
+    nothing about the recording, so it is never counted as bad data."""
+
+
 class LanguageError(DragomanError):
     """A language that is unknown, or that the model does not speak."""
 

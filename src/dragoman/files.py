@@ -1,12 +1,15 @@
-"""Files and folders that are there whole or not at all: written under a temporary name, then renamed."""
+"""Files and folders that are there whole or not at all, written under a temporary name, then renamed; and what to say
+where one cannot be read."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +17,7 @@ from typing import TextIO
 
 from safetensors import SafetensorError
 
-from dragoman.errors import OutputError
+from dragoman.errors import AudioError, FileAccessError, OutputError
 
 # What writing to a full disk raises: the system's error, torch's, safetensors'.
 _UNWRITTEN = (OSError, RuntimeError, SafetensorError)
@@ -86,3 +89,56 @@ def digest_of_weights(folder: Path) -> str:
         digest.update(str(path.relative_to(folder)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+_DATA_S_FAULT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+_REMEDIES = {
+    errno.EACCES: "give yourself the permission to read it",
+    errno.EPERM: "give yourself the permission to read it",
+    errno.EMFILE: "raise the limit (ulimit -n), or use fewer --workers",
+    errno.ENFILE: "close other programs, or use fewer --workers",
+    errno.ENOSPC: "make room there, or name another place for temporary files with TMPDIR",
+}
+
+
+def not_readable(name: str, error: OSError | ValueError, path: str | os.PathLike[str] | None = None) -> AudioError:
+    """What to say where the system does not hand over a recording: an AudioError where the path is wrong, else a
+    FileAccessError, which says nothing about the recording."""
+    reason = getattr(error, "strerror", None) or str(error)
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None or number in _DATA_S_FAULT:
+        other = other_spelling(path) if number == errno.ENOENT and path is not None else None
+        if other is not None:
+            return AudioError(f"{name}: cannot be opened ({reason}); {spelt_otherwise(other)}.")
+        return AudioError(f"{name}: cannot be opened ({reason}); check path and permissions.")
+    place = getattr(error, "filename", None)
+    where = f"in {os.fsdecode(place)}: " if number == errno.ENOSPC and place else ""
+    return FileAccessError(
+        f"{name}: cannot be read ({where}{reason}); {_REMEDIES.get(number, 'mend that and start again')}."
+    )
+
+
+def other_spelling(path: str | os.PathLike[str]) -> Path | None:
+    """What is there under a name that looks the same as a missing one, in another Unicode form: an é may be one
+    character (NFC: Linux, Windows, most tables) or two (NFD: what comes from a Mac)."""
+    there = Path(Path(path).anchor)
+    for part in Path(path).relative_to(there).parts:
+        if os.path.lexists(there / part):
+            there /= part
+            continue
+        try:
+            names = os.listdir(there)
+        except OSError:
+            return None
+        same = [name for name in names if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", part)]
+        if not same:
+            return None
+        there /= same[0]
+    return there
+
+
+def spelt_otherwise(other: Path) -> str:
+    """What to do about such a name."""
+    form = "NFD" if unicodedata.is_normalized("NFD", str(other)) else "NFC"
+    there = os.fsencode(other.name).decode("utf-8", "replace")
+    return f"a file whose name looks the same is there in the other Unicode form ({form}: {there!a}); rename one"

@@ -233,14 +233,31 @@ def test_what_would_steer_a_terminal_is_escaped() -> None:
 
 def test_a_folder_is_its_regular_files_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("b.MP3", "a.wav", "talk.srt", "notes.TXT", ".DS_Store", ".hidden.wav", "noextension"):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_bytes(b"0")
     (tmp_path / "deeper").mkdir()
     (tmp_path / "deeper" / "c.wav").touch()
     found = recordings([tmp_path, tmp_path / "a.wav", tmp_path / "talk.srt"])
     assert [path.name for path in found] == [".hidden.wav", "a.wav", "b.MP3", "noextension", "talk.srt"]
-    assert "3 files left out" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "2 files left out: by name no recording." in said and "1 file left out: hidden." in said
     with pytest.raises(DataError, match="no recordings"):
         recordings([])
+
+
+LITTER = ["._a.wav", ".a.wav.Gx3kQ1", ".~lock.a.mp3#", "a.mp3.crdownload", "Unconfirmed 1.crdownload", "a.mp3.part",
+          "a.mp4.part-Frag12", "a.f137.mp4.ytdl", "a.mp3.download", "a.wav.partial", "a.wav.filepart", "a.avi.!qB",
+          "a.mkv.aria2", "a.wav~", "a.wav.tmp", "a.opdownload", "a.wav.bak", ".a.mp4.icloud"]  # fmt: skip
+
+
+def test_litter_and_half_downloads_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in [*LITTER, "a.wav"]:
+        (tmp_path / name).write_bytes(b"0")
+    (tmp_path / "empty.mp3").touch()
+    assert recordings([tmp_path]) == [tmp_path / "a.wav"]
+    said = capsys.readouterr().err
+    assert "4 files left out: hidden." in said and "1 file left out: empty." in said
+    assert "14 files left out: half a download, or a program's own." in said
+    assert recordings([tmp_path / "a.mp3.part"]) == [tmp_path / "a.mp3.part"]  # who names one wants it
 
 
 def test_a_pattern_that_no_shell_expanded(tmp_path: Path) -> None:
@@ -299,13 +316,46 @@ def test_one_bad_file_does_not_stop_the_rest(call: Call, random_model: Path, tmp
     shutil.copy(SPEECH, tmp_path / "good.mp3")
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
     (tmp_path / "zero.mp3").touch()
-    done = call("translate", tmp_path, tmp_path / "missing.wav", "--to", "deu,fra", "--model", random_model)
+    missing = tmp_path / "missing.wav"
+    done = call("translate", tmp_path, missing, "--to", "deu,fra", "--model", random_model, "--json")
     assert done.code == 2
-    assert done.out.startswith(f"{tmp_path / 'good.mp3'}\n")
-    assert done.err.rstrip().endswith("dragoman: 1 translated, 3 failed")
-    for name in ("broken.wav", "zero.mp3", "missing.wav"):
+    assert done.err.rstrip().endswith("dragoman: 1 translated, 2 failed")
+    for name in ("broken.wav", "missing.wav"):
         assert sum(str(tmp_path / name) in line for line in done.err.splitlines()) == 1
-    assert "Traceback" not in done.err
+    assert "1 file left out: empty." in done.err and "Traceback" not in done.err
+    broken, good, lost = map(json.loads, done.out.splitlines())
+    assert (good["audio"], broken["audio"], lost["audio"]) == tuple(
+        str(tmp_path / name) for name in ("good.mp3", "broken.wav", "missing.wav")
+    )
+    assert broken["error"] in done.err and "is not a media file" in broken["error"]
+    assert "error" not in good and lost["error"].startswith(f"{missing}: cannot be opened")
+
+
+@needs_examples
+def test_a_folder_with_litter_is_no_failure(call: Call, random_model: Path, tmp_path: Path) -> None:
+    shutil.copy(SPEECH, tmp_path / "good.mp3")
+    for name in ("._good.mp3", "next.mp3.crdownload", "other.mp4.part"):
+        (tmp_path / name).write_bytes(b"\0\x05\x16\x07")
+    (tmp_path / "empty.wav").touch()
+    done = call("translate", tmp_path, "--to", "deu", "--model", random_model)
+    assert done.code == 0 and "failed" not in done.err, done.err
+
+
+@needs_examples
+def test_pipes_are_read_once(random_model: Path, tmp_path: Path) -> None:
+    """Standard input, and a named pipe; neither is taken for a recording that could be looked at again."""
+    asked = ["--to", "deu", "--language", "eng", "--model", str(random_model), "-f", "txt"]
+    os.mkfifo(tmp_path / "talk.fifo")
+    with subprocess.Popen(["cp", SPEECH, tmp_path / "talk.fifo"]) as writer:
+        try:
+            command = [*COMMAND, "translate", *asked, "talk.fifo", "-"]
+            done = subprocess.run(command, input=SPEECH.read_bytes(), cwd=tmp_path, capture_output=True, timeout=240)
+        finally:
+            writer.kill()
+    assert done.returncode == 0, done.stderr
+    texts = {path.name: path.read_text() for path in tmp_path.glob("*.txt")}
+    assert set(texts) == {f"{stem}.{code}.txt" for stem in ("talk", "stdin") for code in ("eng", "deu")}
+    assert texts["talk.eng.txt"] == texts["stdin.eng.txt"] != ""
 
 
 @needs_examples
@@ -315,7 +365,7 @@ def test_an_unreadable_file(call: Call, random_model: Path, tmp_path: Path) -> N
     if os.access(path, os.R_OK):
         pytest.skip("This user may read everything.")
     done = call("translate", path, "--to", "deu", "--model", random_model)
-    assert done.code == 2 and "secret.mp3: cannot be opened (Permission denied)" in done.err
+    assert done.code == 2 and "secret.mp3: cannot be read (Permission denied)" in done.err
 
 
 def test_no_speech_is_said(call: Call, random_model: Path, tmp_path: Path) -> None:
@@ -434,6 +484,20 @@ def test_a_stray_translation_is_said_once_a_file(capsys: pytest.CaptureFixture[s
     remark(Path("talk.mp3"), Result("talk.mp3", ("deu", "fra"), found), ("deu", "fra"))
     (line,) = capsys.readouterr().err.splitlines()
     assert "talk.mp3: " in line and "German 2, French 1" in line
+
+
+def test_most_segments_doubted_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    def result(*scores: float) -> Result:
+        segments = [Segment(0.0, 1.0, "eng", "Hello.", {"deu": "Hallo."}, score) for score in scores]
+        return Result("a.wav", ("deu",), segments)
+
+    remark(Path("a.wav"), result(-2.0, -2.0, -0.01), ["deu"])
+    assert "a.wav: most segments are doubted (2 of 3); if more" in (said := capsys.readouterr().err)
+    assert "--multilingual" in said
+    remark(Path("a.wav"), result(-2.0, -2.0, -0.01), ["deu"], multilingual=True)
+    remark(Path("a.wav"), result(-2.0, -0.01, -0.01), ["deu"])
+    remark(Path("a.wav"), result(-2.0, -2.0), ["deu"])
+    assert not capsys.readouterr().err
 
 
 def test_a_doubted_language_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,8 +17,31 @@ _NOT_RECORDINGS = frozenset(
     | {".toml", ".ini", ".cfg", ".log", ".nfo", ".db", ".sqlite", ".ass", ".ssa", ".sub", ".lrc", ".bib", ".tex"}
     | {".pdf", ".doc", ".docx", ".odt", ".rtf", ".ppt", ".pptx", ".xls", ".xlsx", ".py", ".sh", ".exe", ".bin"}
     | {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".svg", ".tif", ".tiff", ".heic", ".ico", ".psd"}
-    | {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".part", ".tmp", ".safetensors", ".pt"}
+    | {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".safetensors", ".pt"}
 )
+STDIN = Path("-")
+_SOUND = frozenset(
+    {".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".m4b", ".aac", ".aif", ".aiff", ".wma", ".amr", ".caf"}
+    | {".mp4", ".m4v", ".mov", ".mkv", ".mka", ".webm", ".avi", ".ts", ".mts", ".mpg", ".mpeg", ".flv", ".3gp", ".wmv"}
+)
+_UNFINISHED = frozenset(
+    {
+        ".part",
+        ".partial",
+        ".filepart",
+        ".crdownload",
+        ".opdownload",
+        ".download",
+        ".downloading",
+        ".incomplete",
+        ".aria2",
+    }
+    | {".ytdl", ".!ut", ".!qb", ".!bt", ".!sync", ".bc!", ".dtapart", ".td", ".xltd", ".met", ".tmp", ".temp", ".swp"}
+    | {".icloud", ".lnk", ".url", ".torrent", ".bak"}
+)
+"""What browsers and other programs leave beside recordings, or call one that is not whole yet."""
+_LITTER = re.compile(r".*(~|\.part-frag\d+|\.sb-[0-9a-f]+-\w+)", re.IGNORECASE)
+"""Backups, pieces of a download, what Safari and macOS write before they rename it."""
 
 
 def recordings(inputs: Iterable[Path]) -> list[Path]:
@@ -40,6 +64,7 @@ def stems(paths: Sequence[Path]) -> dict[Path, str]:
     would be called the same. Raises OutputError when they still would."""
     shared = Counter(path.stem for path in paths)
     named = {path: path.stem if shared[path.stem] == 1 else path.name for path in paths}
+    named.update((path, "stdin") for path in paths if path == STDIN)
     first: dict[str, Path] = {}
     for path, stem in named.items():
         if stem in first:
@@ -70,14 +95,22 @@ def _named(path: Path) -> list[Path]:
 
 def _in_folder(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    kept = [path for path in files if not _is_no_recording(path)]
-    if skipped := len(files) - len(kept):
-        say(f"{folder}: {skipped} {'file' if skipped == 1 else 'files'} left out: by name no recording.")
+    why = {path: reason for path in files if (reason := _left_out(path))}
+    for reason, count in Counter(why.values()).items():
+        say(f"{folder}: {count} {'file' if count == 1 else 'files'} left out: {reason}.")
+    kept = [path for path in files if path not in why]
     if not kept:
         say(f"{folder}: holds no recording.")
     return kept
 
 
-def _is_no_recording(path: Path) -> bool:
-    hidden = path.name.startswith(".") and not path.suffix  # .DS_Store
-    return hidden or path.suffix.lower() in _NOT_RECORDINGS
+def _left_out(path: Path) -> str | None:
+    """Why a file of a folder is passed over, if it is; one that is named on the command line never is."""
+    suffix = path.suffix.lower()
+    if path.name.startswith("._") or (path.name.startswith(".") and suffix not in _SOUND):
+        return "hidden"  # .DS_Store, what a Mac knows of talk.wav in ._talk.wav, rsync's .talk.wav.Gx3kQ1
+    if suffix in _UNFINISHED or _LITTER.fullmatch(path.name):
+        return "half a download, or a program's own"
+    if suffix in _NOT_RECORDINGS:
+        return "by name no recording"
+    return "empty" if path.stat().st_size == 0 else None

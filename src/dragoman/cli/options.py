@@ -37,6 +37,14 @@ To = Annotated[
     typer.Option("--to", help="Target: de, deu or German; several with commas; or all; or none: a transcript alone."),
 ]
 Language = Annotated[str | None, typer.Option(help="What is spoken; told from the speech by default.")]
+AudioTrack = Annotated[
+    int | None,
+    typer.Option(
+        "--audio_track",
+        min=1,
+        help="The audio track to hear, from 1; else the one tagged with --language, the default one, the first.",
+    ),
+]
 Beams = Annotated[int | None, typer.Option("--beam_size", min=1, help="1 is greedy; the model's own by default.")]
 Batch = Annotated[int, typer.Option("--batch_size", min=1, help="Stretches of speech decoded at once.")]
 Device = Annotated[

@@ -164,6 +164,8 @@ class Examples:
 def mel_of(utterance: Utterance, features: Callable[[Waveform], Mel]) -> Mel:
     """(M, F) of an utterance; what is wrong with its audio names it. Raises AudioError."""
     try:
-        return features(load_audio(utterance.audio, utterance.start_s, utterance.duration_s))
+        return features(
+            load_audio(utterance.audio, utterance.start_s, utterance.duration_s, language=utterance.language)
+        )
     except AudioError as error:
         raise AudioError(f"utterance {utterance.id} ({utterance.audio}): {error}") from error

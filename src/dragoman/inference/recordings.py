@@ -7,13 +7,14 @@ meanwhile the next recording is read. Shapes: N samples at 16 kHz.
 from __future__ import annotations
 
 import itertools
+import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio, stream_audio
+from dragoman.data.audio import SAMPLE_RATE, Waveform, excerpts, load_audio, stream_audio
 from dragoman.errors import AudioError, LanguageError, ModelError
 from dragoman.inference.decoding.decoder import Decoded, Translation
 from dragoman.inference.decoding.glossary import Glossary
@@ -22,12 +23,17 @@ from dragoman.inference.result import Outcome, Result, Segment, joined
 from dragoman.recipe import Recipe
 from dragoman.records import Hypothesis, Utterance
 from dragoman.text.langid import is_other
-from dragoman.text.languages import known_source, known_targets
+from dragoman.text.languages import LANGUAGES, known_source, known_targets
 from dragoman.vad import Segment as Stretch
 from dragoman.vad import VadOptions, segments
 
-_IDENTIFIED_BY = 3
-"""A recording's language is told from so many of its first segments."""
+_PLACES = 5
+"""A recording's language is told from so many places, spread evenly over it."""
+_FIRST = 8
+"""Segments that are waited for before that: a recording with fewer is known whole."""
+_SURE = 0.95
+"""Languages that are so likely, at different places, are both spoken."""
+_log = logging.getLogger(__name__)
 
 Audio = str | Path | bytes
 Told = tuple[str, float | None]
@@ -45,13 +51,14 @@ class Speech:
 @dataclass(frozen=True)
 class Wanted:
     """Targets asked for, and what is spoken; None: to be told, once a recording or once a segment. Words that may be
-    said, and terms with their translations."""
+    said, and terms with their translations. The audio track to hear; None: the likeliest."""
 
     targets: tuple[str, ...]
     source: str | None = None
     multilingual: bool = False
     hotwords: tuple[str, ...] = ()
     glossary: Glossary | None = None
+    track: int | None = None
 
 
 class SpeechTranslator(ABC):
@@ -101,16 +108,24 @@ class SpeechTranslator(ABC):
         multilingual: bool = False,
         hotwords: Sequence[str] = (),
         glossary: Glossary | None = None,
+        audio_track: int | None = None,
     ) -> Result:
         """Translate a recording into each language of `to`, and write what is said where the model does.
 
         Languages by code or name; "all" is every target of the model, "none" a transcript and no more. `language` is
         what is spoken; told from the speech when not given, once a recording or, if it is `multilingual`, once a
         segment. `hotwords` are words that may be said and are made likelier in the transcript; the `glossary` says how
-        terms are to be translated. Raises AudioError, LanguageError, and ModelError for what it cannot do.
+        terms are to be translated; `audio_track` (from 1) says which to hear of several. Raises AudioError,
+        LanguageError, and ModelError for what it cannot do.
         """
         each = self.translate_each(
-            [audio], to, language, multilingual=multilingual, hotwords=hotwords, glossary=glossary
+            [audio],
+            to,
+            language,
+            multilingual=multilingual,
+            hotwords=hotwords,
+            glossary=glossary,
+            audio_track=audio_track,
         )
         return next(each).get()
 
@@ -123,11 +138,12 @@ class SpeechTranslator(ABC):
         multilingual: bool = False,
         hotwords: Sequence[str] = (),
         glossary: Glossary | None = None,
+        audio_track: int | None = None,
     ) -> Iterator[Outcome]:
         """`translate` of one recording after the other; while the model works on one, the next is decoded. One that
         cannot be read does not stop the others: its outcome raises the AudioError."""
-        wanted = self.wanted(to, language, multilingual, hotwords, glossary)
-        return (self._outcome(audio, stretches, wanted) for audio, stretches in self._opened(audios))
+        wanted = self.wanted(to, language, multilingual, hotwords, glossary, audio_track)
+        return (self._outcome(audio, stretches, wanted) for audio, stretches in self._opened(audios, wanted))
 
     def stream(
         self,
@@ -138,14 +154,15 @@ class SpeechTranslator(ABC):
         multilingual: bool = False,
         hotwords: Sequence[str] = (),
         glossary: Glossary | None = None,
+        audio_track: int | None = None,
     ) -> Iterator[Segment]:
         """`translate`, but each segment as soon as it is there; the next ones are decoded from the file meanwhile.
 
         >>> for segment in translator.stream("talk.mp4", to=["deu"]):
         ...     print(segment.start_s, segment.transcript, segment.translations["deu"])
         """
-        wanted = self.wanted(to, language, multilingual, hotwords, glossary)
-        return self._segments(self._stretches(audio), wanted)
+        wanted = self.wanted(to, language, multilingual, hotwords, glossary, audio_track)
+        return self._segments(audio, self._stretches(audio, wanted), wanted)
 
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
         """Each utterance into each target that is not its own language, in order; without targets its transcript alone,
@@ -158,7 +175,9 @@ class SpeechTranslator(ABC):
         counts: list[int] = []
         for utterance in utterances:
             source = known_source(utterance.language, self.sources, self.name)
-            divided = self._divided(load_audio(utterance.audio, utterance.start_s, utterance.duration_s))
+            divided = self._divided(
+                load_audio(utterance.audio, utterance.start_s, utterance.duration_s, language=source)
+            )
             speech += [Speech(samples, source) for samples in divided]
             counts.append(len(divided))
         decoded = iter(self._decoded(speech, wanted))
@@ -182,6 +201,7 @@ class SpeechTranslator(ABC):
         multilingual: bool,
         hotwords: Sequence[str],
         glossary: Glossary | None,
+        audio_track: int | None = None,
     ) -> Wanted:
         """What is asked for, checked. Raises LanguageError, ModelError."""
         check_able(self, language, multilingual, bool(hotwords or glossary))
@@ -191,35 +211,36 @@ class SpeechTranslator(ABC):
             check_writes(self)
             if glossary is not None:
                 raise LanguageError("A glossary is for translations; name a target instead of none.")
-        return Wanted(targets, source, multilingual, tuple(hotwords), glossary)
+        return Wanted(targets, source, multilingual, tuple(hotwords), glossary, audio_track)
 
-    def _stretches(self, audio: Audio) -> Iterator[Stretch]:
-        return ahead(segments(stream_audio(audio), self.vad), 2 * self.batch_size)
+    def _stretches(self, audio: Audio, wanted: Wanted) -> Iterator[Stretch]:
+        blocks = stream_audio(audio, track=wanted.track, language=wanted.source)
+        return ahead(segments(blocks, self.vad), 2 * self.batch_size)
 
-    def _opened(self, audios: Iterable[Audio]) -> Iterator[tuple[Audio, Iterator[Stretch]]]:
+    def _opened(self, audios: Iterable[Audio], wanted: Wanted) -> Iterator[tuple[Audio, Iterator[Stretch]]]:
         """Each recording, with the one after it already being decoded."""
         ready: deque[tuple[Audio, Iterator[Stretch]]] = deque()
         for audio in audios:
-            ready.append((audio, self._stretches(audio)))
+            ready.append((audio, self._stretches(audio, wanted)))
             if len(ready) == 2:
                 yield ready.popleft()
         yield from ready
 
     def _outcome(self, audio: Audio, stretches: Iterator[Stretch], wanted: Wanted) -> Outcome:
-        name = "<bytes>" if isinstance(audio, bytes) else str(audio)
+        name = _name(audio)
         try:
-            found = list(self._segments(stretches, wanted))
+            found = list(self._segments(audio, stretches, wanted))
         except AudioError as error:
             return Outcome(name, error=error)
         spoken = {segment.language for segment in found}
         targets = tuple(code for code in wanted.targets if {code} != spoken)
         return Outcome(name, Result(name, targets, found))
 
-    def _segments(self, stretches: Iterator[Stretch], wanted: Wanted) -> Iterator[Segment]:
+    def _segments(self, audio: Audio, stretches: Iterator[Stretch], wanted: Wanted) -> Iterator[Segment]:
         known: Told | None = None if wanted.source is None else (wanted.source, None)
         if known is None and not wanted.multilingual:
-            first = list(itertools.islice(stretches, _IDENTIFIED_BY))
-            known = next(iter(self.identify([part.samples for part in first]).items())) if first else None
+            first = list(itertools.islice(stretches, _FIRST))
+            known = self._language_of(audio, first, wanted) if first else None
             stretches = itertools.chain(first, stretches)
         while batch := list(itertools.islice(stretches, self.batch_size)):
             told = [known] * len(batch) if known else self._told([part.samples for part in batch])
@@ -227,6 +248,33 @@ class SpeechTranslator(ABC):
             for part, spoken, decoded in zip(batch, told, self._decoded(speech, wanted), strict=True):
                 if decoded.transcript or any(found.text for found in decoded.translations.values()):
                     yield segment_of(part, spoken, decoded)
+
+    def _language_of(self, audio: Audio, first: Sequence[Stretch], wanted: Wanted) -> Told:
+        """What is spoken in a recording that begins with these stretches, and how likely; where it seems to be more
+        than one language a line says so."""
+        heard = [part.samples for part in first]
+        if len(first) == _FIRST and (places := self._places(audio, wanted)):
+            parts = [heard[0], *places]
+        else:
+            parts = [heard[at * len(heard) // _PLACES] for at in range(_PLACES)] if len(heard) > _PLACES else heard
+        told = next(iter(self.identify(parts).items()))
+        each = self._told(parts) if len(parts) > 1 else []
+        sure = dict.fromkeys(language for language, likely in each if likely is not None and likely >= _SURE)
+        if len(sure) > 1:
+            names = ", ".join(LANGUAGES[language].name for language in sure)
+            message = "%s: more than one language seems to be spoken (%s); multilingual (--multilingual) tells each."
+            _log.warning(message, _name(audio), names)
+        return told
+
+    def _places(self, audio: Audio, wanted: Wanted) -> list[Waveform]:
+        """The longest speech at each of a few places, (N,); none where a recording cannot be read by its times."""
+        found = excerpts(audio, _PLACES, self.window_s, track=wanted.track, language=wanted.source)
+        speech = [[part.samples for part in segments([excerpt], self.vad)] for excerpt in found]
+        return [max(parts, key=len) for parts in speech if parts]
+
+
+def _name(audio: Audio) -> str:
+    return "<bytes>" if isinstance(audio, bytes) else str(audio)
 
 
 def check_able(

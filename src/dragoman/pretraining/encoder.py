@@ -120,7 +120,7 @@ class SpeechRows:
 
     def _mel(self, epoch: int, number: int) -> Mel:
         utterance = self.utterances[number]
-        waveform = load_audio(utterance.audio, utterance.start_s, utterance.duration_s)
+        waveform = load_audio(utterance.audio, utterance.start_s, utterance.duration_s, language=utterance.language)
         return self.features(waveform, row_random(self.seed, epoch, number))
 
 

@@ -130,7 +130,7 @@ class TranslatedSpeech:
 
     def _row(self, row: int, target: str) -> tuple[Tensor, Tensor, Tensor]:
         utterance = self.index.utterance(row, [target])
-        samples = load_audio(utterance.audio, utterance.start_s, utterance.duration_s)
+        samples = load_audio(utterance.audio, utterance.start_s, utterance.duration_s, language=utterance.language)
         found = self.system.features(Speech(samples, utterance.language))
         labels = self.system.labels(utterance.translations[target], target)
         return found["input_features"], found["attention_mask"], labels

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from layouts import SKIPPING, STRICT, sound, write_tsv
+from media import Track, tone, write_media
 
 from dragoman.data.audio import load_audio
+from dragoman.data.check.sound import hear
 from dragoman.data.corpora.parts import Options
 from dragoman.data.corpora.table import prepare
 from dragoman.data.synthesis import write_flac
@@ -190,7 +193,10 @@ GOOD = {"audio": "wav/1.wav", "language": "eng", "text": "One."}
         ({**GOOD, "duration_s": "NaN"}, "duration_s is 'NaN', not a number of seconds"),
         ({**GOOD, "start_s": -1}, "start_s is '-1', not a number of seconds"),
         ({**GOOD, "prompt": "Say it.", "gt": "One."}, "the prompt 'Say it.' does not end with a language's tag"),
-        ({**GOOD, "audio": "wav/2.wav"}, "the id 'rows-wav/2' is already on line 1"),
+        (
+            {**GOOD, "audio": "wav/2.wav"},
+            "the id 'rows-wav/2' is already on line 1, of the same recording; leave one row out, or name",
+        ),
         (["wav/1.wav"], "is not a JSON object"),
     ],
 )
@@ -203,6 +209,28 @@ def test_a_bad_row_is_named_or_skipped(folder: Path, row: Any, says: str) -> Non
     assert (skipped["file"], skipped["line"], skipped["manifest"]) == (str(table), 2, "rows")
     write_json(table, {**GOOD, "audio": "wav/2.wav"}, {**GOOD, "audio": "wav/3.wav"})
     assert len(prepared(table)) == 2 and not (folder / "out/skipped.jsonl").exists()  # it was mended
+
+
+def test_two_recordings_that_differ_in_their_ending_need_ids(folder: Path) -> None:
+    shutil.copy(folder / "wav/1.wav", folder / "wav/2.mp3")
+    rows = [{**GOOD, "audio": "wav/2.wav"}, {**GOOD, "audio": "wav/2.mp3"}]
+    table = write_json(folder / "rows.jsonl", *rows)
+    with pytest.raises(
+        DataError, match=r"rows\.jsonl:2: .*on line 1, of wav/2\.wav, and this is wav/2\.mp3; name them"
+    ):
+        prepared(table)
+    table = write_json(folder / "rows.jsonl", *({**row, "id": str(number)} for number, row in enumerate(rows)))
+    assert [row.id for row in prepared(table)] == ["rows-0", "rows-1"]
+
+
+def test_holes_in_timestamps_are_silence_to_prepare_and_check(folder: Path) -> None:
+    """As in what a browser records of a call, and in joined files."""
+    path = write_media(folder / "wav/call.mka", Track(tone(4), "flac", at=lambda second: second + 2 * (second > 1)))
+    table = write_json(folder / "rows.jsonl", {**GOOD, "audio": "wav/call.mka"})
+    (row,) = prepared(table)
+    assert row.duration_s == pytest.approx(6.0, abs=0.01)
+    (stretch,) = hear(path, [row.model_copy(update={"audio": str(path)})])
+    assert stretch.findings == []
 
 
 def test_a_damaged_recording_is_bad(folder: Path) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from dragoman.cli.console import say
 from dragoman.cli.options import (
+    AudioTrack,
     Beams,
     Compute,
     Device,
@@ -28,7 +29,7 @@ from dragoman.cli.options import (
     Words,
     checked,
 )
-from dragoman.cli.translation.audio_input import microphone, pcm
+from dragoman.cli.translation.audio_input import microphone, piped
 from dragoman.cli.translation.live_display import printer
 from dragoman.errors import AudioError
 
@@ -39,10 +40,14 @@ if TYPE_CHECKING:
 def live(
     to: To,
     source: Annotated[
-        str | None, typer.Argument(metavar="[-]", help="-: raw PCM on stdin, s16le, 16 kHz, mono. Else the microphone.")
+        str | None,
+        typer.Argument(
+            metavar="[-]", help="-: stdin, raw PCM (s16le, 16 kHz, mono) or a container. Else the microphone."
+        ),
     ] = None,
     model: Model = "tiny",
     language: Language = None,
+    audio_track: AudioTrack = None,
     input_device: Annotated[
         str | None, typer.Option("--input_device", help="A microphone by number or part of its name.")
     ] = None,
@@ -68,7 +73,7 @@ def live(
     words = Words.read(hotwords, glossary, wanted)
     if source not in (None, "-"):
         raise AudioError(f"{source}: live hears the microphone or, with -, stdin; `dragoman translate` takes files.")
-    blocks = microphone(input_device) if source is None else pcm(sys.stdin.fileno())
+    blocks = microphone(input_device) if source is None else piped(sys.stdin.fileno(), audio_track, wanted.source)
     folder = checked(model, wanted, device, threads)
     vad = {
         "threshold": vad_threshold,

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 from dragoman.cli.console import say, show, show_json
 from dragoman.cli.files import stems, writable
 from dragoman.cli.translation.resume import Finished
-from dragoman.errors import OutputError
+from dragoman.errors import AudioError, OutputError
 from dragoman.inference.result import LOW_LANGUAGE
 from dragoman.text.languages import LANGUAGES
 
 if TYPE_CHECKING:
     from dragoman.inference.result import Result
     from dragoman.subtitles.cues import SubtitleOptions
+
+
+_SEVERAL = 3
+"""Of fewer segments nothing is said about most."""
 
 
 class Format(StrEnum):
@@ -77,6 +81,14 @@ class Output:
             _show(result)
         return written
 
+    def fail(self, path: Path, error: AudioError) -> None:
+        """Say why a recording has no result, in JSON too."""
+        from dragoman.subtitles.writers import to_json
+
+        say(str(error))
+        if self.json:
+            show_json(to_json({"audio": str(path), "error": str(error)}))
+
     def finished(self, settings: dict[str, Any]) -> Finished | None:
         """What was written into the folder before with the same settings; None where nothing is written."""
         if self.folder is None:
@@ -96,7 +108,7 @@ def _show(result: Result) -> None:
         show(f"{code}: {text}")
 
 
-def remark(path: Path, result: Result, targets: Sequence[str]) -> None:
+def remark(path: Path, result: Result, targets: Sequence[str], *, multilingual: bool = False) -> None:
     """Say what is not as one would expect."""
     if result.language and result.languages == (result.language,) and result.language in targets:
         name = LANGUAGES[result.language].name
@@ -105,6 +117,8 @@ def remark(path: Path, result: Result, targets: Sequence[str]) -> None:
     if result.language and likely is not None and likely < LOW_LANGUAGE:
         name = LANGUAGES[result.language].name
         say(f"{path}: is taken for {name}, {likely:.0%} likely; if it is not, name what is spoken with --language.")
+    if result.language and not multilingual and (share := _doubted(result)):
+        say(f"{path}: most segments are doubted ({share}); if more than one language is spoken, try --multilingual.")
     for segment in result.segments:
         where = f"{path}: from {segment.start_s:.1f} to {segment.end_s:.1f} s"
         if segment.truncated:
@@ -118,3 +132,10 @@ def remark(path: Path, result: Result, targets: Sequence[str]) -> None:
         counts = ", ".join(f"{LANGUAGES[code].name} {times}" for code, times in strays.items())
         count = len(result.segments)
         say(f"{path}: not in the language asked for, it seems, of {count} translations: {counts} (off_target in JSON).")
+
+
+def _doubted(result: Result) -> str:
+    """How many segments are doubted, of how many, if that is most of several."""
+    count = len(result.segments)
+    doubted = sum(any(segment.low_confidence.values()) for segment in result.segments)
+    return f"{doubted} of {count}" if count >= _SEVERAL and 2 * doubted > count else ""

@@ -10,6 +10,7 @@ import typer
 
 from dragoman.cli.console import say
 from dragoman.cli.options import (
+    AudioTrack,
     Batch,
     Beams,
     By,
@@ -64,11 +65,12 @@ Bilingual = Annotated[
 
 
 def translate(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS", help="Recordings, or folders of them.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS", help="Recordings, folders, or - for stdin.")],
     to: To,
     model: Checkpoint = None,
     system: Other = None,
     language: Language = None,
+    audio_track: AudioTrack = None,
     output_dir: Annotated[Path | None, typer.Option("--output_dir", "-o", help="Where files are written.")] = None,
     output_format: Annotated[Format | None, typer.Option("--output_format", "-f", help="Which files.")] = None,
     max_line_width: Width = None,
@@ -113,7 +115,7 @@ def translate(
         "speech_pad_ms": vad_speech_pad_ms,
     }
     given = {name: value for name, value in vad.items() if value is not None}
-    asked = _Asked(wanted, multilingual, words, bilingual, given)
+    asked = _Asked(wanted, multilingual, words, bilingual, given, audio_track)
     how = How(beam_size, batch_size, device, compute_type, threads, transcript_by, translate_from)
     translator, identity = _ours(model, asked, how) if system is None else _other(system, model, asked, how)
     finished = output.finished(_settings(identity, translator, asked, how))
@@ -130,6 +132,7 @@ class _Asked:
     words: Words
     bilingual: bool
     vad: dict[str, float]
+    track: int | None
 
     def check(self, translator: SpeechTranslator | type[SpeechTranslator]) -> None:
         """Raise DragomanError for what it cannot do."""
@@ -180,6 +183,7 @@ def _settings(identity: str, translator: SpeechTranslator, asked: _Asked, how: H
         "multilingual": asked.multilingual,
         "vad": asdict(translator.vad),
         "words": asdict(asked.words),
+        "track": asked.track,
     }
 
 
@@ -212,18 +216,19 @@ def _translate_all(translator: SpeechTranslator, asked: _Asked, output: Output, 
         multilingual=asked.multilingual,
         hotwords=words.hotwords,
         glossary=words.glossary,
+        audio_track=asked.track,
     )
     with progress_over(todo) as progress:
         for path in todo:
             progress.start(path)
             outcome = next(outcomes)
             if outcome.error:
-                say(str(outcome.error))
+                output.fail(path, outcome.error)
             else:
                 with progress.paused():
                     written = output.give(path, outcome.get())
-                    remark(path, outcome.get(), wanted.to)
-                if finished is not None:
+                    remark(path, outcome.get(), wanted.to, multilingual=asked.multilingual)
+                if finished is not None and path.is_file():  # what came through a pipe is gone
                     finished.add(path, output.stems[path], written)
             summary.add(path, outcome)
             progress.done(path)

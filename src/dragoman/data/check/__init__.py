@@ -87,7 +87,8 @@ def split_of(path: Path) -> str:
 
 def manifests_in(folder: Path) -> tuple[list[Path], list[Path]]:
     """The manifests among a folder's `*.jsonl`, and the rest: no `audio` and `language` in their first rows."""
-    files = sorted(path for path in folder.glob("*.jsonl") if path.is_file())
+    # not ._train.jsonl, in which a Mac keeps what it knows of train.jsonl
+    files = sorted(path for path in folder.glob("*.jsonl") if path.is_file() and not path.name.startswith("."))
     manifests = [path for path in files if _is_manifest(path)]
     return manifests, [path for path in files if path not in manifests]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 from dragoman.data.audio import SAMPLE_RATE, Waveform, stream_audio
 from dragoman.data.check.kinds import Finding
 from dragoman.data.shards.reading import file_of
-from dragoman.errors import AudioError
+from dragoman.errors import AudioError, FileAccessError
+from dragoman.files import not_readable, other_spelling, spelt_otherwise
 from dragoman.records import Utterance
 
 # Codecs pad a clip by up to 0.1 s, and manifests round.
@@ -85,9 +85,10 @@ def _samples(seconds: float) -> int:
 
 
 def hear(path: Path, utterances: Sequence[Utterance]) -> list[Stretch]:
-    """Decode a file as far as these utterances of it need; one Stretch for each."""
+    """Decode a file as far as these utterances of it need; one Stretch for each. Raises FileAccessError where the
+    system does not hand it over, which says nothing about the data."""
     stretches = [Stretch(utterance.start_s, utterance.duration_s) for utterance in utterances]
-    common = _decode(path, stretches)
+    common = _decode(path, stretches, utterances[0].language)
     for stretch in stretches:
         if not any(finding.kind in ("audio-missing", "audio-broken") for finding in common):
             stretch.judge()
@@ -95,43 +96,34 @@ def hear(path: Path, utterances: Sequence[Utterance]) -> list[Stretch]:
     return stretches
 
 
-def _decode(path: Path, stretches: Sequence[Stretch]) -> list[Finding]:
-    if not os.path.exists(file_of(path)):  # Path.exists raises for a name that is too long
-        return [Finding("audio-missing", str(path))]
+def _missing(path: Path) -> Finding | None:
+    try:
+        os.stat(file_of(path))
+    except (OSError, ValueError) as error:
+        failure = not_readable(str(path), error)
+        if isinstance(failure, FileAccessError):
+            raise failure from error
+        other = other_spelling(file_of(path))
+        return Finding("audio-missing", str(path) if other is None else f"{path}: {spelt_otherwise(other)}")
+    return None
+
+
+def _decode(path: Path, stretches: Sequence[Stretch], language: str) -> list[Finding]:
+    if missing := _missing(path):
+        return [missing]
     needed = max(stretch.stop for stretch in stretches)
     position = 0
-    with _warnings() as warnings:
-        try:
-            with contextlib.closing(stream_audio(path)) as blocks:
-                for block in blocks:
-                    for stretch in stretches:
-                        stretch.hear(block, position)
-                    position += len(block)
-                    if position >= needed:
-                        break
-        except AudioError as error:
-            return [Finding("audio-broken", str(error).removeprefix(f"{path}: "))]
-    return [Finding("audio-damaged", warning.removeprefix(f"{path}: ")) for warning in warnings[:1]]
-
-
-@contextlib.contextmanager
-def _warnings() -> Iterator[list[str]]:
-    """What the decoder would log."""
-    logger = logging.getLogger("dragoman.data.audio")
-    heard = _Heard()
-    logger.addHandler(heard)
-    propagate, logger.propagate = logger.propagate, False
+    damage: list[str] = []
     try:
-        yield heard.messages
-    finally:
-        logger.propagate = propagate
-        logger.removeHandler(heard)
-
-
-class _Heard(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
+        with contextlib.closing(stream_audio(path, language=language, on_damage=damage.append)) as blocks:
+            for block in blocks:
+                for stretch in stretches:
+                    stretch.hear(block, position)
+                position += len(block)
+                if position >= needed:
+                    break
+    except FileAccessError:
+        raise
+    except AudioError as error:
+        return [Finding("audio-broken", str(error).removeprefix(f"{path}: "))]
+    return [Finding("audio-damaged", said.removeprefix(f"{path}: ")) for said in damage]

@@ -126,15 +126,20 @@ def _items(source: Path, meaning: _Meaning) -> Iterator[Item]:
 
 
 def _unique(items: Iterable[Item]) -> Iterator[Item]:
-    lines: dict[str, int] = {}
+    first: dict[str, Clip] = {}
     for item in items:
-        row = item.row if isinstance(item, Clip) else None
-        if row and row.id in lines:
-            yield row.bad(f"the id {row.id!r} is already on line {lines[row.id]}")
+        if isinstance(item, Clip) and first.setdefault(item.row.id, item) is not item:
+            yield item.row.bad(_twice(item, first[item.row.id]))
             continue
-        if row:
-            lines[row.id] = row.line
         yield item
+
+
+def _twice(clip: Clip, first: Clip) -> str:
+    """What to do about an id that is there before."""
+    said = f"the id {clip.row.id!r} is already on line {first.row.line}"
+    if clip.name == first.name:
+        return f"{said}, of the same recording; leave one row out, or name them apart in a column id"
+    return f"{said}, of {first.name}, and this is {clip.name}; name them apart in a column id"
 
 
 def _unite(first: Clip, second: Clip) -> Clip:

@@ -20,7 +20,6 @@ import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +27,7 @@ from pathlib import Path
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
 from dragoman.data.corpora.parts import AudioFormat, Bad, Clip, Corpus, LeftOut, Options, Part, Row, digest
 from dragoman.data.synthesis import write_flac
-from dragoman.errors import AudioError, DataError
+from dragoman.errors import AudioError, DataError, FileAccessError
 from dragoman.files import whole_file, whole_folder
 from dragoman.parallel import as_finished
 from dragoman.progress import unheard
@@ -156,6 +155,8 @@ def _written(clip: Clip, here: Path, name: str, audio: AudioFormat) -> Utterance
         return row.bad(problem)
     try:
         samples = _heard(clip)
+    except FileAccessError:  # not the recording's fault: to leave it out would lose it
+        raise
     except AudioError as error:
         return row.bad(str(error).replace("audio given as bytes", clip.name))
     utterance = Utterance(
@@ -197,8 +198,10 @@ def _heard(clip: Clip) -> Waveform:
     its text would say more than is heard."""
     row = clip.row
     whole = row.start_s == 0.0 and row.duration_s is None
-    with _no_damage():
-        samples = load_audio(clip.audio) if whole or isinstance(clip.audio, bytes) else _long(clip.audio)
+    if whole or isinstance(clip.audio, bytes):
+        samples = load_audio(clip.audio, language=row.language, on_damage=_is_damaged)
+    else:
+        samples = _long(clip.audio, row.language)
     lasts_s = len(samples) / SAMPLE_RATE
     stop_s = lasts_s if row.duration_s is None else row.start_s + row.duration_s
     if stop_s > lasts_s + TOLERANCE_S:
@@ -212,35 +215,14 @@ def _heard(clip: Clip) -> Waveform:
 
 
 @lru_cache(maxsize=1)
-def _long(path: Path) -> Waveform:
+def _long(path: Path, language: str) -> Waveform:
     """A recording that several rows share is decoded once."""
-    return load_audio(path)
+    return load_audio(path, language=language, on_damage=_is_damaged)
 
 
-@contextmanager
-def _no_damage() -> Iterator[None]:
+def _is_damaged(message: str) -> None:
     """A recording that is decoded only in part is an AudioError here, not a warning."""
-    damage: list[str] = []
-    logger = logging.getLogger(load_audio.__module__)
-    listener = _Listener(damage)
-    before, logger.propagate = logger.propagate, False
-    logger.addHandler(listener)
-    try:
-        yield
-    finally:
-        logger.removeHandler(listener)
-        logger.propagate = before
-    if damage:
-        raise AudioError(damage[0].partition(";")[0])
-
-
-class _Listener(logging.Handler):
-    def __init__(self, messages: list[str]) -> None:
-        super().__init__()
-        self.messages = messages
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
+    raise AudioError(message.partition(";")[0])
 
 
 # --------------------------------------------------------------------------------------------- the whole

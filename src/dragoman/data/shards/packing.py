@@ -111,7 +111,7 @@ def _members(task: _Task) -> Iterator[tuple[str, bytes]]:
 
 def _stretch(utterance: Utterance) -> tuple[bytes, float]:
     """The part of a recording that a row means, as the bytes of a FLAC file, and how long it is in seconds."""
-    samples = load_audio(utterance.audio, utterance.start_s, utterance.duration_s)
+    samples = load_audio(utterance.audio, utterance.start_s, utterance.duration_s, language=utterance.language)
     if not len(samples):
         raise AudioError(f"{utterance.audio}: holds no sound for {utterance.id!r}; leave the row out.")
     file = io.BytesIO()

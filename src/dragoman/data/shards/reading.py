@@ -22,6 +22,7 @@ import numpy as np
 
 from dragoman.data.arrays import Array, read_arrays, write_arrays
 from dragoman.errors import AudioError, OutputError
+from dragoman.files import not_readable
 
 MARK = ".tar#"
 _FORMAT = "1"
@@ -39,7 +40,7 @@ def open_audio(path: str | Path) -> BinaryIO:
     try:
         stat = os.stat(shard)
     except OSError as error:
-        raise AudioError(f"{shard}: cannot be opened ({error.strerror}); check path and permissions.") from error
+        raise not_readable(shard, error, shard) from error
     return _shard(shard, f"{stat.st_size} {stat.st_mtime_ns}").member(member)
 
 
@@ -111,7 +112,7 @@ def _listed(path: Path) -> dict[str, Array]:
     except tarfile.TarError as error:
         raise _cut(path) from error
     except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({error.strerror or error}); check the file.") from error
+        raise not_readable(str(path), error) from error
     order = sorted(found)
     starts, sizes = zip(*(found[key] for key in order), strict=True) if found else ((), ())
     return {"key": np.array(order, np.uint64), "start": np.array(starts, np.int64), "size": np.array(sizes, np.int64)}

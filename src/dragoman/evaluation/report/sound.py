@@ -27,7 +27,9 @@ def embed(
         if id in encoded or id not in utterances:
             continue
         utterance = utterances[id]
-        sound = encode(load_audio(utterance.audio, utterance.start_s, utterance.duration_s))
+        sound = encode(
+            load_audio(utterance.audio, utterance.start_s, utterance.duration_s, language=utterance.language)
+        )
         size += len(sound)
         if size > MOST_BYTES:
             break

@@ -1,0 +1,174 @@
+"""Sound on standard input while it is made: raw PCM, or any container that can be read without seeking.
+
+Raw PCM has no mark to know it by, so what begins like a container is read as one, and what cannot be 16 bit PCM is
+refused: text would be invented from its bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+
+from dragoman.data.audio.decoding import Frames
+from dragoman.data.audio.opening import opened_container
+from dragoman.data.audio.reading import heard, in_blocks, log_damage
+from dragoman.data.audio.resampling import SAMPLE_RATE, Waveform
+from dragoman.data.audio.tracks import chosen, say_which, tracks_of
+from dragoman.errors import AudioError
+
+NAME = "standard input"
+RAW = "ffmpeg -i talk.mp4 -f s16le -ac 1 -ar 16000 - | dragoman live - --to deu"
+
+_BLOCK_S = 0.1
+_HEAD = 4096
+"""Bytes by which the format is known: an eighth of a second of PCM."""
+_MARKS = (
+    *(b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"caff", b".snd", b"NIST_1A", b"Creative Voice File"),
+    *(b"OggS", b"fLaC", b"ID3", b"\x1aE\xdf\xa3", b"FLV\x01", b"#!AMR", b"\x30\x26\xb2\x75", b"\x00\x00\x01\xba"),
+    *(b"MAC ", b"wvpk", b"TTA", b"MPCK", b"MP+", b".RMF", b"tBaK", b"nut/multimedia container", b"\x06\x0e\x2b\x34"),
+)
+_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"moof", b"sidx")
+_SYNC_WORDS = (b"\x0b\x77", b"\x7f\xfe\x80\x01", b"\x56\xe0", b"\x56\xe1", b"\xf8\x72\x6f\xba")
+"""AC-3, DTS, LOAS, TrueHD; MPEG audio and ADTS begin with eleven ones. PCM may begin so too: FFmpeg has to agree."""
+_FEW, _QUIET, _LOUD, _FULL = 64, 0.02, 0.35, 0.9
+"""Samples that say nothing; how loud what is judged is (RMS)."""
+_JUMPS, _FLOWS = 0.3, 0.5
+"""Correlation of neighbouring samples: of random ones 0, of speech 0.7 and more."""
+_log = logging.getLogger("dragoman.data.audio")
+
+
+def live_audio(descriptor: int, *, track: int | None = None, language: str | None = None) -> Iterator[Waveform]:
+    """Blocks (N,) at 16 kHz as they come from a file descriptor; of a container, the track as in `load_audio`, but none
+    is tried for its sound. Raises AudioError for what is neither raw PCM nor a container."""
+    pipe = _Pipe(descriptor)
+    head = pipe.peek(_HEAD)
+    if is_container(head):
+        yield from _decoded(pipe, head, track, language)
+    elif is_pcm(head) is not False:
+        yield from _pcm(pipe)
+    elif _opens(head):
+        yield from _decoded(pipe, head, track, language)
+    else:
+        raise _not_pcm()
+
+
+class _Pipe:
+    """Bytes as they come. Not through sys.stdin: its lock, held by a thread that waits for sound, would break the end
+    of the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._ahead = descriptor, b""
+
+    def read(self, size: int) -> bytes:
+        """What there is, `size` bytes at most; nothing at the end."""
+        if self._ahead:
+            data, self._ahead = self._ahead[:size], self._ahead[size:]
+            return data
+        return os.read(self._descriptor, size)
+
+    def peek(self, size: int) -> bytes:
+        """The next bytes, which `read` will give again; fewer at the end."""
+        while len(self._ahead) < size and (data := os.read(self._descriptor, size - len(self._ahead))):
+            self._ahead += data
+        return self._ahead
+
+
+def is_container(head: bytes) -> bool:
+    """Whether a stream with these first bytes is a file of sound in some format."""
+    if head.startswith(_MARKS) or head[4:8] in _BOXES or _is_transport_stream(head):
+        return True
+    may_be_frames = head.startswith(_SYNC_WORDS) or (len(head) > 1 and head[0] == 0xFF and head[1] >= 0xE0)
+    return may_be_frames and _opens(head)
+
+
+def is_pcm(data: bytes) -> bool | None:
+    """Whether these are 16 bit samples of sound; None where they could be. Other bytes read as such (compressed, text,
+    float, 8 or 24 bit, the other byte order) are loud and jump from sample to sample, or stay near full scale."""
+    samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float64) / 32768
+    if len(samples) < _FEW:
+        return None
+    loudness = float(np.sqrt(np.square(samples).mean()))
+    swing = samples - samples.mean()
+    alike = (swing[1:] * swing[:-1]).mean() / max(np.square(swing).mean(), 1e-12)
+    if loudness > _LOUD and (alike < _JUMPS or loudness > _FULL):
+        return False
+    return True if loudness > _QUIET and alike > _FLOWS else None
+
+
+def _pcm(pipe: _Pipe) -> Iterator[Waveform]:
+    rest, is_known = b"", False
+    while data := pipe.read(2 * round(_BLOCK_S * SAMPLE_RATE)):
+        rest += data
+        if not is_known:  # a quiet beginning says nothing
+            verdict = is_pcm(rest)
+            if verdict is False:
+                raise _not_pcm()
+            is_known = verdict is True
+        whole = len(rest) - len(rest) % 2
+        yield np.frombuffer(rest[:whole], "<i2").astype(np.float32) / np.float32(32768)
+        rest = rest[whole:]
+    if rest:
+        raise AudioError(f"Standard input ends in the middle of a sample; send 16 bit PCM, as in `{RAW}`.")
+
+
+def _decoded(pipe: _Pipe, head: bytes, number: int | None, language: str | None) -> Iterator[Waveform]:
+    if head[4:8] in _BOXES and not _begins_with_its_index(head):
+        with tempfile.TemporaryFile() as file:
+            _log.warning("%s: an MP4 with its index at the end, so it is read to the end first.", NAME)
+            while data := pipe.read(1 << 16):
+                file.write(data)
+            file.seek(0)
+            yield from _streamed(file, number, language)
+    else:
+        yield from _streamed(pipe, number, language, analyzeduration="1000000")  # a second, in microseconds
+
+
+def _streamed(file: object, number: int | None, language: str | None, **options: str) -> Iterator[Waveform]:
+    with opened_container(file, NAME, **options) as container:
+        tracks = tracks_of(container, NAME)
+        likely = chosen(tracks, NAME, number, language)
+        if len(likely) > 1:
+            say_which(likely[0], tracks, NAME)
+        frames = Frames(container, likely[0].index, NAME, lambda: None)
+        yield from in_blocks(heard(frames, container, NAME, log_damage), _BLOCK_S)
+
+
+def _begins_with_its_index(head: bytes) -> bool:
+    """Whether an MP4 can be read without seeking: its `moov` comes before its samples."""
+    at = 0
+    while at + 8 <= len(head):
+        size, kind = int.from_bytes(head[at : at + 4], "big"), head[at + 4 : at + 8]
+        if kind in (b"moov", b"moof"):
+            return True
+        if kind == b"mdat" or size < 8:
+            return False
+        at += size
+    return False
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """MPEG-TS: each packet begins with a G; those of Blu-ray have four bytes before, those of DVB 16 after."""
+    return any(
+        len(head) > start + 3 * size and all(head[start + number * size] == 0x47 for number in range(4))
+        for start, size in ((0, 188), (4, 192), (0, 204))
+    )
+
+
+def _opens(head: bytes) -> bool:
+    try:
+        with opened_container(io.BytesIO(head), NAME) as container:
+            return bool(container.streams.audio)
+    except AudioError:
+        return False
+
+
+def _not_pcm() -> AudioError:
+    return AudioError(
+        "Standard input is neither 16 bit PCM (little-endian, mono, 16 kHz) nor a format that is known; send it so:"
+        f" `{RAW}`."
+    )

@@ -1,0 +1,46 @@
+"""A recording's language is told from all over it, and what is mixed is said."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dragoman import Translator
+from dragoman.data.audio import load_audio
+from dragoman.data.synthesis import write_flac
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def translator() -> Translator:
+    return Translator.from_pretrained("tiny", device="cpu", beam_size=1)
+
+
+def recording(path: Path, *clips: str) -> Path:
+    pause = np.zeros(16_000, np.float32)
+    write_flac(path, np.concatenate([part for clip in clips for part in (load_audio(EXAMPLES / clip), pause)]))
+    return path
+
+
+@pytest.mark.parametrize("count", [2, 12])
+def test_a_greeting_in_another_language_does_not_decide(
+    translator: Translator, tmp_path: Path, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In one that is known whole before anything is decoded, and in one of which a few places are looked at."""
+    path = recording(tmp_path / "a.flac", "english-wav.wav", *["german-mp3.mp3", "german-flac.flac"] * count)
+    with caplog.at_level(logging.WARNING):
+        assert translator.translate(path, to="none").language == "deu"
+    assert f"{path}: more than one language seems to be spoken (English, German); multilingual" in caplog.text
+
+
+def test_one_language_is_not_called_mixed(
+    translator: Translator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = recording(tmp_path / "a.flac", *["german-mp3.mp3", "german-flac.flac"] * 3)
+    with caplog.at_level(logging.WARNING):
+        assert translator.translate(path, to="none").language == "deu"
+    assert not caplog.records

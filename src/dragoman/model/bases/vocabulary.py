@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import Tokenizer
@@ -28,7 +28,11 @@ from transformers import (
 
 from dragoman.errors import ModelError
 from dragoman.files import whole_folder
-from dragoman.model.bases.fetch import cache_folder
+from dragoman.model.bases.cache import alone, cache_folder, seal, sealed
+from dragoman.model.llm import load_pretrained, load_tokenizer, without_bars
+
+if TYPE_CHECKING:
+    from dragoman.model.bases import Place
 
 _TOGETHER = 4096
 _COMMON = 20
@@ -174,27 +178,34 @@ def trim_llm(llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vocabular
     llm.generation_config = GenerationConfig()
 
 
-def trimmed_llm(name: str | Path, revision: str | None, vocabulary: Path) -> Path:
+def trimmed_llm(identity: str, vocabulary: Path, find_whole: Callable[[], Place]) -> Path:
     """The folder of a trimmed LLM and its tokenizer in the user's cache, made first if it is not there.
 
-    `vocabulary` is the file that names its pieces. Raises ModelError.
+    `identity` tells the whole LLM from others, `find_whole` finds it, `vocabulary` is the file that names the pieces
+    that are left. Raises ModelError, OutputError.
     """
-    from filelock import FileLock
-
-    from dragoman.model.llm import load_pretrained, load_tokenizer
-
-    key = sha256(f"{name}@{revision}:".encode() + vocabulary.read_bytes()).hexdigest()[:16]
-    folder = cache_folder() / f"{Path(name).name}-{key}"
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not folder.is_dir():
-            wanted, tokenizer = Vocabulary.read(vocabulary), load_tokenizer(name, revision)
-            options = {"revision": revision, "dtype": "auto"}
-            llm = load_pretrained(AutoModelForCausalLM, name, what="The LLM", **options)
-            trim_llm(llm, tokenizer, wanted)
-            with whole_folder(folder) as new:
-                llm.save_pretrained(new)
-                trim_tokenizer(tokenizer, wanted).save_pretrained(new)
+    key = sha256(identity.encode() + vocabulary.read_bytes()).hexdigest()[:16]
+    folder = cache_folder() / f"trimmed-{key}"
+    if (found := sealed(folder)) is not None:
+        return found
+    whole = find_whole()
+    with alone(folder):
+        if sealed(folder) is None:
+            _write_trimmed(whole, Vocabulary.read(vocabulary), folder)
     return folder
+
+
+def _write_trimmed(whole: Place, vocabulary: Vocabulary, folder: Path) -> None:
+    options = {"revision": whole.revision, "dtype": "auto"}
+    with without_bars():
+        tokenizer = load_tokenizer(whole.tokenizer, whole.revision)
+        llm = load_pretrained(AutoModelForCausalLM, whole.weights, what="The LLM", **options)
+        trim_llm(llm, tokenizer, vocabulary)
+        smaller = trim_tokenizer(tokenizer, vocabulary)
+        with whole_folder(folder) as new:
+            llm.save_pretrained(new)
+            smaller.save_pretrained(new)
+            seal(new)
 
 
 def _rows(weight: torch.Tensor, kept: torch.Tensor, tags: Sequence[torch.Tensor]) -> torch.Tensor:

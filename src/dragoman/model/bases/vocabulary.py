@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import Tokenizer
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
@@ -76,26 +77,36 @@ def choose_vocabulary(
         characters.update(chain.from_iterable(batch))
     common = {character for character, count in characters.items() if count >= _COMMON}
     kept |= parts.spelt(common | {_SPACE}, most_frequent)
-    return Vocabulary(tuple(sorted(parts.with_origins(kept))), tuple(tags))
+    known = tokenizer.get_vocab()
+    return Vocabulary(tuple(sorted(parts.with_origins(kept))), tuple(tag for tag in tags if tag not in known))
 
 
 class _Parts:
-    """A byte-pair tokenizer taken apart."""
+    """A byte-pair tokenizer taken apart. Characters that no text holds are spelt in bytes: those of GPT-2's alphabet,
+    which stand for all characters, or such pieces as <0x0A>, which stand in for those that have no piece."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        model = _as_json(tokenizer)["model"]
+        whole = _as_json(tokenizer)
+        model = whole["model"]
         if model["type"] != "BPE":
             raise ModelError(f"llm.vocabulary: only byte pairs can be trimmed; this tokenizer is {model['type']}.")
         self.ids: dict[str, int] = model["vocab"]
         self.names = {number: piece for piece, number in self.ids.items()}
         self.ranks = {_pair(merge): rank for rank, merge in enumerate(model["merges"])}
+        self.unknown: str | None = model["unk_token"]
+        self.of_bytes = '"ByteLevel"' in json.dumps([whole["pre_tokenizer"], whole["decoder"]])
 
     def always(self) -> set[int]:
-        special = {getattr(self.tokenizer, f"{name}_id") for name in _SPECIAL} - {None}
-        return special | {number for piece, number in self.ids.items() if _is_byte(piece)}
+        special = {getattr(self.tokenizer, f"{name}_id") for name in _SPECIAL} | {self.ids.get(self.unknown or "")}
+        alphabet = set(ByteLevel.alphabet()) if self.of_bytes else set()
+        spelling = {number for piece, number in self.ids.items() if piece in alphabet or _is_byte(piece)}
+        return (special - {None}) | spelling
 
     def spelt(self, characters: set[str], most_frequent: int) -> set[int]:
+        if self.of_bytes:
+            bytewise = ByteLevel(add_prefix_space=False, use_regex=False)
+            characters = {symbol for character in characters for symbol in bytewise.pre_tokenize_str(character)[0][0]}
         special = set(self.tokenizer.get_added_vocab())
         return {
             number
@@ -154,8 +165,10 @@ def trim_tokenizer(tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary) -
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
     added += [{"id": len(number) + at, "content": tag, **plain} for at, tag in enumerate(vocabulary.tags)]
     whole["added_tokens"] = added
-    for token in (whole.get("post_processor") or {}).get("special_tokens", {}).values():
-        token["ids"] = [number[old] for old in token["ids"]]
+    after = whole["post_processor"] or {}
+    for processor in (after, *after.get("processors", ())):
+        for token in processor.get("special_tokens", {}).values():
+            token["ids"] = [number[old] for old in token["ids"]]
     special = {name: getattr(tokenizer, name) for name in _SPECIAL if getattr(tokenizer, name) is not None}
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(whole)), **special)
 

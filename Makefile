@@ -1,5 +1,6 @@
 # `make demo` translates examples/ with the built-in model; `make evaluate MANIFEST=dev.jsonl` scores it and writes
-# out/evaluate/report; `make test`, `make lint` and `make format` are for developers.
+# out/evaluate/report; `make test`, `make lint` and `make format` are for developers, as is `make test-small`: what needs
+# the fetched bases of `small` (`dragoman fetch small`).
 # Each sets up .venv first, anew only when pyproject.toml or constraints.txt changed. The code is run from src/.
 PYTHON ?= python3
 INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -7,7 +8,7 @@ INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c
 # What `dragoman prepare tatoeba` leaves in out/data.
 MANIFEST ?= out/data/dev.jsonl
 
-.PHONY: demo evaluate test lint format
+.PHONY: demo evaluate test test-small lint format
 
 demo: .venv/.demo
 	.venv/bin/dragoman translate examples --to all -o out/demo -f all
@@ -18,7 +19,10 @@ evaluate: .venv/.demo
 	.venv/bin/dragoman report out/evaluate/tiny out/evaluate/tiny-text --manifest $(MANIFEST) --out out/evaluate/report
 
 test: .venv/.dev
-	.venv/bin/python -m pytest -n auto --dist worksteal
+	.venv/bin/python -m pytest -n auto --dist worksteal -m 'not base_model'
+
+test-small: .venv/.dev
+	.venv/bin/python -m pytest -m base_model
 
 lint: .venv/.dev
 	.venv/bin/ruff check .

@@ -3,7 +3,9 @@
 For languages without freely licensed translations: sequence-level distillation (Kim and Rush 2016), marked as such in
 the ids. As sources they are back-translations (Sennrich et al. 2016): what is learnt from them is written by people.
 
-python runs/self_translate.py LLM text.jsonl out.jsonl --target spa --count 2500
+python runs/self_translate.py LLM text.jsonl spa-by-llm.jsonl --target spa --count 3000
+
+writes spa-by-llm.jsonl, from the language into those that people wrote, and to-spa-by-llm.jsonl, the other way round.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, GenerationConfig
 
-from dragoman.records import Utterance, read_rows, to_line
+from dragoman.records import Utterance, read_rows, write_rows
 from dragoman.text.langid import is_other
 from dragoman.text.languages import LANGUAGES
 
@@ -84,22 +86,26 @@ def translated(llm: FewShot, rows: Sequence[Utterance], target: str) -> Iterator
                 yield Utterance(id=name, language=target, text=text, translations=texts)
 
 
+def turned_round(row: Utterance) -> Iterator[Utterance]:
+    """What people wrote, with the translation that the LLM made."""
+    for code, text in row.translations.items():
+        yield Utterance(id=f"{row.id}-from-{code}", language=code, text=text, translations={row.language: row.text})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("llm", type=Path)
     parser.add_argument("text", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--target", required=True)
-    parser.add_argument("--count", type=int, default=2500)
-    parser.add_argument("--skip", type=int, default=0, help="English rows to leave out at the beginning.")
+    parser.add_argument("--count", type=int, default=3000)
     options = parser.parse_args()
     english = (row for _, row in read_rows(options.text, Utterance) if row.language == "eng")
     rows = [row for row in english if "+" not in row.id and len(row.text) <= LONGEST]
     llm = FewShot(options.llm, options.target)
-    with open(options.out, "w", encoding="utf-8") as out:
-        for row in translated(llm, rows[options.skip : options.skip + options.count], options.target):
-            out.write(to_line(row))
-            out.flush()
+    done = list(translated(llm, rows[: options.count], options.target))
+    write_rows(options.out, done)
+    write_rows(options.out.with_name(f"to-{options.out.name}"), (row for one in done for row in turned_round(one)))
 
 
 if __name__ == "__main__":

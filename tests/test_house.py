@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "recipe": {"errors", "text"},
     "data": {"errors", "files", "parallel", "progress", "text", "records", "recipe"},
     "vad": {"errors", "recipe", "data"},
-    "model": {"errors", "files", "text", "records", "recipe"},
+    "model": {"errors", "files", "progress", "text", "records", "recipe"},
     "catalogue": {"model", "recipe"},
     "inference": {"errors", "files", "text", "records", "recipe", "data", "vad", "model"},
     "subtitles": {"errors", "files", "text", "inference"},

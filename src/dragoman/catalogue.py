@@ -8,20 +8,26 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from dragoman.model.bases import VOCABULARY, fetched_bases
 from dragoman.model.hub import BUILT_IN, RELEASES
 from dragoman.recipe import Recipe, load_recipe, names
 
 
 @dataclass(frozen=True)
 class Base:
-    """A model on the hub: all its parameters that are used (of Gemma3 the language model, of an Omni the thinker, of
-    Seamless what goes from speech to text), and its licence."""
+    """A model on the hub, or one that is fetched: all its parameters that are used (of Gemma3 the language model, of an
+    Omni the thinker, of Seamless what goes from speech to text), and its licence. `pieces` and `width`: of an LLM's
+    tied embeddings, where a recipe trims them."""
 
     parameters: int
     licence: str
+    pieces: int = 0
+    width: int = 0
 
 
 BASES: dict[str, Base] = {
+    "whisper-base": Base(20_590_592, "MIT"),
+    "gemma-3-270m": Base(268_098_176, "Gemma", pieces=262_144, width=640),
     "openai/whisper-large-v2": Base(636_784_640, "Apache-2.0"),
     "openai/whisper-large-v3": Base(636_968_960, "Apache-2.0"),
     "Qwen/Qwen2.5-3B": Base(3_085_938_688, "Qwen Research"),
@@ -189,8 +195,17 @@ def _count(recipe: Recipe) -> tuple[int, int] | None:
     folder = BUILT_IN / (recipe.start or recipe.name)
     if not folder.is_dir():
         return None
-    bases = sum(_elements(folder / part / "model.safetensors") for part in ("encoder", "llm"))
-    return bases, sum(_elements(path) for path in folder.rglob("*.safetensors")) - bases
+    own = sum(_elements(folder / part / "model.safetensors") for part in ("encoder", "llm") if (folder / part).is_dir())
+    rest = sum(_elements(path) for path in folder.rglob("*.safetensors")) - own
+    return own + sum(_fetched(BASES[name], folder) for name in fetched_bases(recipe)), rest
+
+
+def _fetched(base: Base, folder: Path) -> int:
+    """Parameters of a base, as the model in the folder has it."""
+    if not base.pieces or not (folder / VOCABULARY).is_file():
+        return base.parameters
+    vocabulary = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
+    return base.parameters - base.width * (base.pieces - len(vocabulary["kept"]) - len(vocabulary["tags"]))
 
 
 def _elements(path: Path) -> int:

@@ -59,8 +59,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
             path.rename(former)
         temporary.rename(path)
         _remove(former)
-    except _UNWRITTEN as error:
+    except BaseException as error:
         _remove(temporary)
+        if not isinstance(error, _UNWRITTEN):
+            raise
         if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _TORCH_SIGNS):
             raise
         raise _not_written(path, error) from error

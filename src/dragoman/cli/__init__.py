@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from dragoman.cli import convert, models
+from dragoman.cli import convert, fetch, models
 from dragoman.cli.console import listen, say
 from dragoman.cli.data import check, prepare, shard
 from dragoman.cli.evaluation import compare, evaluate, report
@@ -38,6 +38,7 @@ app.add_typer(prepare.app, name="prepare")
 app.command("check")(check.check)
 app.command("shard")(shard.shard)
 app.command("models")(models.models)
+app.command("fetch")(fetch.fetch)
 app.command("bases")(train.bases)
 app.command("encode")(encode.encode)
 app.command("train")(train.train)
@@ -90,8 +91,11 @@ def _code(exit: SystemExit) -> int:
     return _interrupted() if code == 130 else code
 
 
+_RESUMES = ("fetch", "prepare", "shard", "bases", "encode", "train", "finetune", "evaluate")
+
+
 def _interrupted() -> int:
-    resumes = sys.argv[1:2] in (["prepare"], ["shard"], ["bases"], ["encode"], ["train"], ["finetune"], ["evaluate"])
+    resumes = sys.argv[1:2] in [[verb] for verb in _RESUMES]
     say(f"interrupted; {'the same command goes on from here' if resumes else 'what is written is complete'}.")
     return 130
 

@@ -180,6 +180,7 @@ class Words:
 
 def checked(model: str, wanted: Wanted, device: str | None, threads: int | None) -> Path:
     """The model's folder. The recipe comes first, so that a wrong language is told before the weights are read."""
+    from dragoman.cli.fetch import fetch_bases
     from dragoman.model.hub import BUILT_IN
     from dragoman.model.load import model_folder
     from dragoman.recipe import read_stored_recipe
@@ -191,6 +192,7 @@ def checked(model: str, wanted: Wanted, device: str | None, threads: int | None)
     if folder.parent == BUILT_IN:
         say(f"{recipe.name}: {recipe.about} Name a model of your own, or one on the Hugging Face hub, with --model.")
     prepared(device, threads)
+    fetch_bases(recipe)
     return folder
 
 

@@ -25,9 +25,9 @@ def progress_bar(doing: str, shown: bool = True) -> Iterator[Callable[[int, int]
 
 
 @contextmanager
-def progress_bars(shown: bool = True) -> Iterator[OnProgress]:
+def progress_bars(shown: bool = True, in_bytes: bool = False) -> Iterator[OnProgress]:
     """A bar on stderr for one thing after the other; where that is no terminal, a line when each has ended."""
-    bars = _Bars(shown)
+    bars = _Bars(shown, in_bytes)
     try:
         yield bars
     finally:
@@ -35,15 +35,15 @@ def progress_bars(shown: bool = True) -> Iterator[OnProgress]:
 
 
 class _Bars:
-    def __init__(self, shown: bool) -> None:
-        self._shown = shown
+    def __init__(self, shown: bool, in_bytes: bool) -> None:
+        self._shown, self._in_bytes = shown, in_bytes
         self._doing: str | None = None
         self._bar: Progress | None = None
 
     def __call__(self, doing: str, done: int, total: int | None, note: str = "") -> None:
         if self._shown and doing != self._doing:
             self.stop()
-            self._doing, self._bar = doing, _begun(doing)
+            self._doing, self._bar = doing, _begun(doing, self._in_bytes)
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, total=total, note=note)
 
@@ -53,10 +53,11 @@ class _Bars:
         self._bar = self._doing = None
 
 
-def _begun(doing: str) -> Progress:
+def _begun(doing: str, in_bytes: bool) -> Progress:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
+        DownloadColumn,
         MofNCompleteColumn,
         Progress,
         TextColumn,
@@ -66,7 +67,8 @@ def _begun(doing: str) -> Progress:
 
     texts = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[note]}", markup=False)
     times = TimeElapsedColumn(), TimeRemainingColumn()
-    bar = Progress(texts[0], BarColumn(), MofNCompleteColumn(), texts[1], *times, console=Console(stderr=True))
+    count = DownloadColumn() if in_bytes else MofNCompleteColumn()
+    bar = Progress(texts[0], BarColumn(), count, texts[1], *times, console=Console(stderr=True))
     bar.add_task(doing, total=None, note="")
     bar.start()
     return bar

@@ -60,7 +60,7 @@ class Examples:
         tokenizer: PreTrainedTokenizerBase,
         micro_batch: int = 64,
         micro_tokens: int | None = None,
-        frames: Sequence[FrameStore] | None = None,
+        frames: Sequence[FrameStore | None] | None = None,
         rehearsed: frozenset[tuple[str, str, str]] = frozenset(),
     ) -> None:
         self.indexes, self.stage, self.recipe = indexes, stage, recipe
@@ -117,8 +117,9 @@ class Examples:
         rows = tuple(self._row(task, utterance, target) for target in asked)
         if task == "mt":
             return Example(None, rows)
-        if self.frames is not None:
-            return Example(None, rows, transcript, self.frames[draw.source][draw.row])
+        stored = None if self.frames is None else self.frames[draw.source]
+        if stored is not None:
+            return Example(None, rows, transcript, stored[draw.row])
         return Example(mel_of(utterance, lambda waveform: self.features(waveform, random)), rows, transcript)
 
     def _targets(self, draw: Draw) -> list[str]:

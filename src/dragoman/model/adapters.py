@@ -73,6 +73,7 @@ class Stacked(nn.Module):
         self.stack = settings.stack
         self.mlp = _projection(encoder_width * settings.stack, settings.hidden, llm_width)
         self.norm = nn.LayerNorm(llm_width)
+        self.ctc_blank = nn.Parameter(torch.randn(llm_width)) if settings.ctc_blank else None
 
     def forward(self, frames: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         valid = torch.arange(frames.shape[1], device=frames.device) < num_frames[:, None]

@@ -36,7 +36,7 @@ def locate(name: str | Path) -> Path:
         return BUILT_IN / str(name)
     if str(name).count("/") != 1 or str(name).startswith((".", "/")):
         raise ModelError(
-            f"There is no model {str(name)!r}: give a model folder, 'tiny', or a name on the hub (owner/name)."
+            f"There is no model {str(name)!r}: give a model folder, {_built_in()}, or a name on the hub (owner/name)."
         )
     if str(name) in RELEASES:
         return _downloaded(str(name), RELEASES[str(name)].files)
@@ -53,6 +53,10 @@ def locate(name: str | Path) -> Path:
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:  # a file that is not in the cache either is an OSError
         raise _not_downloaded(str(name)) from error
+
+
+def _built_in() -> str:
+    return ", ".join(repr(path.parent.name) for path in sorted(BUILT_IN.glob("*/recipe.json")))
 
 
 def _downloaded(name: str, files: tuple[str, ...]) -> Path:

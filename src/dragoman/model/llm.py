@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +23,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from dragoman.errors import ModelError
 from dragoman.model.bases import find_llm
@@ -47,6 +49,20 @@ def load_pretrained(kind: Any, name: str | Path, *, what: str, own: bool = False
         if odd and (own or kind_of_error != "unexpected_keys"):
             raise ModelError(f"{what} {str(name)!r}: tensor {min(odd)!r} {sentence}.")
     return model
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Without transformers' own bars and notes, which speak of what nobody has named."""
+    level, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if had_bars:
+            logging.enable_progress_bar()
 
 
 def load_llm(

@@ -154,6 +154,10 @@ class SpeechLLM(nn.Module):
         embedding. Two vectors of the embeddings' own size score sqrt(D) when alike and about +-1 when not."""
         embeddings = self.llm.get_input_embeddings().weight.detach()
         embeddings = (embeddings if pieces is None else embeddings[pieces]).float()
+        if (blank := getattr(self.adapter, "ctc_blank", None)) is not None:
+            place = self.blank_id if pieces is None else 0
+            row = blank.float() / blank.float().norm() * self.table_std * math.sqrt(len(blank))
+            embeddings = torch.cat([embeddings[:place], row[None], embeddings[place + 1 :]])
         with torch.autocast(audio.device.type, enabled=False):  # bf16 is too coarse to tell pieces apart
             likeness = audio.float() @ embeddings.T
         return likeness / (self.embedding_std * self.table_std * math.sqrt(embeddings.shape[1]))

@@ -90,11 +90,13 @@ class MlpAdapter(Strict):
 
 
 class StackedAdapter(Strict):
-    """`stack` neighbouring frames side by side -> MLP -> LayerNorm (SLAM-LLM's linear projector)."""
+    """`stack` neighbouring frames side by side -> MLP -> LayerNorm (SLAM-LLM's linear projector). `ctc_blank`: what
+    stands for "nothing" in the CTC loss is learnt, in the place of the padding piece's embedding."""
 
     kind: Literal["stacked"]
     stack: int = Field(gt=0)
     hidden: int = Field(gt=0)
+    ctc_blank: bool = False
 
 
 Adapter = Annotated[QFormerAdapter | MlpAdapter | StackedAdapter, Field(discriminator="kind")]

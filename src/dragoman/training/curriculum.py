@@ -172,7 +172,10 @@ class StageRun:
         frames = (
             None
             if stored is None
-            else [stored.open(index, own.row) for index, own in zip(indexes, selection.chosen, strict=True)]
+            else [
+                stored.open(index, own.row) if self.stage.is_heard(source) else None
+                for index, own, source in zip(indexes, selection.chosen, self.stage.data, strict=True)
+            ]
         )
         limits = self.micro_batch, self.micro_tokens
         examples = Examples(indexes, self.stage, self.recipe, loaded.tokenizer, *limits, frames, rehearsed)

@@ -81,8 +81,9 @@ def used_rows(recipe: Recipe, data: Path, on_progress: OnProgress = unheard) -> 
     used: dict[Path, tuple[ManifestIndex, list[Rows]]] = {}
     for stage in (stage for stage in recipe.stages if stage.hears):
         selection = Selection(stage_indexes(stage, data, on_progress), stage, recipe)
-        for index, chosen in zip(selection.indexes, selection.chosen, strict=True):
-            used.setdefault(index.manifest, (index, []))[1].append(chosen.row)
+        for index, chosen, source in zip(selection.indexes, selection.chosen, stage.data, strict=True):
+            if stage.is_heard(source):
+                used.setdefault(index.manifest, (index, []))[1].append(chosen.row)
         if valid is not None:
             rows = [draw.row for draw in held_out(valid, stage, recipe)[1]]
             used.setdefault(valid.manifest, (valid, []))[1].append(np.array(rows, np.int32))

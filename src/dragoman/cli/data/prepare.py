@@ -163,6 +163,88 @@ def tatoeba(
         prepare(root, noise, out, chosen.bases.corpus, workers or os.cpu_count() or 1, progress)
 
 
+@app.command("voices")
+def voices(
+    root: Annotated[Path, typer.Option(help="Tatoeba: train.multi.jsonl.gz and what lies beside it.")],
+    engine: Annotated[str, typer.Option(help="Who speaks: pico, kokoro or espeak.")],
+    languages: Annotated[list[str], typer.Option(help="What is spoken, with commas, such as eng,deu.")],
+    out: Annotated[Path, typer.Option(help="Where speech and manifests are written; engines may share it.")],
+    targets: Annotated[
+        list[str] | None, typer.Option(help="The languages of the texts and translations; as --languages by default.")
+    ] = None,
+    noise: Annotated[
+        Path | None, typer.Option(help="Backgrounds and room responses; without it all is as clean as it was spoken.")
+    ] = None,
+    clips: Annotated[int, typer.Option(min=0, help="Training clips of each language.")] = 1000,
+    valid_clips: Annotated[int, typer.Option(min=0, help="Validation clips of each language.")] = 50,
+    joined: Annotated[float, typer.Option(min=0, max=1, help="Share of clips that join several sentences.")] = 0.4,
+    valid_sentences: Annotated[int, typer.Option(min=0, help="Sentences held out of training.")] = 400,
+    per_shard: Annotated[int, typer.Option(min=1, help="Clips that are there or lost together.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses sentences, voices, rooms and backgrounds.")] = 1,
+    workers: Workers = None,
+) -> None:
+    """Everyday sentences, spoken by an engine, singly and joined. An interrupted run goes on where it stopped."""
+    from dragoman.data.corpora.voices import Spoken, prepare
+    from dragoman.text.languages import expand
+
+    spoken = Spoken(
+        engine=engine,
+        languages=tuple(expand(languages)),
+        targets=tuple(expand(targets or languages)),
+        clips=clips,
+        valid_clips=valid_clips,
+        joined=joined,
+        valid_sentences=valid_sentences,
+        clips_per_shard=per_shard,
+        seed=seed,
+    )
+    with progress_bars() as progress:
+        manifests = prepare(root, noise, out, spoken, workers or os.cpu_count() or 1, progress)
+    for manifest in manifests:
+        show(str(manifest))
+
+
+@app.command("joined")
+def joined(
+    manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST", help="Manifests of short clips.")],
+    out: Annotated[Path, typer.Option(help="Where the joined clips and the manifest of all are written.")],
+    name: Annotated[str, typer.Option(help="What the manifest is called.")] = "joined",
+    languages: Annotated[list[str] | None, typer.Option(help="Which to take; all by default.")] = None,
+    noise: Annotated[Path | None, typer.Option(help="Backgrounds and room responses for the joined clips.")] = None,
+    rounds: Annotated[int, typer.Option(min=0, help="How many joined clips each clip goes into.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses where clips are joined.")] = 1,
+    workers: Workers = None,
+) -> None:
+    """Clips of other manifests, as they are and joined to 8 to 20 s. An interrupted run goes on where it stopped."""
+    from dragoman.data.corpora.joined import Joining, prepare
+    from dragoman.text.languages import expand
+
+    joining = Joining(name=name, languages=tuple(expand(languages or [])), rounds=rounds, seed=seed)
+    with progress_bars() as progress:
+        manifest = prepare(manifests, noise, out, joining, workers or os.cpu_count() or 1, progress)
+    show(str(manifest))
+
+
+@app.command("sentences")
+def sentences(
+    root: Annotated[Path, typer.Option(help="Tatoeba: train.multi.jsonl.gz and what lies beside it.")],
+    languages: Annotated[list[str], typer.Option(help="English and others, with commas, such as eng,deu,fra.")],
+    out: Annotated[Path, typer.Option(help="Where text.jsonl and text.valid.jsonl are written.")],
+    all_licences: Annotated[
+        bool, typer.Option("--all_licences", help="Also translations whose packaging states another licence, or none.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses what is held out and what is joined.")] = 1,
+) -> None:
+    """Everyday sentences as text alone, for stages that teach the LLM to translate before it hears anything."""
+    from dragoman.data.corpora.sentences import prepare
+    from dragoman.text.languages import expand
+
+    counts = prepare(root, out, expand(languages), licensed_only=not all_licences, seed=seed)
+    for name, count in counts.items():
+        say(f"{out / name}.jsonl: {count} rows.")
+        show(str(out / f"{name}.jsonl"))
+
+
 def _tell(prepared: Iterable[Prepared]) -> None:
     """The manifests on stdout, what they hold on stderr."""
     for manifest in prepared:

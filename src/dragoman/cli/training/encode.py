@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dragoman.cli.console import hush, say
+from dragoman.cli.fetch import fetch_bases
 from dragoman.cli.options import Device, Threads
 from dragoman.cli.progress import progress_bars
 from dragoman.cli.training.train import Bases, Data, RecipeName
@@ -35,6 +36,7 @@ def encode(
     set_threads(threads)
     check_device(device)
     rank, processes = launched()
+    fetch_bases(chosen, shown=rank == 0)
     with progress_bars(shown=rank == 0 and sys.stderr.isatty()) as progress:
         total = encode_all(
             chosen,

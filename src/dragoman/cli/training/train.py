@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dragoman.cli.console import hush, say
+from dragoman.cli.fetch import fetch_bases
 from dragoman.cli.options import Threads
 from dragoman.cli.progress import progress_bars
 
@@ -73,12 +74,13 @@ def train(
     from dragoman.recipe import load_recipe
 
     chosen = load_recipe(recipe)
-    from dragoman.cli.devices import set_threads
+    from dragoman.cli.devices import launched, set_threads
     from dragoman.evaluation.validation import translation_scores
     from dragoman.training.curriculum import train_curriculum
 
     hush()
     set_threads(threads)
+    fetch_bases(chosen, shown=launched()[0] == 0)
     with progress_bars() as progress:
         model = train_curriculum(
             chosen,

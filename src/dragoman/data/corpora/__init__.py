@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dragoman.data.corpora import common_voice, covost2, fleurs, table, tatoeba
+from dragoman.data.corpora import common_voice, covost2, fleurs, joined, table, tatoeba, voices
 from dragoman.data.corpora.parts import Corpus
 
 CORPORA: dict[str, Corpus] = {
@@ -10,6 +10,8 @@ CORPORA: dict[str, Corpus] = {
     "covost2": covost2.CORPUS,
     "common_voice": common_voice.CORPUS,
     "tatoeba": tatoeba.CORPUS,
+    "voices": voices.CORPUS,
     "table": table.CORPUS,
+    "joined": joined.CORPUS,
 }
 """By the name of the verb `dragoman prepare <name>`."""

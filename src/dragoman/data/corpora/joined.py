@@ -4,7 +4,7 @@ Most corpora of read speech hold a sentence a clip; what is to be heard later is
 mostly one reader's. The clips themselves stay where they are.
 
     OUT/human.jsonl       the clips, then the joined ones
-    OUT/audio/human/…     the joined ones
+    OUT/audio/human/…     the joined ones, below a digest of what they are made of
 """
 
 from __future__ import annotations
@@ -19,12 +19,22 @@ from statistics import median
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from dragoman.data.corpora.parts import Corpus, digest
 from dragoman.data.synthesis import PAUSE_S, Line, Tape, generator, into_shards, joined, record
 from dragoman.data.synthesis.recording import SHARD_MANIFEST
 from dragoman.errors import DataError
 from dragoman.progress import OnProgress, unheard
 from dragoman.records import Utterance, read_manifest, read_rows, write_rows
 
+CORPUS = Corpus(
+    name="joined",
+    title="Clips of other manifests, joined",
+    citation="Say here whose recordings these are.",
+    licence="That of the clips that are joined",
+    homepage="-",
+    languages=(),
+    how="dragoman prepare joined data/common_voice.jsonl --name long --out data",
+)
 LONGEST_S = 20.0
 CLIPS_PER_SHARD = 200
 _PLAUSIBLE = (0.2, 2.5)
@@ -61,10 +71,9 @@ def prepare(
     where nothing is left, ManifestError for a wrong row.
     """
     corpora = _plausible([_read(path, joining.languages) for path in manifests])
-    lines = [
-        line for number, rows in enumerate(corpora) for line in plan(rows, f"{joining.name}-{number:03d}", joining)
-    ]
-    folder = out / "audio" / joining.name
+    named = ((f"{joining.name}-{number:03d}", rows) for number, rows in enumerate(corpora))
+    lines = [line for name, rows in named for line in plan(rows, name, joining)]
+    folder = out / "audio" / joining.name / digest([(line.utterance, line.parts) for line in lines])
     shards = into_shards(lines, folder, CLIPS_PER_SHARD)
     recorded = record(shards, noise_root, joining.seed, workers)
     for number, _ in enumerate(recorded, 1):

@@ -10,14 +10,18 @@ With the same sentences and targets every command holds out the same ones, whate
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from dragoman.data.corpora.parts import Corpus
 from dragoman.data.corpora.tatoeba import (
     CREDITS_FILE,
     DEV_FILE,
@@ -34,6 +38,15 @@ from dragoman.errors import DataError
 from dragoman.progress import OnProgress, unheard
 from dragoman.records import Utterance, write_rows
 
+CORPUS = Corpus(
+    name="voices",
+    title="Tatoeba: everyday sentences, spoken by an engine, singly and joined",
+    citation="Tatoeba, https://tatoeba.org; the authors of the sentences are named in CREDITS.txt.",
+    licence="CC BY 2.0 FR (the sentences; `.all.jsonl` holds others too)",
+    homepage="https://tatoeba.org",
+    languages=("eng", "deu", "fra", "spa", "ita", "por"),
+    how="dragoman prepare voices --engine pico --languages eng,deu,fra --root tatoeba --noise noise --out data",
+)
 SPLITS = ("valid", "train")
 CHARACTERS_PER_S = 13
 """About how fast is spoken; joined clips are planned by it."""
@@ -41,6 +54,8 @@ LONGEST_S = 19.0
 _LONGEST_TEXT = 250
 _LONGEST_WORD = 40
 _HOLD_OUT_SEED = 1
+_EVERY_S = 30.0
+"""Manifests are brought up to date so often while more is spoken."""
 
 
 class Spoken(BaseModel):
@@ -85,8 +100,8 @@ class Texts:
 
 def prepare(
     root: Path, noise_root: Path | None, out: Path, spoken: Spoken, workers: int, on_progress: OnProgress = unheard
-) -> None:
-    """Write speech and manifests into `out`; an interrupted run goes on shard by shard.
+) -> list[Path]:
+    """Write speech and manifests into `out` and return their paths; an interrupted run goes on shard by shard.
 
     Manifests are there from the first shard on and grow. Raises DataError if `out` holds the same engine with other
     settings, or as `speak` does.
@@ -96,29 +111,53 @@ def prepare(
     _claim(out / f"{spoken.engine}.settings.json", spoken)
     _copy_credits(root, out)
     texts = read_texts(root, spoken)
-    for split in SPLITS:
-        plans = plan(texts[split], split, spoken)
-        folder = out / "audio" / spoken.engine / split
-        shards = into_shards([planned.line for planned in plans], folder, spoken.clips_per_shard)
-        licensed = {planned.line.utterance.id: planned.licensed for planned in plans}
-        done: list[Shard] = []
-        recorded = record(shards, noise_root, spoken.seed, workers)
-        for number, shard in enumerate(recorded, 1):
-            on_progress(f"{spoken.engine} {split}", number, len(shards))
-            done.append(shard)
-            _write_manifests(out, split, spoken.engine, sorted(done, key=lambda shard: shard.folder), licensed)
+    return [
+        path
+        for split in SPLITS
+        for path in _speak_split(texts[split], split, noise_root, out, spoken, workers, on_progress)
+    ]
 
 
-def _write_manifests(
-    out: Path, split: str, engine: str, shards: Sequence[Shard], licensed: Mapping[str, Utterance | None]
-) -> None:
-    def with_licence(row: Utterance) -> Utterance | None:
-        kept = licensed[row.id]
-        return None if kept is None else row.model_copy(update={"translations": kept.translations})
+def _speak_split(
+    texts: Texts,
+    split: str,
+    noise_root: Path | None,
+    out: Path,
+    spoken: Spoken,
+    workers: int,
+    on_progress: OnProgress,
+) -> list[Path]:
+    plans = {planned.line.utterance.id: planned for planned in plan(texts, split, spoken)}
+    folder = out / "audio" / spoken.engine / split
+    shards = into_shards([planned.line for planned in plans.values()], folder, spoken.clips_per_shard)
+    recorded = record(shards, noise_root, spoken.seed, workers)
+    name = spoken.engine if split == "train" else f"{spoken.engine}.{split}"
+    manifests: dict[Path, Callable[[Mapping[str, Planned], Utterance], Utterance | None]] = {
+        out / f"{name}.all.jsonl": _whole,
+        out / f"{name}.jsonl": _with_licence,
+    }
+    done: list[Shard] = []
+    written_s = 0.0
+    for number, shard in enumerate(recorded, 1):
+        on_progress(f"{spoken.engine} {split}", number, len(shards))
+        done = sorted([*done, shard], key=lambda shard: shard.folder)
+        if len(done) == len(shards) or time.monotonic() - written_s > _EVERY_S:
+            for path, keep in manifests.items():
+                gather(done, path, partial(keep, plans))
+            written_s = time.monotonic()
+    return list(manifests) if done else []
 
-    name = engine if split == "train" else f"{engine}.{split}"
-    gather(shards, out / f"{name}.all.jsonl")
-    gather(shards, out / f"{name}.jsonl", with_licence)
+
+def _whole(plans: Mapping[str, Planned], row: Utterance) -> Utterance:
+    """The row as it was spoken. Raises DataError where something else was to be spoken."""
+    if row.id not in plans or plans[row.id].line.utterance.text != row.text:
+        raise DataError(f"{row.id}: was spoken from other sentences; name another folder, or delete the audio.")
+    return row
+
+
+def _with_licence(plans: Mapping[str, Planned], row: Utterance) -> Utterance | None:
+    kept = plans[row.id].licensed
+    return None if kept is None else row.model_copy(update={"translations": kept.translations})
 
 
 # -------------------------------------------------------------------------------------------- the texts
@@ -178,7 +217,7 @@ class Pool:
     """The sentences of a language that were not taken yet, by a language that they have a translation in."""
 
     code: str
-    streams: dict[str, Iterator[Sentence]]
+    streams: dict[str, deque[Sentence]]
     taken: set[str] = field(default_factory=set)
 
     @classmethod
@@ -187,15 +226,11 @@ class Pool:
         inside = [row for row in texts.sentences if code in row.texts and _can_be_said(row.texts[code][0])]
         order = [inside[index] for index in rng.permutation(len(inside))]
         targets = dict.fromkeys(target for row in order for target in row.texts if target != code)
-        streams = {
-            target: iter(
-                sorted(
-                    (row for row in order if target in row.texts),
-                    key=lambda row, target=target: -texts.licences(row, code, target),
-                )
-            )
-            for target in sorted(targets)
-        }
+        streams = {}
+        for target in sorted(targets):
+            rows = [row for row in order if target in row.texts]
+            licences = [texts.licences(row, code, target) for row in rows]
+            streams[target] = deque(rows[index] for index in np.argsort(np.negative(licences), kind="stable"))
         return cls(code, streams)
 
     def take(self, goal_s: float, characters_per_s: float, rng: np.random.Generator) -> list[Sentence]:
@@ -211,15 +246,17 @@ class Pool:
     def _next(self, target: str, goal_s: float, characters_per_s: float) -> list[Sentence]:
         chosen: list[Sentence] = []
         lasts_s = 0.0
-        for sentence in self.streams[target]:
+        stream = self.streams[target]
+        while stream and (not chosen or lasts_s < goal_s):
+            sentence = stream[0]
             takes_s = len(sentence.texts[self.code][0]) / characters_per_s + sum(PAUSE_S) / 2
-            if sentence.id in self.taken or (chosen and lasts_s + takes_s > LONGEST_S):
-                continue
-            self.taken.add(sentence.id)
-            chosen.append(sentence)
-            lasts_s += takes_s
-            if lasts_s >= goal_s:
-                break
+            if sentence.id not in self.taken:
+                if chosen and lasts_s + takes_s > LONGEST_S:
+                    break
+                self.taken.add(sentence.id)
+                chosen.append(sentence)
+                lasts_s += takes_s
+            stream.popleft()
         return chosen
 
 

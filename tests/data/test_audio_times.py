@@ -126,6 +126,14 @@ def test_one_wrong_timestamp_moves_nothing(wrong_s: float | None) -> None:
     np.testing.assert_array_equal(audio, samples)
 
 
+def test_without_a_start_of_the_container_the_first_frame_is_second_0() -> None:
+    samples = beeps(10, 5)
+    frames = [
+        Frame(600 + number / 16, RATE, piece, ("FC",)) for number, piece in enumerate(samples.reshape(-1, 1, 1000))
+    ]
+    np.testing.assert_array_equal(np.concatenate(list(on_timeline(frames, None, "frames"))), samples)
+
+
 def test_a_broken_clock_is_left_alone() -> None:
     samples = beeps(30, 5)
     audio = placed(samples, lambda number: number / 16 + 1e9 * (number > 200))

@@ -104,7 +104,7 @@ def excerpts(
     with _tuned(source, track, language, says_which=False) as (container, frames):
         if not container.duration:
             return []
-        origin_s, lasts_s = origin_of(container), container.duration / time_base
+        origin_s, lasts_s = origin_of(container) or 0.0, container.duration / time_base
         middles = [origin_s + lasts_s * (place + 0.5) / places for place in range(places)]
         found = [_excerpt(container, frames, max(middle - seconds / 2, origin_s), seconds) for middle in middles]
     return [excerpt for excerpt in found if len(excerpt)]
@@ -177,9 +177,9 @@ def in_blocks(pieces: Iterable[Waveform], block_s: float) -> Iterator[Waveform]:
         yield joined(held)
 
 
-def origin_of(container: InputContainer) -> float:
-    """The container's time of second 0: where its earliest stream starts, as FFmpeg sees it."""
-    return (container.start_time or 0) / time_base
+def origin_of(container: InputContainer) -> float | None:
+    """The container's time of second 0: where its earliest stream starts, as FFmpeg sees it, if it does."""
+    return None if container.start_time is None else container.start_time / time_base
 
 
 def joined(pieces: list[Waveform]) -> Waveform:

@@ -24,10 +24,11 @@ _log = logging.getLogger("dragoman.data.audio")
 
 
 def on_timeline(
-    frames: Iterable[Frame], origin_s: float, name: str, on_hole: Callable[[], None] = lambda: None
+    frames: Iterable[Frame], origin_s: float | None, name: str, on_hole: Callable[[], None] = lambda: None
 ) -> Iterator[Waveform]:
     """Mix to mono, bring to 16 kHz, and put each frame where its timestamp says: (N,) each. `origin_s` is the
-    container's time of second 0. Silence is made a second at a time; `on_hole` hears of each hole but a late start."""
+    container's time of second 0; None: that of the first frame. Silence is made a second at a time; `on_hole` hears of
+    each hole but a late start."""
     timeline = _Timeline(origin_s, on_hole)
     for frame, following in _with_next(frames):
         yield from timeline.push(frame, following)
@@ -38,12 +39,12 @@ def on_timeline(
 
 
 class _Timeline:
-    def __init__(self, origin_s: float, on_hole: Callable[[], None]) -> None:
+    def __init__(self, origin_s: float | None, on_hole: Callable[[], None]) -> None:
         self.late_s = 0.0
         """By how much what is heard lies behind its timestamps."""
         self._on_hole = on_hole
         self._mixer, self._resampler = Mixer(), Resampler()
-        self._shift_s = -origin_s
+        self._shift_s = None if origin_s is None else -origin_s
         self._end_s = 0.0  # of the last frame, by its timestamp
         self._heard_s = 0.0  # how much was handed on, holes included
 
@@ -70,6 +71,8 @@ class _Timeline:
         """Where the frame begins, in seconds of the recording."""
         if frame.start_s is None:
             return self._end_s
+        if self._shift_s is None:
+            self._shift_s = -frame.start_s
         leap_s = frame.start_s + self._shift_s - self._end_s
         if -_RESTART_S <= leap_s <= _JITTER_S:
             return self._end_s + leap_s
@@ -102,7 +105,7 @@ class _Timeline:
             self._end_s = start_s - behind_s
             yield from self._silence(behind_s, rate)
         elif behind_s < -_OUT_OF_REACH_S:
-            self._shift_s -= behind_s
+            self._shift_s = (self._shift_s or 0.0) - behind_s
             self.late_s -= behind_s
             return start_s - behind_s
         return start_s

@@ -16,8 +16,8 @@ from dragoman.recipe import Recipe, load_recipe, names
 @dataclass(frozen=True)
 class Base:
     """A model on the hub, or one that is fetched: all its parameters that are used (of Gemma3 the language model, of an
-    Omni the thinker, of Seamless what goes from speech to text), and its licence. `pieces` and `width`: of an LLM's
-    tied embeddings, where a recipe trims them."""
+    Omni the thinker, of Seamless what goes from speech to text), and its licence. `pieces` and `width` are those of
+    an LLM's tied embeddings, where a recipe trims them."""
 
     parameters: int
     licence: str

@@ -95,6 +95,7 @@ def test_help_imports_nothing_heavy() -> None:
         "prepare",
         "check",
         "shard",
+        "fetch",
         "finetune",
         "convert",
     ):

@@ -53,7 +53,10 @@ def _texts(given: str | list[str]) -> list[str]:
 @torch.inference_mode()
 def test_whisper_hears_a_person() -> None:
     folder = base("whisper-base")
-    processor, model = WhisperProcessor.from_pretrained(folder), WhisperForConditionalGeneration.from_pretrained(folder)
+    processor, model = (
+        WhisperProcessor.from_pretrained(folder),
+        WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32),
+    )
     features = processor(load_audio(needed(CLIP)), sampling_rate=16000, return_tensors="pt").input_features
     said = model.generate(features.to(model.dtype), language="en", task="transcribe", max_new_tokens=40)
     (text,) = processor.batch_decode(said, skip_special_tokens=True)

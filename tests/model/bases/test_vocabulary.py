@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -78,7 +79,10 @@ class Trimmed:
 
     def __init__(self, kind: str) -> None:
         tokenizer, model = KINDS[kind]
-        self.whole = tokenizer()
+        with TemporaryDirectory() as folder:  # as it comes from a folder of such a model
+            model(300).config.save_pretrained(folder)
+            tokenizer().save_pretrained(folder)
+            self.whole = AutoTokenizer.from_pretrained(folder)
         self.vocabulary = choose_vocabulary(self.whole, ENGLISH, TAGS)
         self.smaller = trim_tokenizer(self.whole, self.vocabulary)
         torch.manual_seed(0)
@@ -218,6 +222,15 @@ def test_without_its_list_or_with_a_changed_file_it_is_one_sentence(settings: Ll
             find_llm(settings, tmp_path / "model")
     (tmp_path / "model" / VOCABULARY).unlink()
     with pytest.raises(ModelError, match="is missing, which says what is left of"):
+        find_llm(settings, tmp_path / "model")
+
+
+def test_a_tokenizer_whose_class_adds_pieces_is_refused(settings: Llm, tmp_path: Path) -> None:
+    qwen(300).save_pretrained(settings.name)  # beside a tokenizer that is no Qwen's
+    byte_level().save_pretrained(settings.name)
+    vocabulary = choose_vocabulary(byte_level(), ENGLISH, TAGS)
+    (tmp_path / "model" / VOCABULARY).write_text(vocabulary.to_json())
+    with pytest.raises(ModelError, match=r"the tokenizer of .*whole cannot be trimmed\.$"):
         find_llm(settings, tmp_path / "model")
 
 

@@ -54,9 +54,7 @@ def sealed(folder: Path) -> Path | None:
     except (OSError, ValueError, AttributeError):
         changed = [SEAL]
     if changed:
-        raise ModelError(
-            f"{folder / changed[0]}: is not what was written there; remove {folder}, it is made anew then."
-        )
+        raise ModelError(f"{folder / changed[0]}: is not what was written there; remove {folder} to make it anew.")
     return folder
 
 

@@ -61,14 +61,18 @@ def convert_gguf(files: Sequence[Path], folder: Path) -> None:
     """Write the LLM and its tokenizer into `folder`. `files` is the one file. Raises ModelError for a tensor or a
     setting that is missing or left over."""
     (path,) = files
+    _write_model(path, folder)
+    with without_bars():
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    tokenizer.save_pretrained(folder)
+
+
+def _write_model(path: Path, folder: Path) -> None:
     reader = _opened(path)
     config = _config(reader, path)
     save_file(_tensors(reader, config, path), folder / "model.safetensors", metadata={"format": "pt"})
     config.save_pretrained(folder)
     GenerationConfig.from_model_config(config).save_pretrained(folder)
-    with without_bars():
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    tokenizer.save_pretrained(folder)
 
 
 def _opened(path: Path) -> GGUFReader:

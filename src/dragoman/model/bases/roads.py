@@ -16,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import ERROR
 from pathlib import Path
 from typing import IO
 
@@ -72,10 +73,11 @@ def from_index(base: Base, downloads: Path) -> list[Path]:
 @contextmanager
 def _quiet_hub() -> Iterator[None]:
     """Without the hub's own bars and warnings."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars, logging
+    from huggingface_hub.utils import logging
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     level, were_off = logging.get_verbosity(), are_progress_bars_disabled()
-    logging.set_verbosity_error()
+    logging.set_verbosity(ERROR)
     disable_progress_bars()
     try:
         yield

@@ -98,10 +98,10 @@ class _Parts:
         self.of_bytes = '"ByteLevel"' in json.dumps([whole["pre_tokenizer"], whole["decoder"]])
 
     def always(self) -> set[int]:
-        special = {getattr(self.tokenizer, f"{name}_id") for name in _SPECIAL} | {self.ids.get(self.unknown or "")}
+        special = [getattr(self.tokenizer, f"{name}_id") for name in _SPECIAL] + [self.ids.get(self.unknown or "")]
         alphabet = set(ByteLevel.alphabet()) if self.of_bytes else set()
         spelling = {number for piece, number in self.ids.items() if piece in alphabet or _is_byte(piece)}
-        return (special - {None}) | spelling
+        return {number for number in special if number is not None} | spelling
 
     def spelt(self, characters: set[str], most_frequent: int) -> set[int]:
         if self.of_bytes:
@@ -209,7 +209,7 @@ def trimmed_llm(identity: str, vocabulary: Path, find_whole: Callable[[], Place]
 
 
 def _write_trimmed(whole: Place, vocabulary: Vocabulary, folder: Path) -> None:
-    options = {"revision": whole.revision, "dtype": "auto"}
+    options: dict[str, Any] = {"revision": whole.revision, "dtype": "auto"}
     with without_bars():
         tokenizer = load_tokenizer(whole.tokenizer, whole.revision)
         llm = load_pretrained(AutoModelForCausalLM, whole.weights, what="The LLM", **options)
@@ -218,6 +218,8 @@ def _write_trimmed(whole: Place, vocabulary: Vocabulary, folder: Path) -> None:
         with whole_folder(folder) as new:
             llm.save_pretrained(new)
             smaller.save_pretrained(new)
+            if len(load_tokenizer(new)) != llm.get_input_embeddings().num_embeddings:  # a class that adds its own
+                raise ModelError(f"llm.vocabulary: the tokenizer of {whole.tokenizer} cannot be trimmed.")
             seal(new)
 
 

@@ -29,7 +29,13 @@ from transformers import (
 from dragoman.errors import ModelError
 from dragoman.model.llm import without_bars
 
-_TYPES = {0: np.dtype("<f4"), 1: np.dtype("i1"), 2: np.dtype("<i2"), 3: np.dtype("<i4"), 4: np.dtype("<f2")}
+_TYPES: dict[int, np.dtype[Any]] = {
+    0: np.dtype("<f4"),
+    1: np.dtype("i1"),
+    2: np.dtype("<i2"),
+    3: np.dtype("<i4"),
+    4: np.dtype("<f2"),
+}
 _HEADS = 64
 """Width of an attention head, in every size of Whisper."""
 _CONSTANTS = {"decoder/scale_embeddings", "decoder/start_from_zero_embedding"}
@@ -42,7 +48,7 @@ def convert_whisper(files: Sequence[Path], folder: Path) -> None:
     left over.
     """
     model_bin, config, tokenizer = files
-    tensors = dict(_renamed(_read(model_bin)))
+    tensors = dict(_renamed(_read(model_bin), model_bin))
     about = json.loads(config.read_text(encoding="utf-8"))
     generation = _generation(tokenizer, about)
     model = _empty(tensors, generation, model_bin)
@@ -131,7 +137,7 @@ _SIDES = ("encoder", "decoder")
 _KINDS = {"gamma": "weight", "beta": "bias", "weight": "weight", "bias": "bias"}
 
 
-def _renamed(variables: dict[str, NDArray[Any]]) -> Iterator[tuple[str, Tensor]]:
+def _renamed(variables: dict[str, NDArray[Any]], origin: Path) -> Iterator[tuple[str, Tensor]]:
     """By Hugging Face's names, without the constants and the head, which is tied to the embeddings."""
     for name, values in variables.items():
         if values.ndim == 0 or name in _CONSTANTS or name.startswith("decoder/projection/"):
@@ -140,7 +146,7 @@ def _renamed(variables: dict[str, NDArray[Any]]) -> Iterator[tuple[str, Tensor]]
             # WhisperModel's keys have no bias: that of CTranslate2's is zero there
             if new.endswith("k_proj.bias"):
                 if part.any():
-                    raise ModelError(f"{name}: the keys have a bias, which Whisper has not.")
+                    raise ModelError(f"{origin}: {name}: the keys have a bias, which Whisper has not.")
                 continue
             yield f"model.{new}", torch.from_numpy(part.copy())
 

@@ -52,8 +52,7 @@ class Output:
         json: bool,
         subtitles: SubtitleOptions | None,
     ) -> Output:
-        """Raises OutputError when the results cannot be written, two would have the same name, or no subtitles are
-        written though it is said how they look."""
+        """Raises OutputError when the results cannot be written, or it is said how subtitles look but none are."""
         from dragoman.subtitles.writers import FORMATS, SUBTITLES
 
         written = folder is not None or wanted is not None
@@ -64,18 +63,16 @@ class Output:
             return cls(dict.fromkeys(paths, ""), None, (), json, None)
         return cls(stems(paths), writable(folder or Path()), formats, json, subtitles)
 
-    def give(self, path: Path, result: Result) -> list[Path]:
-        """Write and print one result; returns the files. Raises OutputError."""
-        from dragoman.subtitles.writers import to_dict, to_json, write_outputs
+    def give(self, path: Path, result: Result, finished: Finished | None) -> None:
+        """Write one result, if `finished` tells of a folder, and print it. Raises OutputError."""
+        from dragoman.subtitles.writers import outputs, to_dict, to_json
 
-        written = []
-        if self.folder is not None:
-            written = write_outputs(result, self.folder, self.stems[path], self.formats, self.subtitles)
+        if finished is not None:
+            finished.write(path, self.stems, lambda stem: outputs(result, stem, self.formats, self.subtitles))
         if self.json:
             show_json(to_json(to_dict(result)))
         else:
             _show(result)
-        return written
 
     def finished(self, settings: dict[str, Any]) -> Finished | None:
         """What was written into the folder before with the same settings; None where nothing is written."""

@@ -203,7 +203,7 @@ def _translate_all(translator: SpeechTranslator, asked: _Asked, output: Output, 
     """Translate file after file; returns how many could not be read, each of which was told."""
     from dragoman.cli.translation.progress import Summary, progress_over
 
-    todo = [path for path in output.stems if finished is None or not finished.holds(path, output.stems[path])]
+    todo = [path for path in output.stems if finished is None or not finished.holds(path)]
     if before := len(output.stems) - len(todo):
         say(f"{before} of {len(output.stems)} were translated before and are left as they are.")
     summary = Summary()
@@ -224,10 +224,8 @@ def _translate_all(translator: SpeechTranslator, asked: _Asked, output: Output, 
                 say(str(outcome.error))
             else:
                 with progress.paused():
-                    written = output.give(path, outcome.get())
+                    output.give(path, outcome.get(), finished)
                     remark(path, outcome.get(), wanted.to)
-                if finished is not None:
-                    finished.add(path, output.stems[path], written)
             summary.add(path, outcome)
             progress.done(path)
     if len(output.stems) > 1:

@@ -269,6 +269,7 @@ def test_evaluate_has_its_folder_for_itself(call: Call, tmp_path: Path) -> None:
 def test_files_and_text(call: Call, random_model: Path, tmp_path: Path) -> None:
     done = call("translate", SPEECH, "--to", "English,fr", "--language", "de", "--model", random_model, "-o", tmp_path)
     assert done.code == 0
+    assert "random: not calibrated: how sure it is is told, but not what to doubt" in done.err
     lines = done.out.splitlines()
     assert lines[0] == str(SPEECH) and [line[:5] for line in lines[1:]] == ["deu: ", "eng: ", "fra: "]
     kinds = ("txt", "vtt", "srt", "tsv")
@@ -408,7 +409,7 @@ def test_a_prompt_and_a_wrong_glossary_are_told_before_the_model_is_looked_for(c
     for option, value, says in (
         ("--initial_prompt", "A talk.", "take no other; name words that may be said with --hotwords"),
         ("--glossary", tmp_path / "terms.csv", "terms.csv: the first line must name the columns: term,translation"),
-        ("--glossary", tmp_path / "none.csv", "none.csv: cannot be read as a glossary (No such file or directory)"),
+        ("--glossary", tmp_path / "none.csv", "none.csv: cannot be read (No such file or directory); check the path"),
     ):
         assert says in call("translate", "a.wav", "--to", "deu", "--model", "none", option, value).complaint
 
@@ -446,7 +447,7 @@ def test_a_doubted_language_is_said(capsys: pytest.CaptureFixture[str]) -> None:
         remark(Path("talk.mp3"), Result("talk.mp3", ("deu",), [segment]), ("deu",))
         return capsys.readouterr().err
 
-    assert "talk.mp3: is taken for Dutch, 61% likely" in said(0.613)
+    assert "talk.mp3: is taken for Dutch, 61% likely (not calibrated); if it is not" in said(0.613)
     assert said(0.8) == said(None) == ""
 
 

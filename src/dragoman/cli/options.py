@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dragoman.cli.console import hush, say
-from dragoman.errors import DataError, LanguageError
+from dragoman.errors import DataError, LanguageError, ModelError
 from dragoman.text.languages import all_or_none, expand, find
 
 if TYPE_CHECKING:
@@ -48,6 +48,14 @@ Compute = Annotated[
     str,
     typer.Option(
         "--compute_type", help="How a model is held: auto, float32, bfloat16, float16; ours also int8 or 4bit."
+    ),
+]
+Ngrams = Annotated[
+    int | None,
+    typer.Option(
+        "--no_repeat_ngram_size",
+        min=0,
+        help="Of ours: no n tokens twice, in the place of the guard against loops; the papers have 5; 0: no guard.",
     ),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
@@ -119,10 +127,17 @@ class How:
     device: str | None
     compute_type: str
     threads: int | None
+    no_repeat_ngram_size: int | None = None
 
     def told(self) -> dict[str, Any]:
-        """What `from_pretrained` of our own models and of other systems is told."""
+        """What `from_pretrained` of our own models is told."""
         return {name: value for name, value in asdict(self).items() if name != "threads"}
+
+    def told_others(self) -> dict[str, Any]:
+        """What that of other systems is told. Raises ModelError for what is of ours alone."""
+        if self.no_repeat_ngram_size is not None:
+            raise ModelError("--no_repeat_ngram_size is for our own models; leave it or --system out.")
+        return {name: value for name, value in self.told().items() if name != "no_repeat_ngram_size"}
 
 
 @dataclass(frozen=True)

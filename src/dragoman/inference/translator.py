@@ -31,12 +31,17 @@ class Translator(SpeechTranslator):
         beam_size: int | None = None,
         batch_size: int = 16,
         vad_parameters: Mapping[str, float] | None = None,
+        no_repeat_ngram_size: int | None = None,
     ) -> None:
         self.recipe: Recipe = loaded.recipe
         audio, decoding = self.recipe.audio, self.recipe.decoding
         self.features = LogMel.of(audio)
-        self.decoder = Decoder(loaded, beam_size or decoding.beams, decoding.max_new_tokens, max_rows=4 * batch_size)
-        self.identifier = Identifier(self.decoder, self.sources, batch_size)
+        self.decoder = Decoder(
+            loaded, beam_size or decoding.beams, decoding.max_new_tokens, 4 * batch_size, no_repeat_ngram_size
+        )
+        self.calibration = loaded.calibration
+        temperature = 1.0 if loaded.calibration is None else loaded.calibration.language_temperature
+        self.identifier = Identifier(self.decoder, self.sources, batch_size, temperature)
         self.name, self.batch_size, self.window_s = self.recipe.name, batch_size, audio.window_s
         self.writes_speech = self.identifies = self.takes_words = self.recipe.writes_speech
         self.vad = suited_to(self.recipe).varied(vad_parameters or {}, self.name)
@@ -51,12 +56,20 @@ class Translator(SpeechTranslator):
         beam_size: int | None = None,
         batch_size: int = 16,
         vad_parameters: Mapping[str, float] | None = None,
+        no_repeat_ngram_size: int | None = None,
     ) -> Translator:
         """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. `device` "auto" spreads
         the LLM over GPUs, RAM and disk; `compute_type` is how it is held: float32, bfloat16, float16, int8, 4bit or
-        auto. `vad_parameters` are those of VadOptions that differ from what suits the model. Raises ModelError."""
+        auto. `vad_parameters` are those of VadOptions that differ from what suits the model. `no_repeat_ngram_size`: as
+        for a Decoder. Raises ModelError."""
         loaded = load_on(name, device, compute_type, merged=True)
-        return cls(loaded, beam_size=beam_size, batch_size=batch_size, vad_parameters=vad_parameters)
+        return cls(
+            loaded,
+            beam_size=beam_size,
+            batch_size=batch_size,
+            vad_parameters=vad_parameters,
+            no_repeat_ngram_size=no_repeat_ngram_size,
+        )
 
     @property
     def sources(self) -> list[str]:

@@ -55,6 +55,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "audio": result.audio,
         "language": result.language,
         "language_confidence": _rounded(result.language_confidence),
+        "calibration": result.calibration,
         "targets": list(result.targets),
         "transcript": result.transcript,
         "translations": result.translations,

@@ -12,7 +12,7 @@ import typer
 
 from dragoman.cli.console import hush, say
 from dragoman.cli.evaluation.evaluated_system import chosen
-from dragoman.cli.options import Batch, Beams, Checkpoint, Compute, Device, How, Other, Threads, To, Wanted
+from dragoman.cli.options import Batch, Beams, Checkpoint, Compute, Device, How, Ngrams, Other, Threads, To, Wanted
 from dragoman.cli.progress import progress_bar
 from dragoman.errors import DataError
 from dragoman.files import held, whole_file
@@ -47,6 +47,7 @@ def evaluate(
     device: Device = None,
     compute_type: Compute = "auto",
     threads: Threads = None,
+    no_repeat_ngram_size: Ngrams = None,
     workers: Workers = None,
     metric: Metrics = None,
     comet: Comet = None,
@@ -68,7 +69,7 @@ def evaluate(
     metrics = _metrics(metric)
     _check_afterwards(wanted, metrics if metric else {}, report, comet)
     rank, _ = launched()
-    how = How(beam_size, batch_size, own_device(device), compute_type, threads)
+    how = How(beam_size, batch_size, own_device(device), compute_type, threads, no_repeat_ngram_size)
     with held(out, f".dragoman-lock{rank or ''}"):
         if not _generated(utterances, chosen(system, model, text, utterances, wanted, how), out, how):
             return  # the process that joined the parts goes on

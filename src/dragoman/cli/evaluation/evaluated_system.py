@@ -53,6 +53,7 @@ def chosen(
         return _ours(checked(model or "tiny", wanted, how.device, how.threads), text, wanted, how)
     if text:
         raise DataError("--text is for our own models; leave out --system or --text.")
+    how.told_others()
     prepared(how.device, how.threads)
     return _other(system, model, utterances, wanted, how)
 
@@ -73,6 +74,7 @@ def _ours(folder: Path, text: bool, wanted: Wanted, how: How) -> Candidate:
         translate = Translator.from_pretrained(folder, **how.told())
         works = translate.decoder.model
     beams = ("text, " if text else "") + f"beams {how.beam_size or recipe.decoding.beams}"
+    beams += "" if how.no_repeat_ngram_size is None else f", no_repeat_ngram_size {how.no_repeat_ngram_size}"
     return Candidate(
         f"{recipe.name} {digest_of_weights(folder)}, {beams}{_held(how)}",
         recipe.name,
@@ -92,7 +94,7 @@ def _other(name: str, model: str | None, utterances: Sequence[Utterance], wanted
 
     if wanted.only_transcripts:
         check_writes(find_system(name))
-    system = find_system(name).from_pretrained(model, **how.told())
+    system = find_system(name).from_pretrained(model, **how.told_others())
     to = wanted.to
     if to == ("all",) and system.targets is LANGUAGES:
         to = tuple(dict.fromkeys(code for row in utterances for code in (row.language, *row.translations)))

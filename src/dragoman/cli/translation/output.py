@@ -13,7 +13,7 @@ from dragoman.cli.console import say, show, show_json
 from dragoman.cli.files import stems, writable
 from dragoman.cli.translation.resume import Finished
 from dragoman.errors import OutputError
-from dragoman.inference.result import LOW_LANGUAGE
+from dragoman.inference.result import NOT_CALIBRATED
 from dragoman.text.languages import LANGUAGES
 
 if TYPE_CHECKING:
@@ -98,10 +98,11 @@ def remark(path: Path, result: Result, targets: Sequence[str]) -> None:
     if result.language and result.languages == (result.language,) and result.language in targets:
         name = LANGUAGES[result.language].name
         say(f"{path}: is in {name}, so there is no translation into {name}.")
-    likely = result.language_confidence
-    if result.language and likely is not None and likely < LOW_LANGUAGE:
+    if result.language and result.doubts_language:
+        likely = f"{result.language_confidence:.0%} likely"
+        likely += f" ({NOT_CALIBRATED})" if result.calibration == NOT_CALIBRATED else ""
         name = LANGUAGES[result.language].name
-        say(f"{path}: is taken for {name}, {likely:.0%} likely; if it is not, name what is spoken with --language.")
+        say(f"{path}: is taken for {name}, {likely}; if it is not, name what is spoken with --language.")
     for segment in result.segments:
         where = f"{path}: from {segment.start_s:.1f} to {segment.end_s:.1f} s"
         if segment.truncated:

@@ -21,6 +21,7 @@ from dragoman.cli.options import (
     LeastSilence,
     LeastSpeech,
     MostSpeech,
+    Ngrams,
     Other,
     Pad,
     Terms,
@@ -81,6 +82,7 @@ def translate(
     device: Device = None,
     compute_type: Compute = "auto",
     threads: Threads = None,
+    no_repeat_ngram_size: Ngrams = None,
     multilingual: Annotated[bool, typer.Option("--multilingual", help="Tell the language of each segment.")] = False,
     vad_threshold: Threshold = None,
     vad_min_speech_duration_ms: LeastSpeech = None,
@@ -119,10 +121,9 @@ def translate(
     }
     given = {name: value for name, value in vad.items() if value is not None}
     asked = _Asked(wanted, multilingual, words, bilingual, given)
-    how = How(beam_size, batch_size, device, compute_type, threads)
+    how = How(beam_size, batch_size, device, compute_type, threads, no_repeat_ngram_size)
     translator, identity = _ours(model, asked, how) if system is None else _other(system, model, asked, how)
-    finished = output.finished(_settings(identity, translator, asked, how))
-    if _translate_all(translator, asked, output, finished):
+    if _translate_all(translator, asked, output, output.finished(_settings(identity, translator, asked, how))):
         raise typer.Exit(2)
 
 
@@ -160,12 +161,13 @@ def _ours(model: str | None, asked: _Asked, how: How) -> tuple[SpeechTranslator,
 
 def _other(name: str, model: str | None, asked: _Asked, how: How) -> tuple[SpeechTranslator, str]:
     """One of SYSTEMS, and what tells it from others. What it cannot do is told before its weights are read."""
+    told = how.told_others()
     prepared(how.device, how.threads)
     from dragoman.systems import find_system
 
     kind = find_system(name)
     asked.check(kind)
-    system = kind.from_pretrained(model, **how.told())
+    system = kind.from_pretrained(model, **told)
     system.vad = system.vad.varied(asked.vad, name)
     return system, f"{name}: {system.identity}"
 
@@ -180,6 +182,7 @@ def _settings(identity: str, translator: SpeechTranslator, asked: _Asked, how: H
         "wanted": asdict(asked.wanted),
         "beams": how.beam_size,
         "compute_type": how.compute_type,
+        "no_repeat_ngram_size": how.no_repeat_ngram_size,
         "multilingual": asked.multilingual,
         "vad": asdict(translator.vad),
         "words": asdict(asked.words),
@@ -216,6 +219,7 @@ def _translate_all(translator: SpeechTranslator, asked: _Asked, output: Output, 
         hotwords=words.hotwords,
         glossary=words.glossary,
     )
+    confident = False
     with progress_over(todo) as progress:
         for path in todo:
             progress.start(path)
@@ -226,8 +230,11 @@ def _translate_all(translator: SpeechTranslator, asked: _Asked, output: Output, 
                 with progress.paused():
                     output.give(path, outcome.get(), finished)
                     remark(path, outcome.get(), wanted.to)
+                confident |= any(segment.confidence for segment in outcome.get().segments)
             summary.add(path, outcome)
             progress.done(path)
+    if confident and translator.calibration is None:
+        say(f"{translator.name}: not calibrated: how sure it is is told, but not what to doubt (docs/translating.md).")
     if len(output.stems) > 1:
         summary.show()
     return summary.failed

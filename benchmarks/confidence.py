@@ -1,8 +1,7 @@
-"""What a model's confidence is worth: TEMPERATURE (inference/language_id.py), LOW_TRANSCRIPT and LOW_TRANSLATION
-(inference/result.py)
-fitted on some clips, and what they would tell and what they do tell of others.
+"""What a model's confidence is worth: its calibration fitted on some clips, and what that would tell, and what the one
+that it has does tell, of others. With --write it has the fitted one from then on.
 
-    python benchmarks/confidence.py --fit data/valid.jsonl --told data/dev.jsonl
+    python benchmarks/confidence.py --fit data/valid.jsonl --told data/dev.jsonl --model models/mine --write
 
 A transcript is right when every word is, a translation when its chrF against one reference is 50 or more. The
 temperature is the one under which the languages spoken are likeliest. The threshold, in steps of 0.05, is the one below
@@ -15,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,9 @@ from dragoman import Translator
 from dragoman.data.audio import load_audio
 from dragoman.evaluation.metrics import METRICS, Pair
 from dragoman.inference.decoding.decoder import Request
-from dragoman.inference.language_id import TEMPERATURE
-from dragoman.inference.result import LOW_TRANSCRIPT, LOW_TRANSLATION
+from dragoman.inference.result import LOW_LANGUAGE
+from dragoman.model.calibration import Calibration
+from dragoman.model.load import model_folder
 from dragoman.records import Utterance, read_manifest
 from dragoman.text.languages import LANGUAGES
 
@@ -33,8 +34,6 @@ Numbers = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 GOOD_CHRF = 50.0
 KINDS = ("transcripts", "translations")
-
-_USED = {"transcripts": LOW_TRANSCRIPT, "translations": LOW_TRANSLATION}
 
 
 @dataclass(frozen=True)
@@ -53,21 +52,31 @@ def main() -> None:
     parser.add_argument("--fit", required=True, help="a manifest to fit on")
     parser.add_argument("--told", required=True, help="a manifest of other sentences, to report on")
     parser.add_argument("--clips", type=int, default=600, help="so many of each, drawn by chance")
+    parser.add_argument("--write", action="store_true", help="into the model's folder")
     parser.add_argument("--device")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     translator = Translator.from_pretrained(options.model, device=options.device)
     fit, told = (measure(translator, chosen(path, translator, options.clips)) for path in (options.fit, options.told))
-    temperature = fitted_temperature(fit)
-    print(f"fitted on {len(fit.spoken)} clips: temperature {temperature:.2f}")
+    fitted = Calibration(
+        about=f"{len(fit.spoken)} clips of {Path(options.fit).name}",
+        low_transcript=fitted_threshold(*fit.texts["transcripts"]),
+        low_translation=fitted_threshold(*fit.texts["translations"]),
+        low_language=LOW_LANGUAGE,
+        language_temperature=fitted_temperature(fit),
+    )
+    print(f"fitted on {fitted.about}: temperature {fitted.language_temperature:.2f}")
     print(f"told of {len(told.spoken)} others:")
-    for chosen_temperature in dict.fromkeys((round(temperature, 2), TEMPERATURE)):
-        tell_languages(told, chosen_temperature)
+    both = [fitted, *([translator.calibration] if translator.calibration else [])]
+    for temperature in dict.fromkeys(one.language_temperature for one in both):
+        tell_languages(told, temperature)
     for kind, (confidence, right) in told.texts.items():
         print(f"{kind}: {right.mean():.0%} of {len(right)} right, AUC {auc(confidence, right):.2f}")
-        for least in dict.fromkeys((fitted_threshold(*fit.texts[kind]), _USED[kind])):
-            tell_marks(least, confidence, right)
+        for threshold in dict.fromkeys(getattr(one, f"low_{kind.removesuffix('s')}") for one in both):
+            tell_marks(threshold, confidence, right)
+    if options.write:
+        fitted.save(model_folder(options.model))
 
 
 def chosen(path: str, translator: Translator, count: int) -> list[Utterance]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from dragoman.errors import AudioError, FileAccessError, OutputError
@@ -66,6 +67,42 @@ def whole_folder(path: Path) -> Iterator[Path]:
         if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _TORCH_SIGNS):
             raise
         raise _not_written(path, error) from error
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """What the system says of a file that is written in the block, as an OutputError that names it: of a full disk it
+    does not say where."""
+    try:
+        yield
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+@contextmanager
+def held(folder: Path, name: str = ".dragoman-lock", wait_s: float = 0.0) -> Iterator[None]:
+    """`folder`, made if it is not there, for one run alone: `name` lies in it meanwhile. It is free again when the
+    process is killed. Raises OutputError when another has held it for longer than `wait_s`."""
+    lock, made = folder / name, not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        holder = FileLock(lock, timeout=wait_s)
+        holder.acquire()
+    except Timeout:
+        raise OutputError(
+            f"{folder}: another run is writing there; wait until it is done, or choose another folder."
+        ) from None
+    except OSError as error:
+        raise _not_written(folder, error) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()  # who waits for it sees that it is gone, and makes a new one
+        holder.release()
+        if made:
+            with contextlib.suppress(OSError):  # it holds something
+                folder.rmdir()
 
 
 def _remove(*folders: Path) -> None:

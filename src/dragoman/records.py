@@ -22,7 +22,9 @@ Row = TypeVar("Row", bound=BaseModel)
 
 
 class Utterance(BaseModel):
-    """One piece of speech with what is known of it, or, without `audio`, text alone. Languages are ISO 639-3 codes."""
+    """One piece of speech with what is known of it, or, without `audio`, text alone. Languages are ISO 639-3 codes. A
+    `text` (or all `translations`) that is given and empty says that nothing is said (silence, noise, music); one that
+    is left out, that what is said is not known."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -35,10 +37,17 @@ class Utterance(BaseModel):
     sentence: str | None = Field(default=None, min_length=1)
     translations: dict[str, str] = Field(default_factory=dict)
 
+    @property
+    def is_speechless(self) -> bool:
+        """Whether it is known that nothing is said."""
+        given = "text" in self.model_fields_set or bool(self.translations)
+        return given and not any(text.strip() for text in (self.text, *self.translations.values()))
+
 
 class Hypothesis(BaseModel):
     """What a system wrote for one utterance and one target. `raw` is the output in the model's own
-    format, tags included; one line a part where a long utterance was divided."""
+    format, tags included; one line a part where a long utterance was divided. A reference that is empty says that
+    nothing is to be written; None, that there is none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -22,11 +22,12 @@ from safetensors.numpy import load_file, save_file
 from dragoman.catalogue import OTHERS
 from dragoman.cli import app
 from dragoman.cli.console import printable
-from dragoman.cli.files import recordings, stems
+from dragoman.cli.files import recordings
 from dragoman.cli.options import Wanted
 from dragoman.cli.translation import resume
 from dragoman.cli.translation.output import remark
-from dragoman.errors import DataError, ModelError, OutputError
+from dragoman.errors import DataError, ModelError
+from dragoman.files import held
 from dragoman.inference.result import Result, Segment
 from dragoman.recipe import load_recipe, names
 
@@ -270,11 +271,13 @@ def test_a_pattern_that_no_shell_expanded(tmp_path: Path) -> None:
     assert recordings([tmp_path / "*.mp3"]) == [tmp_path / "*.mp3"]  # reading it will say that it is missing
 
 
-def test_results_that_would_be_called_the_same_take_the_whole_name() -> None:
-    paths = [Path("a/talk.mp3"), Path("a/talk.wav"), Path("a/other.wav")]
-    assert list(stems(paths).values()) == ["talk.mp3", "talk.wav", "other"]
-    with pytest.raises(OutputError, match=r"a/talk\.mp3 and b/talk\.mp3 would have the same names"):
-        stems([Path("a/talk.mp3"), Path("b/talk.mp3")])
+def test_evaluate_has_its_folder_for_itself(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"id": "a", "audio": "a.wav", "language": "eng"}) + "\n")
+    asked = ("evaluate", tmp_path / "rows.jsonl", "--to", "deu", "--model", "./none", "--out", tmp_path / "out")
+    with held(tmp_path / "out"):
+        assert f"{tmp_path / 'out'}: another run is writing there; wait until it is done" in call(*asked).complaint
+    assert "There is no model './none'" in call(*asked).complaint  # free again
+    assert not (tmp_path / "out").exists()
 
 
 # --------------------------------------------------------------------------------------------- with a model
@@ -284,6 +287,7 @@ def test_results_that_would_be_called_the_same_take_the_whole_name() -> None:
 def test_files_and_text(call: Call, random_model: Path, tmp_path: Path) -> None:
     done = call("translate", SPEECH, "--to", "English,fr", "--language", "de", "--model", random_model, "-o", tmp_path)
     assert done.code == 0
+    assert "random: not calibrated: how sure it is is told, but not what to doubt" in done.err
     lines = done.out.splitlines()
     assert lines[0] == str(SPEECH) and [line[:5] for line in lines[1:]] == ["deu: ", "eng: ", "fra: "]
     kinds = ("txt", "vtt", "srt", "tsv")
@@ -455,7 +459,7 @@ def test_a_prompt_and_a_wrong_glossary_are_told_before_the_model_is_looked_for(c
     (tmp_path / "terms.csv").write_text("cat,Kater\n")
     for option, value, says in (
         ("--glossary", tmp_path / "terms.csv", "terms.csv: the first line must name the columns: term,translation"),
-        ("--glossary", tmp_path / "none.csv", "none.csv: cannot be read as a glossary (No such file or directory)"),
+        ("--glossary", tmp_path / "none.csv", "none.csv: cannot be read (No such file or directory); check the path"),
     ):
         assert says in call("translate", "a.wav", "--to", "deu", "--model", "none", option, value).complaint
 
@@ -507,7 +511,7 @@ def test_a_doubted_language_is_said(capsys: pytest.CaptureFixture[str]) -> None:
         remark(Path("talk.mp3"), Result("talk.mp3", ("deu",), [segment]), ("deu",))
         return capsys.readouterr().err
 
-    assert "talk.mp3: is taken for Dutch, 61% likely" in said(0.613)
+    assert "talk.mp3: is taken for Dutch, 61% likely (not calibrated); if it is not" in said(0.613)
     assert said(0.8) == said(None) == ""
 
 
@@ -537,6 +541,33 @@ def test_a_second_run_over_a_folder_does_what_is_left(call: Call, random_model: 
     shutil.copy(ROOT / "examples" / "dutch-m4a.m4a", folder / "a.mp3")
     assert again("--beam_size", 2).err.endswith("dragoman: 1 translated, 1 failed\n")
     assert sorted(path.name for path in out.glob("*.txt") if ".deu." in path.name) == ["a.deu.txt", "b.deu.txt"]
+
+
+@needs_examples
+def test_recordings_of_one_name_keep_their_results(call: Call, random_model: Path, tmp_path: Path) -> None:
+    first, second, out = tmp_path / "day1" / "rec.mp3", tmp_path / "day2" / "rec.mp3", tmp_path / "out"
+    for path, example in ((first, SPEECH), (second, ROOT / "examples" / "english-wav.wav")):
+        path.parent.mkdir()
+        shutil.copy(example, path)
+
+    def again(*paths: Path) -> str:
+        done = call("translate", *paths, "--to", "deu,fra", "--model", random_model, "-o", out, "-f", "json")
+        assert done.code == 0
+        return done.err
+
+    def told() -> dict[str, str]:
+        return {path.name: json.loads(path.read_text(encoding="utf-8"))["audio"] for path in out.glob("*.json")}
+
+    again(first)
+    assert f"{second}: rec is what the results of {first} are called in {out}; these are day2-rec." in again(second)
+    assert told() == {"rec.json": str(first), "day2-rec.json": str(second)}
+    assert "2 of 2 were translated before" in again(first, second)
+    (out / "rec.json").write_text((out / "day2-rec.json").read_text(encoding="utf-8"), encoding="utf-8")
+    again(first)  # a file is not what was written, so it does not count
+    assert {name: told()[name] for name in ("rec.json", "day2-rec.json")} == {
+        "rec.json": str(first),
+        "day2-rec.json": str(second),
+    }
 
 
 # What people type today (whisper, faster-whisper's CLI), and what it is here: the same, or why it is not there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from toy import write_corpus
 from dragoman.errors import DataError, LanguageError
 from dragoman.evaluation.generate import Summary, Translate, generate
 from dragoman.evaluation.score import score
-from dragoman.records import Hypothesis, Utterance, read_hypotheses, to_line
+from dragoman.records import Hypothesis, Utterance, read_hypotheses, read_manifest, to_line
 
 TARGETS = ("deu", "fra")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -277,6 +278,20 @@ def test_only_pairs_with_a_reference(tmp_path: Path) -> None:
     assert every == Summary(total=8, kept=0, without_reference=3)
     without = [(r.id, r.target) for r in read_hypotheses(tmp_path / "all.jsonl") if r.reference is None]
     assert without == [("one", "fra"), ("none", "deu"), ("none", "fra")]
+
+
+def test_an_utterance_without_speech_has_an_empty_reference(tmp_path: Path) -> None:
+    rows = [
+        {"id": "noise", "audio": "x", "language": "eng", "text": ""},
+        {"id": "music", "audio": "x", "language": "eng", "translations": {"deu": ""}},
+        {"id": "unknown", "audio": "x", "language": "eng"},
+        {"id": "said", "audio": "x", "language": "eng", "text": "a", "translations": {"deu": "A"}},
+    ]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    utterances = read_manifest(tmp_path / "m.jsonl")
+    assert generate(utterances, ["deu"], System(), tmp_path / "o.jsonl") == Summary(3, 0, without_reference=1)
+    found = [(row.id, row.reference_transcript, row.reference) for row in read_hypotheses(tmp_path / "o.jsonl")]
+    assert found == [("noise", "", ""), ("music", "", ""), ("said", "a", "A")]
 
 
 def test_what_is_in_a_language_that_is_not_heard_is_a_reference(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -269,6 +270,27 @@ def test_the_card_holds_table_signatures_and_licences(tmp_path: Path) -> None:
         card(read_runs([heard, run_folder(tmp_path / "b", [row("1")])]), TINY)
     with pytest.raises(DataError, match="is a run of 'other', not of 'tiny'; name its model with --model"):
         card(read_runs([run_folder(tmp_path / "o", [row("1")], "other 00, beams 1")]), TINY)
+
+
+def test_a_run_knows_its_text_run_by_what_evaluate_calls_them() -> None:
+    heard = ScoredRun("a", "tiny 95863daf, beams 4, bfloat16")
+    read = ScoredRun("b", "tiny 95863daf, text, beams 4, bfloat16")
+    assert text_run(heard, [heard, read]) is read and read.reads_text and not heard.reads_text
+    assert text_run(ScoredRun("c", "tiny 00000000, beams 4"), [heard, read]) is None
+
+
+def test_the_card_counts_epochs_and_what_is_heard_in_silence(tmp_path: Path) -> None:
+    shutil.copytree(TINY, tmp_path / "model")
+    recipe = json.loads((TINY / "recipe.json").read_text(encoding="utf-8"))
+    recipe["stages"][0]["schedule"] |= {"steps": None, "epochs": 2}
+    recipe["stages"][1]["schedule"] |= {"steps": None, "epochs": 1}
+    (tmp_path / "model" / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
+    noise = {"reference_transcript": "", "reference": ""}
+    rows = [row("1"), row("2", **noise), row("3", transcript="", translation="", **noise)]
+    text = card(read_runs([run_folder(tmp_path / "dev", rows)]), tmp_path / "model")
+    lengths = [line.split(" | ")[3].rstrip(" |") for line in text.splitlines() if line.count(" | ") == 3]
+    assert lengths[-len(recipe["stages"]) :][:2] == ["2 epochs", "1 epoch"]
+    assert "Where nothing is said (silence, noise, music) it wrote something in 1 of 2 outputs." in text
 
 
 def test_tables_escape_what_their_format_takes_for_its_own() -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 import sacrebleu
@@ -107,6 +108,43 @@ def test_a_missing_reference_is_an_error_that_names_the_row() -> None:
         score([row("1", "eng", "deu"), row("2", "eng", "deu", reference=None)])
     with pytest.raises(DataError, match=r"'2' \(eng-deu\) has no reference transcript"):
         score([row("1", "eng", "deu"), row("2", "eng", "deu", reference_transcript=None)])
+
+
+def test_what_is_written_where_nothing_is_said_is_inserted_and_counted() -> None:
+    noise = {"reference_transcript": "", "reference": ""}
+    rows = [
+        row("1", "eng", "deu"),
+        row("2", "eng", "deu", transcript="thank you", translation="danke schön", **noise),
+        row("3", "eng", "deu", transcript="", translation="", **noise),
+        row("4", "fra", "deu", transcript="merci", translation="danke", **noise),
+        row("5", "fra", "fra", transcript="", translation="", **noise),
+    ]
+    scores = by_name(score(rows, FOUR))
+    assert scores["WER", "eng"].value == 50.0  # two words more than the four that were said
+    assert 0 < scores["BLEU", "eng-deu"].value < 100 and scores["BLEU", "eng-deu"].count == 3
+    assert not {("WER", "fra"), ("BLEU", "fra-deu")} & scores.keys()  # there is nothing to be right about
+    told = {key: (one.value, one.count) for key, one in scores.items() if key[0] in ("hallucinated", "empty")}
+    assert told == {
+        ("hallucinated", "eng-deu"): (1, 2),
+        ("hallucinated", "fra-deu"): (1, 1),
+        ("hallucinated", "fra"): (0, 1),
+        ("hallucinated", "all"): (2, 4),
+        ("empty", "eng-deu"): (0, 1),  # of the others it is right to be empty
+        ("empty", "all"): (0, 1),
+    }
+
+
+def test_another_unicode_form_than_the_reference_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    composed, decomposed = (normalize(form, "Tiếng Việt rất đẹp, phải không?") for form in ("NFC", "NFD"))
+
+    def told(text: str, reference: str) -> float:
+        caplog.clear()
+        return value(score([row("1", "eng", "vie", translation=text, reference=reference)], FOUR), "BLEU", "eng-vie")
+
+    assert told(composed, decomposed) < 50  # sacreBLEU's number
+    assert "eng-vie: 1 texts are in another Unicode form (NFC, NFD) than their references" in caplog.text
+    assert told(composed, composed) == told(decomposed, decomposed) == pytest.approx(100) and not caplog.text
+    assert told("Tieng Viet", decomposed) < 50 and not caplog.text  # wrong, but in no other form
 
 
 def test_a_repeated_pair_is_an_error() -> None:

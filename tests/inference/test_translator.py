@@ -20,7 +20,7 @@ from dragoman.evaluation.metrics import METRICS, Pair
 from dragoman.inference.decoding.decoder import Request
 from dragoman.inference.decoding.glossary import Glossary, Term
 from dragoman.inference.decoding.phrases import occurs
-from dragoman.inference.result import LOW_TRANSCRIPT
+from dragoman.inference.language_id import Identifier
 from dragoman.records import read_manifest
 from dragoman.text.languages import LANGUAGES
 
@@ -122,7 +122,7 @@ def test_what_is_heard_in_noise_is_doubted(translator: Translator) -> None:
     waveform = load_audio(NO_SPEECH[0])
     clips = [translator.features(waveform[start : start + 4 * SAMPLE_RATE]) for start in range(0, 10**6, 10**5)]
     found = translator.decoder([Request(clip, "eng", ()) for clip in clips])
-    assert max(np.exp(decoded.score) for decoded in found) < LOW_TRANSCRIPT
+    assert max(np.exp(decoded.score) for decoded in found) < translator.calibration.low_transcript
 
 
 def test_the_words_wanted_are_written_and_nothing_else_changes(translator: Translator) -> None:
@@ -181,6 +181,11 @@ def test_how_likely_the_language_is(translator: Translator) -> None:
     told = translator.identify([load_audio(utterance.audio)])
     assert set(told) == set(translator.sources) and sum(told.values()) == pytest.approx(1.0)
     assert list(told.values()) == sorted(told.values(), reverse=True)
+    unfitted = Identifier(translator.decoder, translator.sources, 16)
+    plain = unfitted.together([translator.features(load_audio(utterance.audio))])
+    first, second, *_ = told
+    fitted = translator.calibration.language_temperature * np.log(told[first] / told[second])
+    assert fitted == pytest.approx(np.log(plain[first] / plain[second]), rel=1e-4)
     result = translator.translate(utterance.audio, to="deu")
     assert result.language == next(iter(told)) and 0.25 < result.language_confidence <= 1
     assert translator.translate(utterance.audio, "deu", "eng").language_confidence is None

@@ -31,6 +31,7 @@ from dragoman.errors import ModelError, OutputError
 from dragoman.inference.decoding.decoder import Decoder, Request
 from dragoman.model import folder as folders
 from dragoman.model.build import LoadedModel, new_model
+from dragoman.model.calibration import Calibration
 from dragoman.model.folder import load_model, merge_lora, save_model
 
 LORAS = {"encoder": {"name": "base", "lora": LORA}, "llm": {"name": "base", "lora": LORA}}
@@ -56,6 +57,22 @@ def test_saved_and_loaded_give_the_same_to_the_bit(adapter: dict[str, Any], tmp_
     )
     save_model(again, tmp_path / "model")  # over itself
     assert torch.equal(logits(load_model(tmp_path / "model")), logits(loaded))
+
+
+def test_a_calibration_is_that_of_the_weights_it_was_fitted_to(tmp_path: Path) -> None:
+    save_model(model(tmp_path, recipe()), tmp_path / "model")
+    assert load_model(tmp_path / "model").calibration is None
+    fitted = Calibration(
+        about="9 clips", low_transcript=0.5, low_translation=0.6, low_language=0.7, language_temperature=2.0
+    )
+    fitted.save(tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    assert loaded.calibration == fitted
+    save_model(loaded, tmp_path / "trained further")
+    assert load_model(tmp_path / "trained further").calibration is None
+    (tmp_path / "model" / "calibration.json").write_text('{"about": "9 clips", "low_transcript": 1.5}')
+    with pytest.raises(ModelError, match=r"calibration\.json: low_transcript: Input should be less than 1; mend it"):
+        load_model(tmp_path / "model")
 
 
 def test_merged_lora_gives_the_same(tmp_path: Path) -> None:

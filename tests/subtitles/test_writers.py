@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pysubs2
@@ -14,6 +15,7 @@ import pytest
 
 from dragoman.errors import OutputError
 from dragoman.inference.result import Result, Segment
+from dragoman.model.calibration import Calibration
 from dragoman.subtitles.cues import Cue, SubtitleOptions, cues
 from dragoman.subtitles.writers import FORMATS, to_dict, to_json, to_srt, to_tsv, to_txt, to_vtt, write_outputs
 
@@ -77,6 +79,9 @@ def test_json_says_what_to_doubt() -> None:
     segment = Segment(
         0, 1, "eng", "Yes.", {"deu": "Ja.", "fra": "Yes, I do."}, -0.1, looped=("deu",), off_target=("fra",),
         missed={"deu": ("doch",)}, scores={"deu": -0.2, "fra": -3.0}, language_confidence=0.75,
+        calibration=Calibration(
+            about="2 clips", low_transcript=0.8, low_translation=0.7, low_language=0.6, language_temperature=1.0
+        ),
     )  # fmt: skip
     other = Segment(1, 4, "eng", "No.", {}, 0.0, language_confidence=0.5)
     read = json.loads(to_json(to_dict(Result("a", ("deu", "fra"), [segment, other]))))
@@ -85,6 +90,11 @@ def test_json_says_what_to_doubt() -> None:
     assert row["low_confidence"] == {"transcript": False, "deu": False, "fra": True}
     assert (row["looped"], row["off_target"], row["missed"]) == (["deu"], ["fra"], {"deu": ["doch"]})
     assert (row["language_confidence"], read["language_confidence"]) == (0.75, 0.5625)
+    assert read["calibration"] == "2 clips"
+    nobody_knows = to_dict(Result("a", ("deu", "fra"), [replace(segment, calibration=None)]))
+    assert nobody_knows["calibration"] == "not calibrated"
+    assert nobody_knows["segments"][0]["low_confidence"] == {"transcript": None, "deu": None, "fra": None}
+    assert nobody_knows["segments"][0]["confidence"] == row["confidence"]
 
 
 def test_json_of_a_name_that_is_not_utf8_is_utf8_and_gives_the_name_back() -> None:

@@ -6,7 +6,8 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, zip_longest
 from pathlib import Path
 
 from dragoman.cli.console import say
@@ -59,20 +60,37 @@ def recordings(inputs: Iterable[Path]) -> list[Path]:
     return [path for path in found if unique.pop(os.path.abspath(path), None) is not None]
 
 
+def names(path: Path) -> Iterator[str]:
+    """What a recording's results may be called, the plainest first: rec, rec.wav, day1-rec, day1-rec.wav, …"""
+    if path == STDIN:
+        yield "stdin"
+        return
+    *folders, name = Path(os.path.abspath(path)).parts[1:]
+    for depth in range(len(folders) + 1):
+        before = "".join(f"{folder}-" for folder in folders[len(folders) - depth :])
+        yield before + Path(name).stem
+        yield before + name
+
+
 def stems(paths: Sequence[Path]) -> dict[Path, str]:
-    """What each recording's results are called: its name without the ending, or the whole name where two of the run
-    would be called the same. Raises OutputError when they still would."""
-    shared = Counter(path.stem for path in paths)
-    named = {path: path.stem if shared[path.stem] == 1 else path.name for path in paths}
-    named.update((path, "stdin") for path in paths if path == STDIN)
-    first: dict[str, Path] = {}
-    for path, stem in named.items():
-        if stem in first:
-            raise OutputError(
-                f"The results of {first[stem]} and {path} would have the same names; translate them in two runs."
-            )
-        first[stem] = path
-    return named
+    """What each recording's results are called: its name without the ending, or where two of the run would be called
+    the same, the first of its `names` that tells them apart."""
+    named: dict[Path, str] = {}
+    taken: set[str] = set()
+    for tried in zip_longest(*map(names, paths)):
+        left = {path: name for path, name in zip(paths, tried, strict=True) if path not in named and name is not None}
+        shared = Counter(left.values())
+        named |= {path: name for path, name in left.items() if shared[name] == 1 and name not in taken}
+        taken |= set(named.values())
+    for path in paths:
+        named[path] = named.get(path) or next(name for name in numbered(path) if name not in taken)
+        taken.add(named[path])
+    return {path: named[path] for path in paths}
+
+
+def numbered(path: Path) -> Iterator[str]:
+    """rec-2, rec-3, …: where folders and names written in one are the same."""
+    return (f"{path.stem}-{number}" for number in count(2))
 
 
 def writable(folder: Path) -> Path:
@@ -96,8 +114,8 @@ def _named(path: Path) -> list[Path]:
 def _in_folder(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.iterdir() if path.is_file())
     why = {path: reason for path in files if (reason := _left_out(path))}
-    for reason, count in Counter(why.values()).items():
-        say(f"{folder}: {count} {'file' if count == 1 else 'files'} left out: {reason}.")
+    for reason, times in Counter(why.values()).items():
+        say(f"{folder}: {times} {'file' if times == 1 else 'files'} left out: {reason}.")
     kept = [path for path in files if path not in why]
     if not kept:
         say(f"{folder}: holds no recording.")

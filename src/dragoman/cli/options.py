@@ -73,6 +73,14 @@ From = Annotated[
         help="Translate the speech with the transcript at hand, or the transcript alone; the model says by default.",
     ),
 ]
+Ngrams = Annotated[
+    int | None,
+    typer.Option(
+        "--no_repeat_ngram_size",
+        min=0,
+        help="Of ours: no n tokens twice, in the place of the guard against loops; the papers have 5; 0: no guard.",
+    ),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
 Threshold = Annotated[float | None, typer.Option("--vad_threshold", help="Speech begins at this probability.")]
 LeastSpeech = Annotated[
@@ -133,6 +141,9 @@ class Wanted:
             check_writes(recipe)
 
 
+_OURS = ("transcript_by", "translate_from", "no_repeat_ngram_size")
+
+
 @dataclass(frozen=True)
 class How:
     """How to translate, whatever does: by the flags of these names."""
@@ -144,20 +155,22 @@ class How:
     threads: int | None
     transcript_by: TranscriptBy | None = None
     translate_from: TranslateFrom | None = None
+    no_repeat_ngram_size: int | None = None
 
     def told(self) -> dict[str, Any]:
-        """What `from_pretrained` of any system is told. Raises ModelError for options that are for our own models."""
-        if self.transcript_by or self.translate_from:
-            raise ModelError("--transcript_by and --translate_from are for our own models; leave them out.")
-        return self._common()
-
-    def told_ours(self) -> dict[str, Any]:
         """What `from_pretrained` of our own models is told."""
-        return {**self._common(), "transcript_by": self.transcript_by, "translate_from": self.translate_from}
+        return {name: value for name, value in asdict(self).items() if name != "threads"}
 
-    def _common(self) -> dict[str, Any]:
-        ours = ("threads", "transcript_by", "translate_from")
-        return {name: value for name, value in asdict(self).items() if name not in ours}
+    def told_text(self) -> dict[str, Any]:
+        """What that of the LLM alone is told, which hears nothing."""
+        return {name: value for name, value in self.told().items() if name not in _OURS}
+
+    def told_others(self) -> dict[str, Any]:
+        """What that of other systems is told. Raises ModelError for what is of ours alone."""
+        for name in _OURS:
+            if getattr(self, name) is not None:
+                raise ModelError(f"--{name} is for our own models; leave it or --system out.")
+        return self.told_text()
 
 
 @dataclass(frozen=True)

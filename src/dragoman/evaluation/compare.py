@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics import METRICS, Side, choose
 from dragoman.evaluation.runs import Run
-from dragoman.evaluation.score import ALL
+from dragoman.evaluation.score import ALL, say_forms, with_speech
 from dragoman.evaluation.significance import (
     ALPHA,
     DECOMPOSED,
@@ -134,6 +134,8 @@ def compare(
     if len({run.name for run in others}) < len(others):
         raise DataError("A run is named twice; name each run that is compared with the first once.")
     first = _by_key(runs[0])
+    for run in runs:
+        say_forms(run.hypotheses)
     planned = [_jobs(names, runs[0], first, run) for run in others]
     if not all(planned):
         raise DataError("There is nothing to compare: the runs hold neither translations nor transcripts of both.")
@@ -239,7 +241,7 @@ def _translations(ours: _Rows, theirs: _Rows) -> dict[str, list[_Sentence]]:
             reference = _required(row.reference, row, "translation")
             sentence = _Sentence(row.id, reference, row.translation, theirs[key].translation)
             found[f"{row.source}-{row.target}"].append(sentence)
-    return found
+    return with_speech(found)
 
 
 def _transcripts(baseline: Run, other: Run) -> dict[str, list[_Sentence]]:
@@ -256,11 +258,11 @@ def _transcripts(baseline: Run, other: Run) -> dict[str, list[_Sentence]]:
     for id in sorted(ours):
         reference = _required(ours[id].reference_transcript, ours[id], "transcript")
         found[ours[id].source].append(_Sentence(id, reference, ours[id].transcript, theirs[id].transcript))
-    return found
+    return with_speech(found)
 
 
 def _required(reference: str | None, row: Hypothesis, side: Side) -> str:
-    if not reference:
+    if reference is None:
         raise DataError(
             f"Hypothesis {row.id!r} in {row.target} has no reference {side}; generate it again from a manifest that"
             " has one, or leave it out of every run."

@@ -111,7 +111,8 @@ def _lock(out: Path, processes: int, *, shared: bool = False) -> AbstractContext
 
 
 class _References:
-    """An utterance's translations: its own, or the text of another recording of its sentence."""
+    """An utterance's translations: its own, or the text of another recording of its sentence; of one in which nothing
+    is said, nothing."""
 
     def __init__(self, utterances: Iterable[Utterance]) -> None:
         self._parallel: dict[tuple[str, str], str] = {}
@@ -120,10 +121,16 @@ class _References:
                 self._parallel.setdefault((utterance.sentence, utterance.language), utterance.text)
 
     def find(self, utterance: Utterance, target: str) -> str | None:
+        if utterance.is_speechless:
+            return ""
         own = utterance.translations.get(target)
         if own or not utterance.sentence:
             return own or None
         return self._parallel.get((utterance.sentence, target))
+
+    @staticmethod
+    def transcript(utterance: Utterance) -> str | None:
+        return utterance.text or ("" if utterance.is_speechless else None)
 
 
 def _check_ids(utterances: Sequence[Utterance]) -> None:
@@ -147,11 +154,11 @@ def _plan(
         wanted = tuple(
             target
             for target in targets
-            if target == utterance.language or not only_with_reference or references.find(utterance, target)
+            if target == utterance.language or not only_with_reference or references.find(utterance, target) is not None
         )
         if any(target != utterance.language for target in wanted):
             groups[wanted].append(utterance)
-        elif not targets and (utterance.text or not only_with_reference):
+        elif not targets and (references.transcript(utterance) is not None or not only_with_reference):
             groups[()].append(utterance)
     if not groups:
         raise DataError(
@@ -169,7 +176,7 @@ def _plan(
 
 def _missing(utterances: Sequence[Utterance], targets: Sequence[str], references: _References) -> int:
     if not targets:
-        return sum(not utterance.text for utterance in utterances)
+        return sum(references.transcript(utterance) is None for utterance in utterances)
     return sum(
         target != utterance.language and references.find(utterance, target) is None
         for utterance in utterances
@@ -246,7 +253,7 @@ def _with_references(row: Hypothesis, utterance: Utterance, references: _Referen
     translated = row.target != utterance.language
     return row.model_copy(
         update={
-            "reference_transcript": utterance.text or None,
+            "reference_transcript": references.transcript(utterance),
             "reference": references.find(utterance, row.target) if translated else None,
         }
     )

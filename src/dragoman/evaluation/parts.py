@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from dragoman.files import whole_file
+from dragoman.files import whole_file, written
 from dragoman.records import Hypothesis, Utterance
 
 Pair = tuple[str, str]
@@ -60,7 +60,7 @@ class Parts:
 
     def append(self, lines: str) -> None:
         """To this process's part. A line that was cut short is ended first, so that it spoils no other."""
-        with open(self._own, "ab+") as file:
+        with written(self._own), open(self._own, "ab+") as file:
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
                 lines = lines if file.read(1) == b"\n" else "\n" + lines

@@ -6,7 +6,6 @@ A folder holds hypotheses.jsonl, run.json, which says what the system is and how
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -22,6 +21,7 @@ from dragoman.evaluation.score import ALL, score
 from dragoman.files import whole_file
 from dragoman.parallel import cores
 from dragoman.records import Hypothesis, read_hypotheses
+from dragoman.text.csv_rows import csv_rows
 from dragoman.text.languages import is_code
 
 HYPOTHESES = "hypotheses.jsonl"
@@ -29,7 +29,7 @@ _ACCOUNT = "run.json"
 
 # How metrics that a published table names in any case are written, and those of which less is better.
 _NAMES = {name.lower(): name for name in ("BLEU", "spBLEU", "chrF", "chrF++", "COMET", "WER", "CER")}
-_LOWER = ("WER", "CER", "empty", "truncated", "off-target", "repetition")
+_LOWER = ("WER", "CER", "empty", "truncated", "hallucinated", "off-target", "repetition")
 # What tells how a system behaves rather than how well it translates.
 _BEHAVIOUR = frozenset({"empty", "truncated", "off-target", "repetition", "length"})
 NEUTRAL = frozenset({"length"})
@@ -111,12 +111,12 @@ class ScoredRun:
     @property
     def model(self) -> str:
         """The system without the way it was run: a run and its `--text` run have the same."""
-        return self.system.rpartition(", ")[0]
+        return self.system.partition(", ")[0]
 
     @property
     def reads_text(self) -> bool:
         """Whether the LLM was given the reference transcripts instead of speech."""
-        return self.system.rpartition(", ")[2] == _TEXT
+        return _TEXT in self.system.split(", ")[1:]
 
     @property
     def directions(self) -> list[str]:
@@ -203,17 +203,16 @@ def read_scored_run(folder: Path, name: str) -> ScoredRun:
 def read_table(path: Path, name: str) -> ScoredRun:
     """A published table: a row per direction (`afr_amh` or `afr-amh` in the column `iso3` or `direction`), a column per
     metric; `idx` is passed over. Raises DataError naming file, line and column."""
+    table = csv_rows(path)
+    _, names = next(table, (1, list[str]()))
+    key = next((column for column in names if column in ("iso3", "direction")), None)
+    if key is None:
+        raise DataError(f"{path}: has no column 'direction' (or 'iso3'); a published table needs one.")
     rows: list[Score] = []
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            key = next((column for column in table.fieldnames or () if column in ("iso3", "direction")), None)
-            if key is None:
-                raise DataError(f"{path}: has no column 'direction' (or 'iso3'); a published table needs one.")
-            for row in table:
-                rows += _published(path, table.line_num, row, key)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
+    for line, cells in table:
+        if len(cells) != len(names):
+            raise DataError(f"{path}:{line}: has {len(cells)} columns, not {len(names)}; mend it.")
+        rows += _published(path, line, dict(zip(names, cells, strict=True)), key)
     return ScoredRun(name, scores=_grouped(rows, path))
 
 

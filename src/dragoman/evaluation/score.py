@@ -1,16 +1,21 @@
 """Hypotheses in, scores out. No torch, and no downloads unless a metric is chosen that needs one.
 
-No hypothesis is left out: an empty one is scored as empty, one without a reference is an error. Transcripts
-are scored per source language and once per utterance, however many targets it was translated into.
+No hypothesis is left out: an empty one is scored as empty, one without a reference is an error. Where the reference is
+empty, because nothing is said, what is written is inserted; where all of a direction are, there is nothing to score it
+by, and what was written is counted as `hallucinated`. Transcripts are scored per source language and once per
+utterance, however many targets it was translated into.
 """
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Protocol, TypeVar
+from unicodedata import is_normalized
 
 from rich.table import Table
 
@@ -30,10 +35,19 @@ COUNTED = "count"
 _WORTH_STARTING = 10_000
 """Rows; fewer are scored in the seconds that processes take to start."""
 
-Counts = Mapping[str, Callable[[Hypothesis], bool]]
-"""What is counted beside the metrics, by name."""
+Counts = Mapping[str, Callable[[Hypothesis], bool | None]]
+"""What is counted beside the metrics, by name; None: there is nothing to ask of such a hypothesis."""
 
 _Groups = dict[str, list[Pair]]  # by direction, in the order of the file
+_log = logging.getLogger(__name__)
+
+
+class _Referenced(Protocol):
+    @property
+    def reference(self) -> str: ...
+
+
+Referenced = TypeVar("Referenced", bound=_Referenced)
 
 
 def score(
@@ -43,12 +57,13 @@ def score(
     workers: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Score]:
-    """Every metric for every direction it suits, its mean, then the numbers of empty and truncated outputs.
+    """Every metric for every direction it suits, its mean, then how many outputs are empty, truncated, hallucinated.
 
     `metrics` are those that `choose` gives by default, or others, of METRICS or not; `counts` are COUNTS by default.
     The metrics of transcripts are left out when no hypothesis at all has a transcript (a system that only
     translates) or none has a reference transcript. A hypothesis whose target is its source is a transcript
-    only. The mean is over directions, each counting once, whatever its size.
+    only. The mean is over directions, each counting once, whatever its size. Texts in another Unicode form than their
+    references are scored as they are, which is said.
 
     So many processes share the directions when there are rows enough to be worth their start; `on_progress` hears
     (scores done, total).
@@ -60,6 +75,7 @@ def score(
     if not rows:
         raise DataError("There are no hypotheses to score; generate some first.")
     _check_unique(rows)
+    say_forms(rows)
     groups: dict[Side, _Groups] = {"transcript": _transcripts(rows), "translation": _translations(rows)}
     chosen = choose() if metrics is None else metrics
     planned = [_by_direction(name, metric, groups[metric.side]) for name, metric in chosen.items()]
@@ -133,7 +149,7 @@ def _transcripts(rows: Sequence[Hypothesis]) -> _Groups:
     for row in unique:
         reference = _required(row.reference_transcript, row, "transcript")
         groups[row.source].append(Pair(row.transcript, reference))
-    return groups
+    return with_speech(groups)
 
 
 def _translations(rows: Sequence[Hypothesis]) -> _Groups:
@@ -142,11 +158,42 @@ def _translations(rows: Sequence[Hypothesis]) -> _Groups:
         if row.target != row.source:
             reference = _required(row.reference, row, "translation")
             groups[_direction(row)].append(Pair(row.translation, reference, row.reference_transcript or ""))
-    return groups
+    return with_speech(groups)
+
+
+def with_speech(groups: Mapping[str, list[Referenced]]) -> dict[str, list[Referenced]]:
+    """The directions in which there is anything to be right about: some reference is not empty."""
+    return {direction: rows for direction, rows in groups.items() if any(row.reference.strip() for row in rows)}
+
+
+def say_forms(rows: Iterable[Hypothesis]) -> None:
+    """Warn of texts whose letters and accents are composed where those of the reference are not, or the reverse: they
+    look the same, and most metrics take them for others."""
+    unlike = Counter(
+        _direction(row)
+        for row in rows
+        if any(
+            reference and {_form(text), _form(reference)} == {"NFC", "NFD"}
+            for text, reference in ((row.translation, row.reference), (row.transcript, row.reference_transcript))
+        )
+    )
+    for direction, count in unlike.items():
+        _log.warning(
+            "%s: %d texts are in another Unicode form (NFC, NFD) than their references, and are scored as they are;"
+            " bring both into NFC to compare letters.",
+            direction,
+            count,
+        )
+
+
+def _form(text: str) -> str:
+    """NFC or NFD where a text is in just one of them."""
+    forms = [form for form in ("NFC", "NFD") if is_normalized(form, text)]
+    return forms[0] if len(forms) == 1 else ""
 
 
 def _required(reference: str | None, row: Hypothesis, side: Side) -> str:
-    if not reference:
+    if reference is None:
         raise DataError(
             f"Hypothesis {row.id!r} ({_direction(row)}) has no reference {side}; give it one, or take the row out."
         )
@@ -181,22 +228,37 @@ def _counts(rows: Sequence[Hypothesis], counts: Counts) -> list[Score]:
     groups: dict[str, list[Hypothesis]] = defaultdict(list)
     for row in rows:
         groups[_direction(row)].append(row)
-    return [
-        _row(name, direction, sum(map(holds, group)), len(group), COUNTED)
+    asked = [
+        (name, direction, [held for held in map(holds, group) if held is not None])
         for name, holds in counts.items()
         for direction, group in [*sorted(groups.items()), (ALL, list(rows))]
     ]
+    return [_row(name, direction, sum(held), len(held), COUNTED) for name, direction, held in asked if held]
 
 
-def _is_empty(row: Hypothesis) -> bool:
-    return not (row.transcript if row.target == row.source else row.translation).strip()
+def _is_empty(row: Hypothesis) -> bool | None:
+    return None if _is_speechless(row) else not _written(row)
 
 
 def _is_truncated(row: Hypothesis) -> bool:
     return row.truncated
 
 
-COUNTS: Counts = {"empty": _is_empty, "truncated": _is_truncated}
+def _is_hallucinated(row: Hypothesis) -> bool | None:
+    return bool(_written(row)) if _is_speechless(row) else None
+
+
+def _is_speechless(row: Hypothesis) -> bool:
+    reference = row.reference_transcript if row.target == row.source else row.reference
+    return reference is not None and not reference.strip()
+
+
+def _written(row: Hypothesis) -> str:
+    return (row.transcript if row.target == row.source else row.translation).strip()
+
+
+COUNTS: Counts = {"empty": _is_empty, "truncated": _is_truncated, "hallucinated": _is_hallucinated}
+"""`hallucinated`: something is written where nothing is said, and its count is of such utterances."""
 
 
 def _direction(row: Hypothesis) -> str:
@@ -217,4 +279,6 @@ def _directions(scores: Sequence[Score]) -> list[str]:
 def _shown(score: Score | None) -> str:
     if score is None:
         return ""
-    return f"{score.value:.0f}" if score.signature == COUNTED else f"{score.value:.2f}"
+    if score.signature != COUNTED:
+        return f"{score.value:.2f}"
+    return f"{score.value:.0f}" + (f" of {score.count}" if score.metric == "hallucinated" else "")

@@ -16,9 +16,6 @@ from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 
 Numbers = npt.NDArray[np.float64]
 
-TEMPERATURE = 0.6
-"""Makes probabilities of the log-likelihoods a token of the languages; fitted on the built-in model's validation clips
-(docs/translating.md)."""
 SURE = 0.95
 """Where greedy transcripts make no language so likely, beams look for likelier ones in the two likeliest."""
 _WORST = -20.0
@@ -27,26 +24,27 @@ a recording."""
 
 
 class Identifier:
-    """Of a model's source languages, the likeliest. `batch_size` rows are decoded at a time, one mel's at least."""
+    """Of a model's source languages, the likeliest. `batch_size` rows are decoded at a time, one mel's at least.
+    `temperature` makes probabilities of the log-likelihoods a token; 1 is as they are."""
 
-    def __init__(self, decoder: Decoder, sources: Sequence[str], batch_size: int) -> None:
-        self.decoder, self.sources = decoder, sources
+    def __init__(self, decoder: Decoder, sources: Sequence[str], batch_size: int, temperature: float = 1.0) -> None:
+        self.decoder, self.sources, self.temperature = decoder, sources, temperature
         self.rows_at_once = max(1, batch_size // len(sources)) * len(sources)
 
     def together(self, mels: Sequence[Mel]) -> dict[str, float]:
         """How likely each language is spoken in all of these, the likeliest first; together 1."""
-        shares = _shares(self.likelihoods([mels]))[0].tolist()
+        shares = self._shares(self.likelihoods([mels]))[0].tolist()
         return dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))
 
     def each(self, mels: Sequence[Mel]) -> list[tuple[str, float]]:
         """The likeliest language of each mel, and how likely it is."""
-        shares = _shares(self.likelihoods([[mel] for mel in mels]))
+        shares = self._shares(self.likelihoods([[mel] for mel in mels]))
         return [(self.sources[row.argmax()], float(row.max())) for row in shares]
 
     def likelihoods(self, groups: Sequence[Sequence[Mel]]) -> Numbers:
         """Log-likelihood a token of each group's transcripts in each source language, summed over its mels, (G, L)."""
         greedy = self._scored(groups, np.ones((len(groups), len(self.sources)), bool), beams=1)
-        doubted = _doubted(greedy) & (self.decoder.beams > 1)
+        doubted = self._doubted(greedy) & (self.decoder.beams > 1)
         return np.maximum(greedy, self._scored(groups, doubted, self.decoder.beams))
 
     def _scored(self, groups: Sequence[Sequence[Mel]], asked: npt.NDArray[np.bool_], beams: int) -> Numbers:
@@ -65,6 +63,19 @@ class Identifier:
             for (group, language, _), score in zip(chosen, self.decoder.likelihoods(requests, beams), strict=True):
                 found[group, language] += max(score, _WORST)
         return found
+
+    def _doubted(self, likelihoods: Numbers) -> npt.NDArray[np.bool_]:
+        """The two likeliest languages of each group where none is sure, (G, L)."""
+        second = np.sort(likelihoods, axis=1)[:, -2:][:, :1]
+        unsure = self._shares(likelihoods).max(axis=1, keepdims=True) < SURE
+        doubted: npt.NDArray[np.bool_] = unsure & (likelihoods >= second)
+        return doubted
+
+    def _shares(self, likelihoods: Numbers) -> Numbers:
+        """Log-likelihoods a token (G, L) -> probabilities (G, L)."""
+        scaled = np.exp((likelihoods - likelihoods.max(axis=1, keepdims=True)) / self.temperature)
+        shares: Numbers = scaled / scaled.sum(axis=1, keepdims=True)
+        return shares
 
 
 class WhisperIdentifier:
@@ -92,18 +103,3 @@ class WhisperIdentifier:
             [self.whisper.language_scores(part, self.sources).double().cpu().numpy() for part in parts]
         )
         return scores
-
-
-def _doubted(likelihoods: Numbers) -> npt.NDArray[np.bool_]:
-    """The two likeliest languages of each group where none is sure, (G, L)."""
-    second = np.sort(likelihoods, axis=1)[:, -2:][:, :1]
-    unsure = _shares(likelihoods).max(axis=1, keepdims=True) < SURE
-    doubted: npt.NDArray[np.bool_] = unsure & (likelihoods >= second)
-    return doubted
-
-
-def _shares(likelihoods: Numbers) -> Numbers:
-    """Log-likelihoods a token (G, L) -> probabilities (G, L)."""
-    scaled = np.exp((likelihoods - likelihoods.max(axis=1, keepdims=True)) / TEMPERATURE)
-    shares: Numbers = scaled / scaled.sum(axis=1, keepdims=True)
-    return shares

@@ -20,6 +20,7 @@ from dragoman.inference.decoding.decoder import Decoded, Translation
 from dragoman.inference.decoding.glossary import Glossary
 from dragoman.inference.prefetch import ahead
 from dragoman.inference.result import Outcome, Result, Segment, joined
+from dragoman.model.calibration import Calibration
 from dragoman.recipe import Recipe
 from dragoman.records import Hypothesis, Utterance
 from dragoman.text.langid import is_other
@@ -75,6 +76,8 @@ class SpeechTranslator(ABC):
     """Whether it can tell which language is spoken."""
     takes_words: bool
     """Whether it makes use of hotwords and a glossary."""
+    calibration: Calibration | None = None
+    """What its confidence is worth; None: nobody knows."""
 
     @property
     @abstractmethod
@@ -247,7 +250,7 @@ class SpeechTranslator(ABC):
             speech = [Speech(part.samples, language) for part, (language, _) in zip(batch, told, strict=True)]
             for part, spoken, decoded in zip(batch, told, self._decoded(speech, wanted), strict=True):
                 if decoded.transcript or any(found.text for found in decoded.translations.values()):
-                    yield segment_of(part, spoken, decoded)
+                    yield segment_of(part, spoken, decoded, self.calibration)
 
     def _language_of(self, audio: Audio, first: Sequence[Stretch], wanted: Wanted) -> Told:
         """What is spoken in a recording that begins with these stretches, and how likely; where it seems to be more
@@ -296,7 +299,7 @@ def check_writes(who: SpeechTranslator | type[SpeechTranslator] | Recipe) -> Non
         raise ModelError(f"{who.name} does not write what is said; name a target instead of none.")
 
 
-def segment_of(part: Stretch, told: Told, decoded: Decoded) -> Segment:
+def segment_of(part: Stretch, told: Told, decoded: Decoded, calibration: Calibration | None) -> Segment:
     """Speech in the language `told`, with how likely that is, as it was decoded."""
     language, confidence = told
     outputs: dict[str, Decoded | Translation] = {"transcript": decoded, **decoded.translations}
@@ -313,6 +316,7 @@ def segment_of(part: Stretch, told: Told, decoded: Decoded) -> Segment:
         missed={code: found.missed for code, found in decoded.translations.items() if found.missed},
         scores={code: found.score for code, found in decoded.translations.items() if found.score is not None},
         language_confidence=confidence,
+        calibration=calibration,
     )
 
 

@@ -8,13 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dragoman.errors import AudioError
+from dragoman.model.calibration import Calibration
 from dragoman.text.scripts import between_sentences
 
-LOW_TRANSCRIPT = 0.8
-LOW_TRANSLATION = 0.7
-"""What is less confident than this is marked; docs/translating.md says how often that is right."""
 LOW_LANGUAGE = 0.8
-"""A language that is less likely than this is said to be doubted."""
+"""A language that is less likely than this is said to be doubted, by a model that is not calibrated."""
+NOT_CALIBRATED = "not calibrated"
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,7 @@ class Segment:
     missed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
     language_confidence: float | None = None
+    calibration: Calibration | None = field(default=None, repr=False, compare=False)
 
     @property
     def confidence(self) -> dict[str, float]:
@@ -48,10 +48,14 @@ class Segment:
         return {name: math.exp(score) for name, score in {**scores, **self.scores}.items()}
 
     @property
-    def low_confidence(self) -> dict[str, bool]:
-        """What is rather wrong than right, see LOW_TRANSCRIPT."""
-        least = {"transcript": LOW_TRANSCRIPT}
-        return {name: value < least.get(name, LOW_TRANSLATION) for name, value in self.confidence.items()}
+    def low_confidence(self) -> dict[str, bool | None]:
+        """What is rather wrong than right; None where the model is not calibrated, so that nobody knows."""
+        if self.calibration is None:
+            return dict.fromkeys(self.confidence)
+        least = {"transcript": self.calibration.low_transcript}
+        return {
+            name: value < least.get(name, self.calibration.low_translation) for name, value in self.confidence.items()
+        }
 
     def text(self, code: str) -> str:
         """What is said, in that language: the translation, or the transcript where it is spoken."""
@@ -89,6 +93,19 @@ class Result:
             if segment.language == self.language and segment.language_confidence is not None
         ]
         return sum(seconds * likely for seconds, likely in told) / sum(seconds for seconds, _ in told) if told else None
+
+    @property
+    def calibration(self) -> str:
+        """What the model's confidence was calibrated on; "not calibrated"."""
+        fitted = next((segment.calibration for segment in self.segments if segment.calibration), None)
+        return NOT_CALIBRATED if fitted is None else fitted.about
+
+    @property
+    def doubts_language(self) -> bool:
+        """Whether `language` was told from the speech, and not surely."""
+        likely = self.language_confidence
+        fitted = next((segment.calibration for segment in self.segments if segment.calibration), None)
+        return likely is not None and likely < (LOW_LANGUAGE if fitted is None else fitted.low_language)
 
     @property
     def transcript(self) -> str:

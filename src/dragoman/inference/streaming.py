@@ -148,7 +148,7 @@ class Live:
             decoded, ended = self._decode(speech, told[0])
             self._open = None
             if ended.is_shown or _says_something(decoded):
-                yield Final(self._number, segment_of(speech, told, decoded))
+                yield Final(self._number, segment_of(speech, told, decoded, self.translator.calibration))
                 self._number += 1
 
     def _tell(self, speech: Stretch, *, has_ended: bool) -> Told | None:

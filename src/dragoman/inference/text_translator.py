@@ -21,7 +21,14 @@ class TextTranslator:
     """Translates the reference transcripts, audio left out, with as many beams as a Translator takes. LoRA is switched
     off, so that it is the LLM as it was before it learnt to hear, unless LoRA learnt a language from text (`mt`)."""
 
-    def __init__(self, loaded: LoadedModel, *, beam_size: int | None = None, batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        beam_size: int | None = None,
+        batch_size: int = 32,
+        no_repeat_ngram_size: int | None = None,
+    ) -> None:
         self.llm, self.tokenizer, self.batch_size = loaded.model.llm.eval(), loaded.tokenizer, batch_size
         self.tags = Tags.of(loaded.recipe.prompt)
         taught = any("mt" in stage.all_tasks for stage in loaded.recipe.stages)
@@ -33,6 +40,7 @@ class TextTranslator:
             do_sample=False,
             num_beams=beam_size or loaded.recipe.decoding.beams,
             max_new_tokens=loaded.recipe.decoding.max_new_tokens,
+            no_repeat_ngram_size=no_repeat_ngram_size or 0,
             eos_token_id=loaded.tokenizer.eos_token_id,
             pad_token_id=loaded.tokenizer.pad_token_id,
         )
@@ -46,17 +54,22 @@ class TextTranslator:
         compute_type: str = "auto",
         beam_size: int | None = None,
         batch_size: int = 32,
+        no_repeat_ngram_size: int | None = None,
     ) -> TextTranslator:
         """`device` and `compute_type` as for a Translator. Raises ModelError."""
-        return cls(load_on(name, device, compute_type), beam_size=beam_size, batch_size=batch_size)
+        loaded = load_on(name, device, compute_type)
+        return cls(loaded, beam_size=beam_size, batch_size=batch_size, no_repeat_ngram_size=no_repeat_ngram_size)
 
     @torch.inference_mode()
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
         """As a Translator, on `utterance.text` in place of the audio; without targets there is nothing to do."""
         wanted = [(utterance, code) for utterance in utterances for code in targets if code != utterance.language]
-        outputs: list[tuple[str, bool]] = []
-        for start in range(0, len(wanted), self.batch_size):
-            outputs += self._translate(wanted[start : start + self.batch_size])
+        said = [(utterance, code) for utterance, code in wanted if utterance.text.strip()]
+        found: list[tuple[str, bool]] = []
+        for start in range(0, len(said), self.batch_size):
+            found += self._translate(said[start : start + self.batch_size])
+        each = iter(found)
+        outputs = [next(each) if utterance.text.strip() else ("", False) for utterance, _ in wanted]
         return [
             Hypothesis(
                 id=utterance.id,

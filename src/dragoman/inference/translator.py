@@ -35,6 +35,7 @@ class Translator(SpeechTranslator):
         vad_parameters: Mapping[str, float] | None = None,
         transcript_by: TranscriptBy | None = None,
         translate_from: TranslateFrom | None = None,
+        no_repeat_ngram_size: int | None = None,
     ) -> None:
         self.recipe: Recipe = loaded.recipe
         audio, decoding = self.recipe.audio, self.recipe.decoding
@@ -46,11 +47,16 @@ class Translator(SpeechTranslator):
             loaded,
             beam_size or decoding.beams,
             decoding.max_new_tokens,
-            max_rows=4 * batch_size,
+            4 * batch_size,
+            no_repeat_ngram_size,
             whisper=self.whisper,
             translate_from=translate_from or decoding.translate_from,
         )
-        self.identifier: Identifier | WhisperIdentifier = Identifier(self.decoder, self.sources, batch_size)
+        self.calibration = loaded.calibration
+        temperature = 1.0 if loaded.calibration is None else loaded.calibration.language_temperature
+        self.identifier: Identifier | WhisperIdentifier = Identifier(
+            self.decoder, self.sources, batch_size, temperature
+        )
         if self.whisper is not None:
             self.identifier = WhisperIdentifier(self.whisper, self.sources, batch_size)
         self.name, self.batch_size, self.window_s = self.recipe.name, batch_size, audio.window_s
@@ -69,12 +75,13 @@ class Translator(SpeechTranslator):
         vad_parameters: Mapping[str, float] | None = None,
         transcript_by: TranscriptBy | None = None,
         translate_from: TranslateFrom | None = None,
+        no_repeat_ngram_size: int | None = None,
     ) -> Translator:
         """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. `device` "auto" spreads
         the LLM over GPUs, RAM and disk; `compute_type` is how it is held: float32, bfloat16, float16, int8, 4bit or
         auto. `vad_parameters` are those of VadOptions that differ from what suits the model. `transcript_by` and
         `translate_from` say who writes the transcript and what is translated, see recipe.Decoding; the model's own by
-        default. Raises ModelError."""
+        default. `no_repeat_ngram_size`: as for a Decoder. Raises ModelError."""
         loaded = load_on(name, device, compute_type, merged=True)
         return cls(
             loaded,
@@ -83,6 +90,7 @@ class Translator(SpeechTranslator):
             vad_parameters=vad_parameters,
             transcript_by=transcript_by,
             translate_from=translate_from,
+            no_repeat_ngram_size=no_repeat_ngram_size,
         )
 
     @property

@@ -16,6 +16,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from dragoman.errors import ModelError
 from dragoman.model.adapters import make_adapter
 from dragoman.model.bases import Place, find_encoder, find_llm
+from dragoman.model.calibration import Calibration
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.llm import empty_llm, first_line, load_llm, load_pretrained, width, with_lora
 from dragoman.model.speech_llm import SpeechLLM
@@ -26,12 +27,14 @@ _BLANK = "<|blank|>"
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with all that is needed to use it; `bases` is the folder of its own bases, if it has them."""
+    """A model with all that is needed to use it; `bases` is the folder of its own bases, if it has them; without a
+    `calibration` nobody knows what its confidence is worth."""
 
     recipe: Recipe
     model: SpeechLLM
     tokenizer: PreTrainedTokenizerBase
     bases: Path | None
+    calibration: Calibration | None = None
 
 
 def new_model(

@@ -1,10 +1,12 @@
-"""The model folder: `recipe.json`, `adapter.safetensors`, `llm_lora/` and `encoder_lora/` in PEFT's format, and, when
-they are ours, the bases `encoder/`, `llm/`, `tokenizer/`. Loads strictly, unpickles nothing, is complete or absent."""
+"""The model folder: `recipe.json`, `adapter.safetensors`, `llm_lora/` and `encoder_lora/` in PEFT's format, when they
+are ours the bases `encoder/`, `llm/`, `tokenizer/`, and once it was fitted `calibration.json`. Loads strictly,
+unpickles nothing, is complete or absent."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +21,7 @@ from dragoman.errors import ModelError
 from dragoman.files import whole_folder
 from dragoman.model.bases import VOCABULARY
 from dragoman.model.build import LoadedModel, new_model
+from dragoman.model.calibration import read_calibration
 from dragoman.model.hardware.placement import follow, spread
 from dragoman.model.llm import first_line
 from dragoman.model.speech_llm import SpeechLLM
@@ -96,7 +99,7 @@ def load_as(
     # Every name is checked; the frozen weights are not among them.
     loaded.model.load_state_dict(stored_tensors(loaded.model, folder), strict=False)
     loaded.model.eval()
-    return loaded
+    return replace(loaded, calibration=read_calibration(folder))
 
 
 def stored_tensors(model: SpeechLLM, folder: Path) -> dict[str, Tensor]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman.errors import ModelError
 
+_UNWRITTEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 BUILT_IN = Path(__file__).parent.parent / "assets"
 
 
@@ -52,7 +54,7 @@ def locate(name: str | Path) -> Path:
             "--system."
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:  # a file that is not in the cache either is an OSError
-        raise _not_downloaded(str(name)) from error
+        raise _not_downloaded(str(name), error) from error
 
 
 def _built_in() -> str:
@@ -71,16 +73,21 @@ def _downloaded(name: str, files: tuple[str, ...]) -> Path:
         except EntryNotFoundError as error:
             missing = error
         except (HfHubHTTPError, OSError, ValueError) as error:
-            raise _not_downloaded(name) from error
+            raise _not_downloaded(name, error) from error
     if isinstance(missing, RemoteEntryNotFoundError):
         names = " nor ".join(files)
         raise ModelError(
             f"{name} on the hub no longer holds {names}; fetch its checkpoint and give it to `dragoman convert`."
         ) from missing
-    raise _not_downloaded(name) from missing
+    raise _not_downloaded(name, missing) from missing
 
 
-def _not_downloaded(name: str) -> ModelError:
+def _not_downloaded(name: str, error: Exception | None) -> ModelError:
+    if isinstance(error, OSError) and error.errno in _UNWRITTEN:
+        return ModelError(
+            f"{name!r} cannot be kept in the cache ({error.filename or 'HF_HOME'}: {error.strerror}); name another"
+            " folder in HF_HOME, or in XDG_CACHE_HOME for all caches."
+        )
     return ModelError(
         f"{name!r} is no folder here, and cannot be downloaded from the Hugging Face hub: check name and network."
     )

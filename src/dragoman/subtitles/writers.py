@@ -55,6 +55,7 @@ def to_dict(result: Result) -> dict[str, Any]:
         "audio": result.audio,
         "language": result.language,
         "language_confidence": _rounded(result.language_confidence),
+        "calibration": result.calibration,
         "targets": list(result.targets),
         "transcript": result.transcript,
         "translations": result.translations,
@@ -96,18 +97,24 @@ FORMATS = ("txt", "vtt", "srt", "tsv", "json")
 def write_outputs(
     result: Result, folder: Path, stem: str, formats: Iterable[str], options: SubtitleOptions | None = None
 ) -> list[Path]:
-    """Write `<stem>.<code>.<format>` for the transcript and each target, `<stem>.json`, and for bilingual subtitles
-    `<stem>.<target>+<spoken>.<format>`; returns the paths.
+    """Write `outputs` into a folder; returns the paths.
 
     Each file appears complete or not at all and replaces an earlier one. Raises OutputError naming the file.
     """
     written = []
-    for name, text in _files(result, formats, options or SubtitleOptions()):
-        path = folder / f"{stem}.{name}"
-        with whole_file(path) as out:
+    for name, text in outputs(result, stem, formats, options).items():
+        with whole_file(folder / name) as out:
             out.write(text)
-        written.append(path)
+        written.append(folder / name)
     return written
+
+
+def outputs(
+    result: Result, stem: str, formats: Iterable[str], options: SubtitleOptions | None = None
+) -> dict[str, str]:
+    """`<stem>.<code>.<format>` for the transcript and each target, `<stem>.json`, and for bilingual subtitles
+    `<stem>.<target>+<spoken>.<format>`, each with its content."""
+    return {f"{stem}.{name}": text for name, text in _files(result, formats, options or SubtitleOptions())}
 
 
 def _files(result: Result, formats: Iterable[str], options: SubtitleOptions) -> Iterator[tuple[str, str]]:

@@ -249,6 +249,13 @@ def test_rows_that_contradict_each_other(folder: Path) -> None:
         prepared(write_json(folder / "rows.jsonl", *rows))
 
 
+def test_tables_of_other_spreadsheets(folder: Path) -> None:
+    (folder / "semicolons.csv").write_text("audio;text\nwav/1.wav;Ja, gut.\n", encoding="utf-8")
+    (folder / "sixteen.tsv").write_text("audio\ttext\nwav/2.wav\tGrüße\n", encoding="utf-16")
+    assert [row.text for row in prepared(folder / "semicolons.csv", language="deu")] == ["Ja, gut."]
+    assert [row.text for row in prepared(folder / "sixteen.tsv", language="deu")] == ["Grüße"]
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

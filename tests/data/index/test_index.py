@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from dragoman.data.arrays import read_arrays, write_arrays
 from dragoman.data.index import ManifestIndex, building, manifest_index, open_index
 from dragoman.data.index.building import bit_set, named, numbered
-from dragoman.errors import DataError, ManifestError
+from dragoman.errors import DataError, ManifestError, OutputError
 from dragoman.records import Utterance, read_manifest, to_line, write_rows
 from dragoman.text.languages import LANGUAGES
 
@@ -165,6 +165,12 @@ def test_a_folder_that_cannot_be_written_has_its_index_in_the_cache(
     manifest = write(tmp_path / "data", [{"language": "eng", "text": "one"}])
     assert open_index(manifest).place.parent == tmp_path / "cache" / "dragoman"
     assert isinstance(open_index(manifest), ManifestIndex) and len(list((tmp_path / "data").iterdir())) == 1
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(
+        OutputError, match=r"file/dragoman: cannot be written, and .* folder for caches in XDG_CACHE_HOME"
+    ):
+        open_index(manifest)
 
 
 JSON = st.recursive(

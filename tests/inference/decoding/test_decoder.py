@@ -276,6 +276,22 @@ def test_a_loop_is_not_closed(times: int, held: bool, beams: int, tmp_path: Path
 
 
 @pytest.mark.parametrize("beams", [1, 3])
+def test_decoding_as_in_the_papers_bans_ngrams_or_nothing(beams: int, tmp_path: Path) -> None:
+    loaded = toy_model(tmp_path, [])
+    insist(loaded, "the cat sleeps", 40)
+    free = Decoder(loaded, beams, 40, no_repeat_ngram_size=0)(REQUESTS[:2])
+    for decoded in free:
+        assert loops(decoded.transcript) and not decoded.looped and decoded.truncated
+    size = len(loaded.tokenizer("the cat sleeps", add_special_tokens=False).input_ids)
+    banned = Decoder(loaded, beams, 40, no_repeat_ngram_size=size)(REQUESTS[:2])
+    for decoded in banned:
+        assert decoded.transcript.startswith("the cat sleeps") and decoded.transcript.count("the cat sleeps") == 1
+        assert all(
+            not t.text.startswith("the cat sleeps") for t in decoded.translations.values()
+        )  # that is said already
+
+
+@pytest.mark.parametrize("beams", [1, 3])
 def test_words_and_terms_are_written_and_a_batch_is_one_by_one(beams: int, tmp_path: Path) -> None:
     """A random model says nothing of itself: whatever is asked for comes out of the bias alone."""
     loaded = toy_model(tmp_path, [])

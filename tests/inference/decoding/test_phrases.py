@@ -76,3 +76,28 @@ def test_the_tokens_of_a_phrase_are_those_it_has_in_a_text() -> None:
 )
 def test_where_a_phrase_occurs(phrase: str, text: str, found: bool) -> None:
     assert occurs(phrase, text) == found
+
+
+@pytest.mark.parametrize(
+    ("phrase", "text", "code", "found"),
+    [
+        ("猫", "Die Kat猫ze schläft", "deu", False),
+        ("猫", "Die 猫ze schläft", "deu", False),
+        ("猫", "Die 猫, die schläft", "deu", True),
+        ("猫", "猫", "deu", True),
+        ("แมว", "Die Katแมวze schläft", "deu", False),
+        ("猫", "Die 黑猫 schläft", "deu", False),
+        ("GPU", "我用GPU吗", "cmn", True),
+        ("猫", "黑猫在睡觉", "cmn", True),
+        ("猫", "猫が寝ている", "jpn", True),
+        ("猫", "黑猫在睡觉", "eng", True),  # told as English, written in Chinese
+    ],
+)
+def test_a_sign_stands_by_itself_where_words_do(phrase: str, text: str, code: str, found: bool) -> None:
+    assert occurs(phrase, text, code) == found
+
+
+def test_a_sign_begins_no_place_within_a_word_of_spaced_letters() -> None:
+    phrases = Phrases(["猫"], "deu", characters)
+    for text, following in (("Kat", " "), ("Kat ", "猫"), ("Kat 猫", ""), ("", "猫")):
+        assert phrases.next(characters(text)) == characters(following)

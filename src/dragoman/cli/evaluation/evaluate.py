@@ -12,10 +12,24 @@ import typer
 
 from dragoman.cli.console import hush, say
 from dragoman.cli.evaluation.evaluated_system import chosen
-from dragoman.cli.options import Batch, Beams, By, Checkpoint, Compute, Device, From, How, Other, Threads, To, Wanted
+from dragoman.cli.options import (
+    Batch,
+    Beams,
+    By,
+    Checkpoint,
+    Compute,
+    Device,
+    From,
+    How,
+    Ngrams,
+    Other,
+    Threads,
+    To,
+    Wanted,
+)
 from dragoman.cli.progress import progress_bar
 from dragoman.errors import DataError
-from dragoman.files import whole_file
+from dragoman.files import held, whole_file
 
 if TYPE_CHECKING:
     from dragoman.cli.evaluation.evaluated_system import Candidate
@@ -49,6 +63,7 @@ def evaluate(
     threads: Threads = None,
     transcript_by: By = None,
     translate_from: From = None,
+    no_repeat_ngram_size: Ngrams = None,
     workers: Workers = None,
     metric: Metrics = None,
     comet: Comet = None,
@@ -64,35 +79,18 @@ def evaluate(
 
     utterances = read_manifest(manifest)
     from dragoman.cli.devices import launched, own_device
-    from dragoman.evaluation.generate import generate
-    from dragoman.evaluation.runs import HYPOTHESES, write_account
+    from dragoman.evaluation.runs import HYPOTHESES
 
     metrics = _metrics(metric)
     _check_afterwards(wanted, metrics if metric else {}, report, comet)
-    rank, processes = launched()
-    how = How(beam_size, batch_size, own_device(device), compute_type, threads, transcript_by, translate_from)
-    works = chosen(system, model, text, utterances, wanted, how)
-    started = time.monotonic()
-    with progress_bar("translating", shown=rank == 0) as progress:
-        done = generate(
-            utterances,
-            works.targets,
-            works.translate,
-            out / HYPOTHESES,
-            sources=works.sources,
-            batch_size=batch_size,
-            system=works.name,
-            on_progress=progress,
-            rank=rank,
-            processes=processes,
-        )
-    if not done.joined:  # the process that joined the parts goes on
-        return
-    if done.total > done.kept:
-        write_account(out, works.account(done.total - done.kept, time.monotonic() - started))
-    _say_left_out(done, len(utterances), works)
-    metrics |= _comet(comet)  # not before: each process would load one
-    _give(out, _scored(read_hypotheses(out / HYPOTHESES), metric or (), metrics, None, workers))
+    rank, _ = launched()
+    road = (transcript_by, translate_from, no_repeat_ngram_size)
+    how = How(beam_size, batch_size, own_device(device), compute_type, threads, *road)
+    with held(out, f".dragoman-lock{rank or ''}"):
+        if not _generated(utterances, chosen(system, model, text, utterances, wanted, how), out, how):
+            return  # the process that joined the parts goes on
+        metrics |= _comet(comet)  # not before: each process would load one
+        _give(out, _scored(read_hypotheses(out / HYPOTHESES), metric or (), metrics, None, workers))
     _write_report(report, out, utterances)
 
 
@@ -103,6 +101,35 @@ def _give(out: Path, scores: Sequence[Score]) -> None:
     with whole_file(out / "scores.json") as file:
         file.write(to_json(scores))
     _print_table(scores)
+
+
+def _generated(utterances: Sequence[Utterance], works: Candidate, out: Path, how: How) -> bool:
+    """Write the hypotheses; tells whether they are all there, and this process is the one to go on with them."""
+    from dragoman.cli.devices import launched
+    from dragoman.evaluation.generate import generate
+    from dragoman.evaluation.runs import HYPOTHESES, write_account
+
+    rank, processes = launched()
+    started = time.monotonic()
+    with progress_bar("translating", shown=rank == 0) as progress:
+        done = generate(
+            utterances,
+            works.targets,
+            works.translate,
+            out / HYPOTHESES,
+            sources=works.sources,
+            batch_size=how.batch_size,
+            system=works.name,
+            on_progress=progress,
+            rank=rank,
+            processes=processes,
+        )
+    if not done.joined:
+        return False
+    if done.total > done.kept:
+        write_account(out, works.account(done.total - done.kept, time.monotonic() - started))
+    _say_left_out(done, len(utterances), works)
+    return True
 
 
 def score(

@@ -53,6 +53,7 @@ def chosen(
         return _ours(checked(model or "tiny", wanted, how.device, how.threads), text, wanted, how)
     if text:
         raise DataError("--text is for our own models; leave out --system or --text.")
+    how.told_others()
     prepared(how.device, how.threads)
     return _other(system, model, utterances, wanted, how)
 
@@ -67,14 +68,15 @@ def _ours(folder: Path, text: bool, wanted: Wanted, how: How) -> Candidate:
     recipe = read_stored_recipe(folder / "recipe.json")
     translate: Translate
     if text:
-        translate = TextTranslator.from_pretrained(folder, **how.told())
+        translate = TextTranslator.from_pretrained(folder, **how.told_text())
         works = translate.llm
     else:
-        translate = Translator.from_pretrained(folder, **how.told_ours())
+        translate = Translator.from_pretrained(folder, **how.told())
         works = translate.decoder.model
     by, what = how.transcript_by or recipe.decoding.transcript_by, how.translate_from or recipe.decoding.translate_from
     road = "text, " if text else "" if (by, what) == ("adapter", "speech") else f"{by} to {what}, "
     beams = f"{road}beams {how.beam_size or recipe.decoding.beams}"
+    beams += "" if how.no_repeat_ngram_size is None else f", no_repeat_ngram_size {how.no_repeat_ngram_size}"
     return Candidate(
         f"{recipe.name} {digest_of_weights(folder)}, {beams}{_held(how)}",
         recipe.name,
@@ -94,7 +96,7 @@ def _other(name: str, model: str | None, utterances: Sequence[Utterance], wanted
 
     if wanted.only_transcripts:
         check_writes(find_system(name))
-    system = find_system(name).from_pretrained(model, **how.told())
+    system = find_system(name).from_pretrained(model, **how.told_others())
     to = wanted.to
     if to == ("all",) and system.targets is LANGUAGES:
         to = tuple(dict.fromkeys(code for row in utterances for code in (row.language, *row.translations)))

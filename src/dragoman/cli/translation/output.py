@@ -13,7 +13,7 @@ from dragoman.cli.console import say, show, show_json
 from dragoman.cli.files import stems, writable
 from dragoman.cli.translation.resume import Finished
 from dragoman.errors import AudioError, OutputError
-from dragoman.inference.result import LOW_LANGUAGE
+from dragoman.inference.result import NOT_CALIBRATED
 from dragoman.text.languages import LANGUAGES
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ class Output:
         json: bool,
         subtitles: SubtitleOptions | None,
     ) -> Output:
-        """Raises OutputError when the results cannot be written, two would have the same name, or no subtitles are
-        written though it is said how they look."""
+        """Raises OutputError when the results cannot be written, or it is said how subtitles look but none are."""
         from dragoman.subtitles.writers import FORMATS, SUBTITLES
 
         written = folder is not None or wanted is not None
@@ -68,18 +67,16 @@ class Output:
             return cls(dict.fromkeys(paths, ""), None, (), json, None)
         return cls(stems(paths), writable(folder or Path()), formats, json, subtitles)
 
-    def give(self, path: Path, result: Result) -> list[Path]:
-        """Write and print one result; returns the files. Raises OutputError."""
-        from dragoman.subtitles.writers import to_dict, to_json, write_outputs
+    def give(self, path: Path, result: Result, finished: Finished | None) -> None:
+        """Write one result, if `finished` tells of a folder, and print it. Raises OutputError."""
+        from dragoman.subtitles.writers import outputs, to_dict, to_json
 
-        written = []
-        if self.folder is not None:
-            written = write_outputs(result, self.folder, self.stems[path], self.formats, self.subtitles)
+        if finished is not None:
+            finished.write(path, self.stems, lambda stem: outputs(result, stem, self.formats, self.subtitles))
         if self.json:
             show_json(to_json(to_dict(result)))
         else:
             _show(result)
-        return written
 
     def fail(self, path: Path, error: AudioError) -> None:
         """Say why a recording has no result, in JSON too."""
@@ -113,10 +110,11 @@ def remark(path: Path, result: Result, targets: Sequence[str], *, multilingual: 
     if result.language and result.languages == (result.language,) and result.language in targets:
         name = LANGUAGES[result.language].name
         say(f"{path}: is in {name}, so there is no translation into {name}.")
-    likely = result.language_confidence
-    if result.language and likely is not None and likely < LOW_LANGUAGE:
+    if result.language and result.doubts_language:
+        likely = f"{result.language_confidence:.0%} likely"
+        likely += f" ({NOT_CALIBRATED})" if result.calibration == NOT_CALIBRATED else ""
         name = LANGUAGES[result.language].name
-        say(f"{path}: is taken for {name}, {likely:.0%} likely; if it is not, name what is spoken with --language.")
+        say(f"{path}: is taken for {name}, {likely}; if it is not, name what is spoken with --language.")
     if result.language and not multilingual and (share := _doubted(result)):
         say(f"{path}: most segments are doubted ({share}); if more than one language is spoken, try --multilingual.")
     for segment in result.segments:

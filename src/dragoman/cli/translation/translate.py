@@ -24,6 +24,7 @@ from dragoman.cli.options import (
     LeastSilence,
     LeastSpeech,
     MostSpeech,
+    Ngrams,
     Other,
     Pad,
     Terms,
@@ -84,6 +85,7 @@ def translate(
     threads: Threads = None,
     transcript_by: By = None,
     translate_from: From = None,
+    no_repeat_ngram_size: Ngrams = None,
     multilingual: Annotated[bool, typer.Option("--multilingual", help="Tell the language of each segment.")] = False,
     vad_threshold: Threshold = None,
     vad_min_speech_duration_ms: LeastSpeech = None,
@@ -116,10 +118,10 @@ def translate(
     }
     given = {name: value for name, value in vad.items() if value is not None}
     asked = _Asked(wanted, multilingual, words, bilingual, given, audio_track)
-    how = How(beam_size, batch_size, device, compute_type, threads, transcript_by, translate_from)
+    road = (transcript_by, translate_from, no_repeat_ngram_size)
+    how = How(beam_size, batch_size, device, compute_type, threads, *road)
     translator, identity = _ours(model, asked, how) if system is None else _other(system, model, asked, how)
-    finished = output.finished(_settings(identity, translator, asked, how))
-    if _translate_all(translator, asked, output, finished):
+    if _translate_all(translator, asked, output, output.finished(_settings(identity, translator, asked, how))):
         raise typer.Exit(2)
 
 
@@ -151,19 +153,20 @@ def _ours(model: str | None, asked: _Asked, how: How) -> tuple[SpeechTranslator,
     from dragoman.cli.translation.resume import fingerprint
     from dragoman.inference.translator import Translator
 
-    translator = Translator.from_pretrained(folder, vad_parameters=asked.vad, **how.told_ours())
+    translator = Translator.from_pretrained(folder, vad_parameters=asked.vad, **how.told())
     asked.check(translator)
     return translator, fingerprint(folder)
 
 
 def _other(name: str, model: str | None, asked: _Asked, how: How) -> tuple[SpeechTranslator, str]:
     """One of SYSTEMS, and what tells it from others. What it cannot do is told before its weights are read."""
+    told = how.told_others()
     prepared(how.device, how.threads)
     from dragoman.systems import find_system
 
     kind = find_system(name)
     asked.check(kind)
-    system = kind.from_pretrained(model, **how.told())
+    system = kind.from_pretrained(model, **told)
     system.vad = system.vad.varied(asked.vad, name)
     return system, f"{name}: {system.identity}"
 
@@ -180,6 +183,7 @@ def _settings(identity: str, translator: SpeechTranslator, asked: _Asked, how: H
         "transcript_by": how.transcript_by,
         "translate_from": how.translate_from,
         "compute_type": how.compute_type,
+        "no_repeat_ngram_size": how.no_repeat_ngram_size,
         "multilingual": asked.multilingual,
         "vad": asdict(translator.vad),
         "words": asdict(asked.words),
@@ -204,7 +208,7 @@ def _translate_all(translator: SpeechTranslator, asked: _Asked, output: Output, 
     """Translate file after file; returns how many could not be read, each of which was told."""
     from dragoman.cli.translation.progress import Summary, progress_over
 
-    todo = [path for path in output.stems if finished is None or not finished.holds(path, output.stems[path])]
+    todo = [path for path in output.stems if finished is None or not finished.holds(path)]
     if before := len(output.stems) - len(todo):
         say(f"{before} of {len(output.stems)} were translated before and are left as they are.")
     summary = Summary()
@@ -218,6 +222,7 @@ def _translate_all(translator: SpeechTranslator, asked: _Asked, output: Output, 
         glossary=words.glossary,
         audio_track=asked.track,
     )
+    confident = False
     with progress_over(todo) as progress:
         for path in todo:
             progress.start(path)
@@ -226,12 +231,13 @@ def _translate_all(translator: SpeechTranslator, asked: _Asked, output: Output, 
                 output.fail(path, outcome.error)
             else:
                 with progress.paused():
-                    written = output.give(path, outcome.get())
+                    output.give(path, outcome.get(), finished)
                     remark(path, outcome.get(), wanted.to, multilingual=asked.multilingual)
-                if finished is not None and path.is_file():  # what came through a pipe is gone
-                    finished.add(path, output.stems[path], written)
+                confident |= any(segment.confidence for segment in outcome.get().segments)
             summary.add(path, outcome)
             progress.done(path)
+    if confident and translator.calibration is None:
+        say(f"{translator.name}: not calibrated: how sure it is is told, but not what to doubt (docs/translating.md).")
     if len(output.stems) > 1:
         summary.show()
     return summary.failed

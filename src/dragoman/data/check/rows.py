@@ -15,6 +15,7 @@ from dragoman.data.check.sound import Stretch, hear, tolerance_s
 from dragoman.data.check.texts import key, problems, spoken_characters, text_key
 from dragoman.errors import ManifestError
 from dragoman.records import Utterance, parse_utterance
+from dragoman.text.csv_rows import encoding_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,8 @@ def chunks(manifest: int, path: Path, is_held_out: bool, settings: Settings, siz
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines that are not blank. Bytes that are no UTF-8 stay in their line, which is then no row."""
     try:
+        if encoding_of(path) != "utf-8-sig":
+            raise ManifestError(f"{path}: is in {encoding_of(path).upper()}; save it as JSON lines in UTF-8.")
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
             yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     except OSError as error:

@@ -24,6 +24,7 @@ from dragoman.data.corpora.tatoeba import (
 )
 from dragoman.data.synthesis import generator
 from dragoman.errors import DataError
+from dragoman.files import written
 from dragoman.records import Utterance, write_rows
 
 _MOST_JOINED = 5
@@ -57,7 +58,8 @@ def prepare(
         rows = list(_rows(chosen, languages, joined, seed))
         write_rows(out / f"{name}.jsonl", rows)
         counts[name] = len(rows)
-    shutil.copyfile(root / CREDITS_FILE, out / CREDITS_FILE)
+    with written(out / CREDITS_FILE):
+        shutil.copyfile(root / CREDITS_FILE, out / CREDITS_FILE)
     return counts
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from typing import Any
 
 from dragoman.data.corpora.parts import Bad
 from dragoman.errors import DataError
+from dragoman.text.csv_rows import csv_rows, encoding_of
 
 _ESCAPED = re.compile(r"\\(.)")
 
@@ -30,14 +30,19 @@ class Record:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str] | Bad]:
-    """The lines of a UTF-8 file, from 1, without their ends; empty ones are passed over. Raises DataError."""
+    """The lines of a UTF-8 file, or of another as its byte-order mark says, from 1, without their ends; empty ones are
+    passed over. Raises DataError."""
     try:
+        if (encoding := encoding_of(path)) != "utf-8-sig":
+            with open(path, encoding=encoding, newline="\n") as texts:
+                yield from ((number, text.rstrip("\r\n")) for number, text in enumerate(texts, 1) if text.strip())
+            return
         with open(path, "rb") as lines:
             for number, line in enumerate(lines, 1):
                 try:
                     text = line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError:
-                    yield Bad(file=str(path), line=number, reason="is not UTF-8 text")
+                    yield Bad(file=str(path), line=number, reason="is not UTF-8 text; save the file as UTF-8")
                     continue
                 if text:
                     yield number, text
@@ -80,26 +85,15 @@ def read_tsv(
 
 
 def read_csv(path: Path, needed: Sequence[str]) -> Iterator[Record | Bad]:
-    """The rows of a comma-separated file with a first line of names, quoted as in RFC 4180. Raises DataError."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines, strict=True)
-            names = next(reader, [])
-            _check_columns(path, 1, names, needed)
-            for fields in reader:
-                if not fields:
-                    continue
-                if len(fields) != len(names):
-                    reason = f"has {len(fields)} columns, not {len(names)}"
-                    yield Bad(file=str(path), line=reader.line_num, reason=reason)
-                    continue
-                yield Record(str(path), reader.line_num, dict(zip(names, fields, strict=True)))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text; save it as UTF-8.") from error
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: is no proper CSV ({error}); save it anew, or as TSV.") from error
+    """The rows of a spreadsheet (see `csv_rows`) with a first line of names. Raises DataError."""
+    rows = csv_rows(path, needed)
+    _, names = next(rows, (1, list[str]()))
+    _check_columns(path, 1, names, needed)
+    for line, fields in rows:
+        if len(fields) != len(names):
+            yield Bad(file=str(path), line=line, reason=f"has {len(fields)} columns, not {len(names)}")
+        else:
+            yield Record(str(path), line, dict(zip(names, fields, strict=True)))
 
 
 def read_json_lines(path: Path) -> Iterator[Record | Bad]:

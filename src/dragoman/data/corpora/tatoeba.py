@@ -32,6 +32,7 @@ from dragoman.data.synthesis import (
     record,
 )
 from dragoman.errors import DataError
+from dragoman.files import written
 from dragoman.progress import OnProgress, unheard
 from dragoman.recipe import TatoebaCorpus
 from dragoman.records import Utterance, read_rows, write_rows
@@ -329,4 +330,5 @@ def _copy_credits(root: Path, noise_root: Path, out: Path) -> None:
     for name, source in credit_files.items():
         if not source.exists():
             raise DataError(f"{source}: is missing; the licence asks for it to travel with the data.")
-        shutil.copyfile(source, out / name)
+        with written(out / name):
+            shutil.copyfile(source, out / name)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from dragoman.data.arrays import read_arrays, write_arrays
 from dragoman.data.index.building import FORMAT, Bits, bit_set, digest_of, index_rows, named, numbered, stamp_of
-from dragoman.errors import DataError, ManifestError
+from dragoman.errors import DataError, ManifestError, OutputError
 from dragoman.progress import OnProgress, unheard
 from dragoman.records import Utterance, beside, parse_utterance
 
@@ -154,8 +154,17 @@ def open_index(manifest: Path, on_progress: OnProgress = unheard) -> ManifestInd
             return ManifestIndex(manifest, place)
     beside, cached = _places(manifest)
     place = beside if os.access(beside.parent, os.W_OK) else cached
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_arrays(place, *index_rows(manifest, on_progress))
+    columns = index_rows(manifest, on_progress)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_arrays(place, *columns)
+    except (OSError, OutputError) as error:
+        if place == beside:
+            raise
+        raise OutputError(
+            f"{place.parent}: cannot be written, and neither can the folder of {manifest.name}; name another folder for"
+            " caches in XDG_CACHE_HOME."
+        ) from error
     return ManifestIndex(manifest, place)
 
 

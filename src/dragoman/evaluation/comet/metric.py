@@ -131,9 +131,12 @@ def comet_metric(
         def score(self, pairs: Sequence[Pair]) -> float:
             if not pairs:
                 raise DataError("There is nothing to score; the hypotheses are empty.")
-            if not all(pair.source for pair in pairs):
+            judged = [pair for pair in pairs if pair.reference.strip()]
+            if len(judged) < len(pairs):
+                _log.warning("COMET cannot judge what is written where nothing is said: %d.", len(pairs) - len(judged))
+            if not all(pair.source for pair in judged):
                 raise DataError("COMET needs the reference transcript of every utterance; some have none.")
-            texts = [[getattr(pair, name) for pair in pairs] for name in ("source", "hypothesis", "reference")]
+            texts = [[getattr(pair, name) for pair in judged] for name in ("source", "hypothesis", "reference")]
             return 100.0 * fmean(comet.predict(*texts, batch_size=batch_size, on_progress=on_progress))
 
     return COMET

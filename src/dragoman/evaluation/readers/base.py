@@ -10,6 +10,7 @@ from pathlib import Path
 from dragoman.errors import DataError
 from dragoman.evaluation.score import Counts
 from dragoman.records import Hypothesis
+from dragoman.text.csv_rows import encoding_of
 from dragoman.text.languages import find
 
 STDIN = Path("-")
@@ -51,10 +52,11 @@ def read_lines(path: Path) -> Lines:
     stdin = path == STDIN
     try:
         opened = sys.stdin.fileno() if stdin else path
-        with open(opened, encoding="utf-8-sig", newline="\n", closefd=not stdin) as file:
+        encoding = "utf-8-sig" if stdin else encoding_of(path)
+        with open(opened, encoding=encoding, newline="\n", closefd=not stdin) as file:
             for number, line in enumerate(file, 1):
                 yield number, line.removesuffix("\n").removesuffix("\r")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise DataError(f"{path}: is not UTF-8 text; save it in UTF-8.") from error

@@ -65,4 +65,4 @@ def _parallel(given: Given, columns: Sequence[Sequence[str]]) -> Read:
         Hypothesis.model_validate({"id": str(number), "source": source, "target": target, **row})
         for number, row in enumerate(cells, 1)
     ]
-    return Read(rows, {"empty": COUNTS["empty"]})
+    return Read(rows, {name: COUNTS[name] for name in ("empty", "hallucinated")})

@@ -42,8 +42,8 @@ def read(given: Given, lines: Lines) -> Read:
     if len({"transcript" in row.model_fields_set for row, _ in parsed}) > 1:
         raise DataError(f"{given.hypotheses}: mixes tasks with and without transcripts; score them apart.")
     malformed = frozenset(row.id for row, keeps in parsed if not keeps)
-    counts = {"empty": COUNTS["empty"], "malformed": lambda row: row.id in malformed}
-    return Read([row for row, _ in parsed], counts)
+    told = {name: COUNTS[name] for name in ("empty", "hallucinated")}
+    return Read([row for row, _ in parsed], {**told, "malformed": lambda row: row.id in malformed})
 
 
 def _output(path: Path, number: int, line: str) -> tuple[Hypothesis, bool]:

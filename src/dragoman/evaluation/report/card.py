@@ -12,6 +12,7 @@ from dragoman.errors import DataError
 from dragoman.evaluation.report.matrix import by_source, by_target, in_order
 from dragoman.evaluation.report.tables import Cell, Table, named_averages
 from dragoman.evaluation.runs import ScoredRun, text_run
+from dragoman.model.calibration import read_calibration
 from dragoman.recipe import Recipe, read_stored_recipe
 from dragoman.text.languages import LANGUAGES
 
@@ -40,7 +41,7 @@ def card(runs: Sequence[ScoredRun], folder: Path) -> str:
     parts = [
         _front_matter(recipe),
         f"# {recipe.name}\n\n{recipe.about}",
-        _what(recipe),
+        _what(recipe) + " " + _trust(folder),
         "## How good it is\n\n" + _measured(run) + "\n\n" + results(run, text_run(run, runs)).markdown(),
         f"Over the papers' sets of directions:\n\n{sets.markdown()}" if sets.rows else "",
         "Signatures:\n\n" + "".join(f"- `{signature}`\n" for signature in run.signatures()),
@@ -107,6 +108,17 @@ def _what(recipe: Recipe) -> str:
     )
 
 
+def _trust(folder: Path) -> str:
+    """What its confidence is worth."""
+    fitted = read_calibration(folder)
+    if fitted is None:
+        return "Its confidence is not calibrated."
+    return (
+        f"Its confidence is calibrated ({fitted.about}): transcripts below {fitted.low_transcript:g} and translations"
+        f" below {fitted.low_translation:g} are rather wrong than right."
+    )
+
+
 def _measured(run: ScoredRun) -> str:
     utterances = sum(score.count for m in ("WER", "CER") for score in run.scores.get(m, {}).values())
     sizes = [[s.count for d, s in run.scores[metric].items() if "-" in d] for metric in run.translation_metrics]
@@ -115,7 +127,17 @@ def _measured(run: ScoredRun) -> str:
     return (
         f"Measured on {', '.join(counted)} ({run.system}; one reference). Word errors are character"
         " errors for languages written without spaces. Means count each direction, or source language, once."
+        f"{_invented(run)}"
     )
+
+
+def _invented(run: ScoredRun) -> str:
+    """What it wrote where nothing is said, if that was asked."""
+    found = run.scores.get("hallucinated", {}).values()
+    if not found:
+        return ""
+    wrong, silent = sum(round(score.value) for score in found), sum(score.count for score in found)
+    return f" Where nothing is said (silence, noise, music) it wrote something in {wrong} of {silent} outputs."
 
 
 def _data(recipe: Recipe, folder: Path) -> str:
@@ -125,7 +147,7 @@ def _data(recipe: Recipe, folder: Path) -> str:
             stage.name,
             " and ".join(sorted(stage.all_tasks)) or "ctc",
             ", ".join(source.name for source in stage.data),
-            stage.schedule.steps,
+            stage.schedule.steps or f"{stage.schedule.epochs} {'epoch' if stage.schedule.epochs == 1 else 'epochs'}",
         ]
         for stage in recipe.stages
     ]

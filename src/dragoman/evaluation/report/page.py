@@ -83,7 +83,7 @@ def _run(
         "translation": run.translation_metrics,
         "counts": [m for m, found in run.scores.items() if all(s.signature == "count" for s in found.values())],
         "scores": scores,
-        "sizes": {d: s.count for found in run.scores.values() for d, s in found.items() if "-" in d and s.count},
+        "sizes": _sizes(run),
         "directions": len(run.directions),
         "hypotheses": total,
         "signatures": run.signatures(),
@@ -91,6 +91,15 @@ def _run(
         "samples": [_sample(sample) for sample in samples],
         "choice": _choice(samples, total, audio),
     }
+
+
+def _sizes(run: ScoredRun) -> dict[str, int]:
+    """Hypotheses of each direction; a metric may be of some of them."""
+    sizes: dict[str, int] = {}
+    for direction, score in (item for found in run.scores.values() for item in found.items()):
+        if "-" in direction and score.count:
+            sizes[direction] = max(score.count, sizes.get(direction, 0))
+    return sizes
 
 
 def _scatters(run: ScoredRun, runs: Sequence[ScoredRun]) -> list[dict[str, Any]]:

@@ -93,12 +93,17 @@ def _measure(rows: Sequence[Hypothesis], on_progress: Callable[[int, int], None]
     measured = []
     for row in rows:
         score = None
-        if row.reference and row.target != row.source:
-            score = chrf.sentence_score(row.translation, [row.reference]).score
+        if row.reference is not None and row.target != row.source:
+            score = chrf.sentence_score(row.translation, [row.reference]).score if row.reference else _silence(row)
         measured.append(_Measured(row, errors.get(row.id), score))
         if on_progress and len(measured) % 1000 == 0:
             on_progress(len(measured), len(rows))
     return measured
+
+
+def _silence(row: Hypothesis) -> float:
+    """Where nothing is said, nothing is right, and all else is as wrong as can be."""
+    return 0.0 if row.translation.strip() else 100.0
 
 
 def _transcript_errors(rows: Sequence[Hypothesis]) -> dict[str, float]:

@@ -11,8 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
-from transformers import LogitsProcessor, PreTrainedTokenizerBase
+from transformers import LogitsProcessor, NoRepeatNGramLogitsProcessor, PreTrainedTokenizerBase
 
 from dragoman.inference.decoding.phrases import Phrases
 from dragoman.text.repetition import almost, loops
@@ -58,7 +59,9 @@ class Steering(LogitsProcessor):
     """One `generate`. `wishes` has those of each request, `begun` the tokens that stood there before it wrote.
 
     A loop (text/repetition.py) is never closed: the token that would do so is forbidden, and nothing else. So a name
-    may come as often as it is said, and no n-gram is banned.
+    may come as often as it is said, and no n-gram is banned. With `no_repeat_ngram_size` that is left out, and no n
+    tokens are written twice, as transformers has it: 0 bans nothing. `before` is what of the output each request's
+    prompt holds, which counts then.
     """
 
     def __init__(
@@ -67,8 +70,11 @@ class Steering(LogitsProcessor):
         beams: int,
         wishes: Sequence[Sequence[Wish]],
         begun: Sequence[Sequence[int]],
+        no_repeat_ngram_size: int | None = None,
+        before: Sequence[Sequence[int]] = (),
     ) -> None:
         self.tokenizer, self.beams, self.wishes, self.begun = tokenizer, beams, wishes, begun
+        self.no_repeat_ngram_size, self.before = no_repeat_ngram_size, before
         self._end = tokenizer.eos_token_id
         self._steps: dict[tuple[int, tuple[int, ...]], _Step] = {}
 
@@ -79,7 +85,12 @@ class Steering(LogitsProcessor):
         going = [(row, ids) for row, ids in enumerate(input_ids.tolist()) if self._end not in ids]
         for row, ids in going:
             wished[row] = tuple(self._wish(scores[row], told[row], row, ids, w) for w in self.wishes[row // self.beams])
-        held = {row for row, ids in going if self._hold(scores[row], self._whole(row, ids))}
+        held = set[int]()
+        for row, ids in going:
+            if self.no_repeat_ngram_size is not None:
+                self._ban(scores[row], row, ids)
+            elif self._hold(scores[row], self._whole(row, ids)):
+                held.add(row)
         best = scores.topk(min(4 * self.beams, scores.shape[1])).indices
         log_probs = told.gather(1, best).tolist()
         tokens = best.tolist()
@@ -113,6 +124,13 @@ class Steering(LogitsProcessor):
             scores.fill_(-math.inf)
         scores[tokens] = wanted
         return float(told[tokens].max())
+
+    def _ban(self, scores: Tensor, row: int, ids: list[int]) -> None:
+        """Forbid in place what would write an n-gram again."""
+        before = self.before[row // self.beams] if self.before else ()
+        whole = torch.tensor([[*before, *self._whole(row, ids)]], device=scores.device)
+        if self.no_repeat_ngram_size and whole.shape[1] >= self.no_repeat_ngram_size:
+            scores.copy_(NoRepeatNGramLogitsProcessor(self.no_repeat_ngram_size)(whole, scores[None])[0])
 
     def _hold(self, scores: Tensor, ids: list[int]) -> bool:
         """Forbid in place what would close a loop; returns whether it was the likeliest."""

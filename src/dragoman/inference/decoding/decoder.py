@@ -68,8 +68,9 @@ class Decoded:
 
 
 class Decoder:
-    """`beams` 1 is greedy. Rows are decoded `max_rows` at a time. With a `whisper`, that writes the transcripts;
-    `translate_from`: see recipe.Decoding."""
+    """`beams` 1 is greedy. Rows are decoded `max_rows` at a time. With `no_repeat_ngram_size` no n tokens are written
+    twice, in transcript and translation together, in the place of the guard against loops; 0: nothing is held. With a
+    `whisper`, that writes the transcripts; `translate_from`: see recipe.Decoding."""
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Decoder:
         beams: int,
         max_new_tokens: int,
         max_rows: int = 64,
+        no_repeat_ngram_size: int | None = None,
         *,
         whisper: WhisperDecoder | None = None,
         translate_from: TranslateFrom = "speech",
@@ -85,7 +87,7 @@ class Decoder:
         self.beams = beams
         self.tags = Tags.of(loaded.recipe.prompt)
         self.text = TextEncoder(loaded.tokenizer, goes_on=bool(loaded.recipe.prompt.before_audio))
-        self.search = Search(loaded, max_new_tokens, max_rows)
+        self.search = Search(loaded, max_new_tokens, max_rows, no_repeat_ngram_size)
         self.whisper, self.translate_from = whisper, translate_from
 
     @torch.inference_mode()
@@ -194,23 +196,24 @@ class Decoder:
             replace(self._asked(requests[number].source, code, transcripts[number].text), answer=self.text.plain(text))
             for (number, code), text in zip(spoken, begun, strict=True)
         ]
+        before = [self._before(requests[number].source, code, transcripts[number].text) for number, code in spoken]
         terms = [self._terms(requests[number], code, transcripts[number].text) for number, code in spoken]
         wishes = [[self._wish((term,), code) for term in asked] for asked, code in zip(terms, codes, strict=True)]
 
         def write(chosen: Sequence[int], wished: Sequence[Sequence[Wish]]) -> list[Output]:
             of, asked = [numbers[at] for at in chosen], [rows[at] for at in chosen]
-            outputs = self.search(heard, of, asked, wished, self.beams)
+            outputs = self.search(heard, of, asked, wished, self.beams, [before[at] for at in chosen])
             return [replace(o, text=begun[at] + o.text) for at, o in zip(chosen, outputs, strict=True)]
 
         found: list[dict[str, Translation]] = [
             {code: Translation("", "", transcript.truncated) for code in request.targets}
             for request, transcript in zip(requests, transcripts, strict=True)
         ]
-        outputs = with_terms(write, wishes, terms)
+        outputs = with_terms(write, wishes, terms, codes)
         scores = self._whole_scores(heard, numbers, rows, outputs)
         for (number, code), output, asked, score in zip(spoken, outputs, terms, scores, strict=True):
             translation = self._translation(requests[number].source, code, transcripts[number].text, output)
-            found[number][code] = replace(translation, score=score, missed=missed(asked, output.text))
+            found[number][code] = replace(translation, score=score, missed=missed(asked, output.text, code))
         return found
 
     def _whole_scores(
@@ -236,7 +239,13 @@ class Decoder:
         if self.recipe.translates_directly:
             return Row(self.text.prompt(TASKS["st"].prompt(Item(source, target), self.tags)))
         prompt = self.text.prompt(TASKS["srt"].prompt(Item(source, target), self.tags))
-        return Row((*prompt, *self.text.plain(escape(transcript) + self.tags(source, target))))
+        return Row((*prompt, *self._before(source, target, transcript)))
+
+    def _before(self, source: str, target: str, transcript: str) -> Sequence[int]:
+        """What the whole output says before the translation: nothing, or the transcript."""
+        if self.recipe.translates_directly:
+            return ()
+        return self.text.plain(escape(transcript) + self.tags(source, target))
 
     def _terms(self, request: Request, target: str, transcript: str) -> tuple[str, ...]:
         return () if request.glossary is None else request.glossary.wanted(request.source, target, transcript)

@@ -29,11 +29,13 @@ NOTHING = Output("", False, Told(0.0, 1, False, ()))
 
 
 class Search:
-    """At most `max_rows` rows, beams counted, are searched at a time."""
+    """At most `max_rows` rows, beams counted, are searched at a time. `no_repeat_ngram_size`: see Steering."""
 
-    def __init__(self, loaded: LoadedModel, max_new_tokens: int, max_rows: int) -> None:
+    def __init__(
+        self, loaded: LoadedModel, max_new_tokens: int, max_rows: int, no_repeat_ngram_size: int | None = None
+    ) -> None:
         self.model, self.tokenizer, self.max_rows = loaded.model, loaded.tokenizer, max(1, max_rows)
-        self.max_new_tokens = max_new_tokens
+        self.max_new_tokens, self.no_repeat_ngram_size = max_new_tokens, no_repeat_ngram_size
         self.min_new_tokens = 0
 
     def __call__(
@@ -43,14 +45,16 @@ class Search:
         rows: Sequence[Row],
         wishes: Sequence[Sequence[Wish]],
         beams: int,
+        before: Sequence[Sequence[int]] = (),
     ) -> list[Output]:
-        """What follows each row's prompt and the answer that it has begun; `request_of` says which request a row is of.
-        `beams` 1 is greedy."""
+        """What follows each row's prompt and the answer that it has begun; `request_of` says which request a row is of,
+        `before` what of the output the row's prompt holds. `beams` 1 is greedy."""
         outputs: list[Output] = []
         size = max(1, self.max_rows // beams)
         for start in range(0, len(rows), size):
             chunk = slice(start, start + size)
-            steering = Steering(self.tokenizer, beams, wishes[chunk], [row.answer for row in rows[chunk]])
+            begun = [row.answer for row in rows[chunk]]
+            steering = Steering(self.tokenizer, beams, wishes[chunk], begun, self.no_repeat_ngram_size, before[chunk])
             outputs += self._chunk(heard, heard.rows(request_of[chunk]), rows[chunk], steering)
         return outputs
 

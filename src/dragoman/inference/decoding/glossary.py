@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman.errors import DataError, LanguageError
 from dragoman.inference.decoding.phrases import folded, occurrences
+from dragoman.text.csv_rows import csv_rows
 from dragoman.text.languages import find
 
 _COLUMNS = ("term", "translation", "source", "target")
@@ -32,12 +32,7 @@ class Glossary:
     def read(cls, path: str | Path) -> Glossary:
         """A CSV file with the columns term and translation, and if wanted source and target (a language by code or
         name; empty: any). Separated by commas, semicolons or tabs. Raises DataError, which names file and line."""
-        try:
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                terms = dict(_rows(file.read().splitlines(keepends=True), Path(path)))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
-            raise DataError(f"{path}: cannot be read as a glossary ({reason}).") from error
+        terms = dict(_rows(Path(path)))
         if not terms:
             raise DataError(f"{path}: the glossary holds no term; give lines like: cat,Kater.")
         return cls(tuple(Term(*key[:1], translation, *key[1:]) for key, translation in terms.items()))
@@ -50,7 +45,7 @@ class Glossary:
             if term.source not in (None, source) or term.target not in (None, target):
                 continue
             phrase = folded(term.term)
-            places = list(occurrences(phrase, text))
+            places = list(occurrences(phrase, text, source))
             for at in places:
                 text = text[:at] + "\0" * len(phrase) + text[at + len(phrase) :]
             if places:
@@ -58,20 +53,19 @@ class Glossary:
         return tuple(dict.fromkeys(found))
 
 
-def _rows(lines: list[str], path: Path) -> Iterator[tuple[tuple[str, str | None, str | None], str]]:
-    """((term, source, target), translation) of each line."""
-    mark = next((mark for mark in ",;\t" if lines and mark in lines[0]), ",")
-    reader = csv.DictReader(lines, delimiter=mark, skipinitialspace=True)
-    names = [name.strip().lower() for name in reader.fieldnames or ()]
+def _rows(path: Path) -> Iterator[tuple[tuple[str, str | None, str | None], str]]:
+    """((term, source, target), translation) of each row."""
+    table = csv_rows(path, _COLUMNS[:2])
+    names = [name.strip().lower() for name in next(table, (1, list[str]()))[1]]
     if not {"term", "translation"} <= set(names) <= set(_COLUMNS):
         raise DataError(f"{path}: the first line must name the columns: term,translation and if wanted source,target.")
-    reader.fieldnames = names
     seen: dict[tuple[str, str | None, str | None], str] = {}
-    for row in reader:
-        where = f"{path}, line {reader.line_num}"
-        if None in row:
+    for line, row in table:
+        where = f"{path}, line {line}"
+        if len(row) > len(names):
             raise DataError(f'{where}: has more cells than columns; put a text with a comma in quotes: "a, b".')
-        cells = {name: " ".join((row.get(name) or "").split()) for name in _COLUMNS}
+        found = dict(zip(names, row, strict=False))
+        cells = {name: " ".join(found.get(name, "").split()) for name in _COLUMNS}
         if not any(cells.values()):
             continue
         if not cells["term"] or not cells["translation"]:

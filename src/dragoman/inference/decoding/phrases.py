@@ -12,6 +12,7 @@ from dragoman.text.languages import LANGUAGES
 from dragoman.text.scripts import UNSPACED, is_spaced
 
 _INSIDE = regex.compile(rf"(?V1)[[\p{{L}}\p{{N}}\p{{M}}]--{UNSPACED}]+")
+_LETTERS = regex.compile(r"[\p{L}\p{N}\p{M}]+")
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Phrases:
     def __init__(self, phrases: Iterable[str], code: str, plain: Callable[[str], Sequence[int]]) -> None:
         self._first, self._inside = _Node(), _Node()
         for number, phrase in enumerate(phrases):
-            space = " " if LANGUAGES[code].uses_spaces and is_spaced(phrase) else ""
+            space = " " if LANGUAGES[code].uses_spaces else ""
             for form in (phrase, phrase[:1].upper() + phrase[1:]):  # a sentence may begin with it
                 self._first.add(plain(form), number)
             self._inside.add(_after("a" + space, phrase, plain), number)
@@ -62,18 +63,19 @@ class Phrases:
         return node
 
 
-def occurrences(phrase: str, text: str) -> Iterator[int]:
-    """Where a phrase stands in a text as words of its own, case aside; in a script without spaces between words,
-    anywhere. Both are to be `folded`."""
+def occurrences(phrase: str, text: str, code: str | None = None) -> Iterator[int]:
+    """Where a phrase stands in a text in a language as words of its own, case aside; in a script without spaces between
+    words, anywhere, but not in or beside a word of a language that puts spaces. Both are to be `folded`."""
+    inside = _LETTERS if code and LANGUAGES[code].uses_spaces and is_spaced(text.replace(phrase, "")) else _INSIDE
     at = text.find(phrase)
     while at >= 0:
-        if not _in_word(text, at) and not _in_word(text, at + len(phrase)):
+        if not _in_word(inside, text, at) and not _in_word(inside, text, at + len(phrase)):
             yield at
         at = text.find(phrase, at + 1)
 
 
-def occurs(phrase: str, text: str) -> bool:
-    return next(occurrences(folded(phrase), folded(text)), None) is not None
+def occurs(phrase: str, text: str, code: str | None = None) -> bool:
+    return next(occurrences(folded(phrase), folded(text), code), None) is not None
 
 
 def folded(text: str) -> str:
@@ -81,10 +83,9 @@ def folded(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
-def _in_word(text: str, at: int) -> bool:
-    """Whether a word goes on across a place: letters, digits or combining marks on both sides, all of scripts with
-    spaces."""
-    return 0 < at < len(text) and bool(_INSIDE.fullmatch(text, at - 1, at + 1))
+def _in_word(inside: regex.Pattern[str], text: str, at: int) -> bool:
+    """Whether a word goes on across a place: letters, digits or combining marks on both sides."""
+    return 0 < at < len(text) and bool(inside.fullmatch(text, at - 1, at + 1))
 
 
 def _after(before: str, phrase: str, plain: Callable[[str], Sequence[int]]) -> Sequence[int]:

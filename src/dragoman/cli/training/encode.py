@@ -12,6 +12,7 @@ from dragoman.cli.console import hush, say
 from dragoman.cli.options import Device, Threads
 from dragoman.cli.progress import progress_bars
 from dragoman.cli.training.train import Bases, Data, RecipeName
+from dragoman.files import only_run
 
 
 def encode(
@@ -35,7 +36,7 @@ def encode(
     set_threads(threads)
     check_device(device)
     rank, processes = launched()
-    with progress_bars(shown=rank == 0 and sys.stderr.isatty()) as progress:
+    with only_run(out, rank), progress_bars(shown=rank == 0 and sys.stderr.isatty()) as progress:
         total = encode_all(
             chosen,
             data,

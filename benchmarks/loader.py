@@ -26,7 +26,8 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
 from dragoman.data.audio import load_audio
-from dragoman.data.batching import Example, Row, collate, made_ahead
+from dragoman.data.ahead import made_ahead
+from dragoman.data.batching import Example, Row, collate
 from dragoman.data.examples import Examples
 from dragoman.data.features import LogMel
 from dragoman.data.index import open_index

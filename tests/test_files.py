@@ -1,8 +1,9 @@
 """Files and folders are there whole or not at all, whatever happens while they are written."""
 
-import resource
-import signal
-from collections.abc import Iterator
+import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from dragoman.errors import OutputError
-from dragoman.files import whole_file, whole_folder
-
-
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file can grow beyond 64 kB: the write fails as it does on a full disk."""
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+from dragoman.files import only_run, whole_file, whole_folder
 
 
 def test_a_block_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
@@ -59,10 +50,48 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, full_disk: None) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["torch", "safetensors"])
-def test_a_full_disk_under_weights_is_one_sentence(kind: str, tmp_path: Path, full_disk: None) -> None:
+def test_a_full_disk_under_weights_is_told_in_the_words_of_the_system(tmp_path: Path, full_disk: None) -> None:
     tensors = {"weight": torch.zeros(100_000)}
-    save = torch.save if kind == "torch" else save_file
-    with pytest.raises(OutputError, match="folder: cannot be written"), whole_folder(tmp_path / "folder") as new:
-        save(tensors, new / "weights")
+    message = r"^\S+/folder: cannot be written \(File too large\); make room"
+    with pytest.raises(OutputError, match=message), whole_folder(tmp_path / "folder") as new:
+        save_file(tensors, new / "weights")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_never_lost_between_its_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "folder"
+    with whole_folder(path) as new:
+        (new / "a").write_text("before")
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.suffix == ".part":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OutputError, match="folder: cannot be written"), whole_folder(path) as new:
+        (new / "b").touch()
+    assert (path / "a").read_text() == "before"
+    monkeypatch.undo()
+    path.rename(tmp_path / "folder.former")  # as if the process had been killed there
+    with pytest.raises(ZeroDivisionError), whole_folder(path) as new:
+        raise ZeroDivisionError
+    assert (path / "a").read_text() == "before"
+
+
+def test_a_folder_belongs_to_one_run_until_its_process_ends(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from dragoman.files import only_run\n"
+        "with only_run(Path(sys.argv[1])):\n    print('has it', flush=True); time.sleep(600)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE)
+    assert other.stdout and other.stdout.readline()
+    with pytest.raises(OutputError, match="another run is writing there; wait until it is done"), only_run(tmp_path):
+        pass
+    with only_run(tmp_path, rank=1):  # a process of a run whose first has it
+        pass
+    other.kill()
+    other.communicate()
+    with only_run(tmp_path), pytest.raises(OutputError), only_run(tmp_path):
+        pass

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
+TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+"""The system's numbers for more open files than it allows: neither the data's fault nor the disk's."""
+MORE_FILES = "allow more open files, as by `ulimit -n 65536`"
+
 
 class DragomanError(Exception):
     """Base of the family; the command line prints the message and exits with code 2."""

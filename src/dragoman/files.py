@@ -6,23 +6,26 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import logging
 import os
+import re
 import shutil
 import tempfile
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from dragoman.errors import AudioError, FileAccessError, OutputError
+from dragoman.errors import MORE_FILES, TOO_MANY_FILES, AudioError, FileAccessError, OutputError
 
-# What writing to a full disk raises: the system's error, torch's, safetensors'.
-_UNWRITTEN = (OSError, RuntimeError, SafetensorError)
-_TORCH_SIGNS = ("PytorchStreamWriter", "unexpected pos")
+_UNWRITTEN = (OSError, SafetensorError)
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -37,6 +40,8 @@ def whole_file(path: Path) -> Iterator[TextIO]:
         descriptor, temporary = tempfile.mkstemp(prefix=".dragoman-", dir=path.parent)
         with open(descriptor, "w", encoding="utf-8", newline="\n") as out:
             yield out
+            out.flush()
+            os.fsync(out.fileno())  # else the name may outlive a power cut, and the content not
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
@@ -50,23 +55,33 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A folder to fill; `path` is it once the block is done, and what it was before if the block fails. The block only
-    writes: torch's and safetensors' errors in it are taken for a full disk. Raises OutputError."""
+    writes: safetensors' errors in it are taken for a full disk. What is to outlive a power cut the block hands to
+    `to_disk`. Raises OutputError."""
     temporary, former = (path.with_name(path.name + ending) for ending in (".part", ".former"))
     try:
+        _restore(former, path)
         _remove(temporary, former)
         temporary.mkdir(parents=True)
         yield temporary
         if path.exists():
             path.rename(former)
         temporary.rename(path)
+        _sync(path.parent)
         _remove(former)
     except BaseException as error:
+        with contextlib.suppress(OSError):
+            _restore(former, path)
         _remove(temporary)
         if not isinstance(error, _UNWRITTEN):
             raise
-        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _TORCH_SIGNS):
-            raise
         raise _not_written(path, error) from error
+
+
+def to_disk(folder: Path) -> None:
+    """Wait until all that is in a folder is on the disk."""
+    for path in folder.rglob("*"):
+        _sync(path)
+    _sync(folder)
 
 
 @contextmanager
@@ -93,7 +108,9 @@ def held(folder: Path, name: str = ".dragoman-lock", wait_s: float = 0.0) -> Ite
             f"{folder}: another run is writing there; wait until it is done, or choose another folder."
         ) from None
     except OSError as error:
-        raise _not_written(folder, error) from error
+        if error.errno not in _NO_LOCKS:
+            raise _not_written(folder, error) from error
+        _log.warning("%s: cannot be locked on this file system; start no second run there.", folder)
     try:
         yield
     finally:
@@ -105,14 +122,42 @@ def held(folder: Path, name: str = ".dragoman-lock", wait_s: float = 0.0) -> Ite
                 folder.rmdir()
 
 
+def only_run(folder: Path, rank: int = 0) -> AbstractContextManager[None]:
+    """`held` by the first of several processes, for all of them."""
+    return held(folder) if rank == 0 else contextlib.nullcontext()
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _restore(former: Path, path: Path) -> None:
+    """What was between its two names when an earlier process ended."""
+    if former.exists() and not path.exists():
+        former.rename(path)
+
+
 def _remove(*folders: Path) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _not_written(path: Path, error: Exception) -> OutputError:
-    reason = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
-    return OutputError(f"{path}: cannot be written ({reason}); make room or choose another folder.")
+    said = re.search(r"os error (\d+)", str(error))  # safetensors, in words of its own
+    number = getattr(error, "errno", None) or (int(said[1]) if said else None)
+    reason = os.strerror(number) if number else str(error).strip().partition("\n")[0]
+    remedy = MORE_FILES if number in TOO_MANY_FILES else "make room or choose another folder"
+    return OutputError(f"{path}: cannot be written ({reason}); {remedy}.")
 
 
 def _umask() -> int:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
-import torch
 
-from dragoman.data.batching import Example, Row, collate, made_ahead, pad_ids
+from dragoman.data.batching import Example, Row, collate, pad_ids
 
 SHORT = Example(np.full((2, 2), 5, np.float32), (Row((10, 11), (12, 1)),), transcript=(12,))
 LONG = Example(np.full((2, 4), 7, np.float32), (Row((20,), (21, 22, 23, 1)), Row((30, 31))), transcript=())
@@ -40,16 +38,3 @@ def test_a_pad_id_that_is_also_the_end_is_learnt_where_it_ends_an_answer() -> No
 def test_no_ids_at_all() -> None:
     padded, lengths = pad_ids([(), ()])
     assert padded.shape == (2, 1) and lengths.tolist() == [0, 0]
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_made_ahead_keeps_the_order_and_leaves_random_numbers_alone(workers: int) -> None:
-    torch.manual_seed(0)
-    expected = torch.rand(3)
-    torch.manual_seed(0)
-    assert list(made_ahead(_square, iter(range(9)), workers)) == [number**2 for number in range(9)]
-    assert torch.equal(torch.rand(3), expected)
-
-
-def _square(number: int) -> int:
-    return number**2

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from toy import examples, losses, model, recipe, stage, write_corpus
 
 from dragoman.data.batching import collate
 from dragoman.data.index import open_index
+from dragoman.data.index.selection import Selection
+from dragoman.data.sampling import Order
 from dragoman.errors import DataError, RecipeError
 from dragoman.model.build import LoadedModel
 from dragoman.model.folder import save_model
@@ -24,6 +28,7 @@ from dragoman.records import Utterance, write_rows
 from dragoman.training import curriculum
 from dragoman.training.curriculum import train_curriculum
 from dragoman.training.manifests import held_out
+from dragoman.training.steps import stream_of_steps
 from dragoman.training.trainer import Job, fit, make_accelerator
 
 THREE = [
@@ -62,16 +67,23 @@ def test_it_goes_on_where_it_stopped(prepared: Callable[[Recipe], Path], monkeyp
     assert all(len(losses(folder / "run" / name)) == 4 for name in ("1-asr", "2-smt", "3-srt"))
 
 
-def test_a_stage_that_lost_only_its_model_writes_it_again(prepared: Callable[[Recipe], Path]) -> None:
-    """Killed between the last checkpoint and the model: nothing is trained past the end."""
+def test_a_stage_that_lost_its_model_writes_it_again(
+    prepared: Callable[[Recipe], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Killed between the last checkpoint and the model: nothing is trained past the end; what a damaged checkpoint held
+    is trained again."""
     folder = prepared(chosen := recipe(stages=THREE[:1]))
-    written = train(chosen, folder)
+    written = train(chosen, folder, save_every=3)
     before, metrics = load_file(written / "adapter.safetensors"), (written.parent / "metrics.jsonl").read_text()
-    shutil.rmtree(written)
-    train(chosen, folder)
-    after = load_file(written / "adapter.safetensors")
-    assert all(before[name].equal(after[name]) for name in before)
-    assert (written.parent / "metrics.jsonl").read_text() == metrics
+    for damaged in (False, True):
+        shutil.rmtree(written)
+        if damaged:
+            (written.parent / "checkpoints" / "step-0000004" / "state.pt").write_bytes(b"")
+        train(chosen, folder, save_every=3)
+        after = load_file(written / "adapter.safetensors")
+        assert all(before[name].equal(after[name]) for name in before)
+        assert (written.parent / "metrics.jsonl").read_text() == metrics
+        assert ("step-0000004 is damaged and passed over" in caplog.text) == damaged
 
 
 def test_another_recipe_in_the_same_folder_is_refused(prepared: Callable[[Recipe], Path]) -> None:
@@ -151,9 +163,55 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     bad = replace(collate(examples(), 0), mel=torch.full((3, 80, 100), float("nan")))
     (plan,) = recipe(stages=[stage("asr")]).stages
     job = Job("bad", loaded.model, lambda start: iter([[bad]] * 4), plan.schedule, tmp_path / "run")
-    with pytest.raises(DataError, match="loss is not finite"):
+    with pytest.raises(DataError, match=r"bad: the loss of step 1 is not finite \(seed 0; its rows have no ids\)"):
         fit(job, make_accelerator("fp32"))
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_what_made_a_loss_not_finite_is_named(prepared: Callable[[Recipe], Path]) -> None:
+    chosen = recipe(stages=[stage("asr", schedule={"learning_rate": 1e30, "seed": 3})])
+    folder = prepared(chosen)
+    with pytest.raises(DataError) as error:
+        train(chosen, folder)
+    index = open_index(folder / "data" / "train.jsonl")
+    second = Selection([index], chosen.stages[0], chosen).order().step(2)
+    held = ", ".join(index.row(int(row)).id for row in second.item)
+    assert f"stage asr: the loss of step 2 is not finite (seed 3; it held {held}); look at these" in str(error.value)
+
+
+def test_more_processes_than_utterances_in_a_step_are_refused(prepared: Callable[[Recipe], Path]) -> None:
+    """Else some would wait for a batch of theirs for ever."""
+    three = SimpleNamespace(process_index=2, num_processes=3)
+    for order in (Order([1] * 9, batch=2, seed=0), Order([1, 1], batch=8, seed=0)):
+        with pytest.raises(DataError, match=r"a step holds 2 utterances, which 3 processes cannot share; start 2 at"):
+            stream_of_steps(order, list, three)
+    assert next(stream_of_steps(Order([1] * 3, batch=3, seed=0), lambda step: [step], three)(0))
+
+
+def test_text_out_of_all_proportion_is_named_before_the_first_step(
+    prepared: Callable[[Recipe], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = recipe(stages=[stage("asr"), stage("srt")])
+    folder = prepared(chosen)
+    manifest = folder / "data" / "train.jsonl"
+    first = json.loads(manifest.read_text(encoding="utf-8").splitlines()[0])
+    rows = [
+        {**first, "id": "wordy", "duration_s": 1.5, "text": "ab " * 7000},
+        {**first, "id": "translated", "duration_s": 1.5, "translations": {"fra": "x" * 251}},
+        {**first, "id": "fast", "duration_s": 1.5, "translations": {"fra": "x" * 250}},  # not out of proportion
+        {**first, "id": "unmeasured", "duration_s": None, "text": "ab " * 2000},  # the LLM reads 2,048 positions
+    ]
+    with open(manifest, "a", encoding="utf-8") as out:
+        out.writelines(json.dumps(row) + "\n" for row in rows)
+    with pytest.raises(DataError) as error:
+        train(chosen, folder)
+    assert "stage asr: " in str(error.value) and "wordy (21,000 characters in 1.5 s), unmeasured (" in str(error.value)
+    assert re.search(r"unmeasured \(\d,\d\d\d tokens, where the LLM has room for 1,991\); correct", str(error.value))
+    assert not list((folder / "run").glob("*-*"))
+    train(chosen, folder, skip_bad=True)
+    assert "stage srt: " in caplog.text and "translated (251 characters in 1.5 s)" in caplog.text
+    assert "fast" not in caplog.text
+    assert "13 of 16" in caplog.text
 
 
 def test_what_would_stop_a_later_stage_is_told_before_the_first(prepared: Callable[[Recipe], Path]) -> None:

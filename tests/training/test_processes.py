@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +76,30 @@ def test_micro_batches_and_processes_change_nothing(
     assert_same(whole, alone(folder, "micro", micro_batch=2))
     assert_same(whole, two_processes(launch, folder, "two", micro_batch=64))
     assert_same(whole, two_processes(launch, folder, "both", micro_batch=1))
+
+
+@pytest.mark.slow
+def test_what_two_processes_began_one_goes_on_with(
+    prepared: Callable[[Recipe], Path], launch: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    folder = prepared(TWO_STAGES)
+    process = launch(folder, out := folder / "begun", *TORCHRUN)
+    metrics = out / "1-asr" / "metrics.jsonl"
+    while process.poll() is None and not (metrics.is_file() and metrics.read_bytes().count(b"\n") >= 5):
+        time.sleep(0.003)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert_same(alone(folder, "whole", micro_batch=64), alone(folder, "begun", micro_batch=64))
+
+
+@pytest.mark.slow
+def test_more_processes_than_utterances_end_before_the_first_step(
+    prepared: Callable[[Recipe], Path], launch: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    folder = prepared(recipe(stages=[stage("asr", schedule={"batch": 1})]))
+    assert launch(folder, folder / "few", *TORCHRUN).wait(timeout=200) != 0
+    said = "stage asr: a step holds 1 utterances, which 2 processes cannot share; start 1 at most"
+    assert said in (folder / "few.log").read_text()
 
 
 @pytest.mark.slow

@@ -40,13 +40,14 @@ def num_rows(out: Path) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", [int(os.environ.get("DRAGOMAN_TEST_SEED", 0))])
 def test_killed_twice_and_resumed(
-    prepared: Callable[[Recipe], Path], launch: Callable[..., subprocess.Popen[bytes]]
+    seed: int, prepared: Callable[[Recipe], Path], launch: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     folder = prepared(WITH_DROPOUT)
     whole, killed = folder / "whole", folder / "killed"
     uninterrupted = launch(folder, whole, workers=1)
-    for earliest in sorted(random.sample(range(1, 2 * STEPS - 5), 2)):
+    for earliest in sorted(random.Random(seed).sample(range(1, 2 * STEPS - 5), 2)):
         process = launch(folder, killed, workers=1)
         while process.poll() is None and num_rows(killed) < earliest:
             time.sleep(0.003)

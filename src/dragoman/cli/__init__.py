@@ -6,11 +6,14 @@ says what), 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from dragoman.cli import convert, fetch, models
 from dragoman.cli.console import listen, say
@@ -18,9 +21,21 @@ from dragoman.cli.data import check, prepare, shard
 from dragoman.cli.evaluation import compare, evaluate, report
 from dragoman.cli.training import encode, finetune, train
 from dragoman.cli.translation import live, translate
-from dragoman.errors import DragomanError
+from dragoman.errors import MORE_FILES, TOO_MANY_FILES, DragomanError
+
+
+class _Verbs(TyperGroup):
+    """Typer takes the end of a file for a wish to abort."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            raise DragomanError(f"A file that was read ends too early ({_said(error)}); get it again.") from error
+
 
 app = typer.Typer(
+    cls=_Verbs,
     name="dragoman",
     help="Speech in one language, text in many.",
     no_args_is_help=True,
@@ -63,6 +78,7 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with its code; a user's mistake is one line, never a traceback."""
+    _open_streams()
     listen()
     code = _closed(_run())
     sys.exit(code)
@@ -73,17 +89,39 @@ def _run() -> int:
         app(prog_name="dragoman")
     except SystemExit as exit:
         return _code(exit)
-    except DragomanError as error:
-        say(str(error))
-        return 2
     except BrokenPipeError:
         return 1
-    except OSError as error:
-        say(_sentence(error))
-        return 2
     except KeyboardInterrupt:
         return _interrupted()
+    except Exception as error:
+        # whoever could not open a file for want of numbers may have taken it for missing or damaged
+        told = next(_too_many_files(error), error)
+        if not isinstance(told, DragomanError | OSError):
+            raise
+        say(_sentence(told) if isinstance(told, OSError) else str(told))
+        return 2
     return 0
+
+
+def _open_streams() -> None:
+    """Where a standard stream is closed, the next file would get its number, and what is written to the stream would
+    go there. Writing to a closed stdout stays an error; stderr is written to nothing."""
+    for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, mode), True)  # it gets the lowest number that is free
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def _too_many_files(error: BaseException | None) -> Iterator[OSError]:
+    """Errors of this kind among the causes of another."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in TOO_MANY_FILES:
+            yield error
+        error = error.__cause__ or error.__context__
 
 
 def _code(exit: SystemExit) -> int:
@@ -109,12 +147,21 @@ def _closed(code: int) -> int:
         code = code or 1
     except OSError as error:
         if code == 0:
-            say(f"standard output: {_sentence(error)}")
+            error.filename = "standard output"
+            say(_sentence(error))
         code = code or 2
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 
 
 def _sentence(error: OSError) -> str:
-    reason = error.strerror or str(error)
-    return f"{os.fsdecode(error.filename)}: {reason}." if isinstance(error.filename, str | bytes) else f"{reason}."
+    reason, name = error.strerror or _said(error), error.filename
+    if error.errno in TOO_MANY_FILES:
+        reason += f"; {MORE_FILES}"
+    elif error.errno == errno.EBADF:  # see _open_streams
+        reason, name = "it is closed; open it, or send it to a file", name or "standard output"
+    return f"{os.fsdecode(name)}: {reason}." if isinstance(name, str | bytes) else f"{reason}."
+
+
+def _said(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

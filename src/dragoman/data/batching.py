@@ -6,25 +6,21 @@ frames, E encoder width, T text tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from dragoman.data.frames import Frames
-from dragoman.errors import DragomanError
 
 IGNORED = -100
 """The label of a token that is not learnt."""
 
 Mel = NDArray[np.float32]
-Key = TypeVar("Key")
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -195,33 +191,3 @@ def pad_rows(rows: Sequence[Row], pad_id: int, side: Literal["left", "right"] = 
         attention_mask[at, start : start + len(ids)] = 1
         labels[at, answer_from : start + len(ids)] = ids[len(row.prompt) :]
     return TextRows(input_ids, attention_mask, labels)
-
-
-class _Mapped(Dataset[Any], Generic[Key, Made]):
-    def __init__(self, make: Callable[[Key], Made]) -> None:
-        self.make = make
-
-    def __getitem__(self, key: Any) -> Made | DragomanError:
-        try:
-            return self.make(key)
-        except DragomanError as error:  # raised in a worker it would arrive wrapped in a traceback
-            return error
-
-
-def made_ahead(make: Callable[[Key], Made], keys: Iterable[Key], workers: int) -> Iterator[Made]:
-    """`map(make, keys)` in order, computed ahead by so many worker processes (0: here and now)."""
-    if workers == 0:
-        yield from map(make, keys)
-        return
-    loader = DataLoader(
-        _Mapped(make),
-        sampler=keys,
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=4,
-        generator=torch.Generator(),  # else it draws from training's own random numbers, and a resumed run differs
-    )
-    for made in loader:
-        if isinstance(made, DragomanError):
-            raise made
-        yield made

@@ -113,6 +113,10 @@ class Order:
             yield from islice(self._epoch(epoch), position, None)
             epoch, position = epoch + 1, 0
 
+    def step(self, number: int) -> Step:
+        """The step of a number, counted from 1."""
+        return next(self.steps(number - 1))
+
     def _epoch(self, epoch: int) -> Iterator[Step]:
         if self.shares is None:
             for rows in epoch_batches(self.lengths, self.batch, self.seed, epoch, self.shard, self.shards_at_once):

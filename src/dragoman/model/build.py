@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerBase, WhisperConfig, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -16,11 +17,12 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from dragoman.errors import ModelError
 from dragoman.model.adapters import make_adapter
 from dragoman.model.bases import Place, find_encoder, find_llm
+from dragoman.model.bases.catalogue import BASES
 from dragoman.model.calibration import Calibration
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.llm import empty_llm, first_line, load_llm, load_pretrained, width, with_lora
 from dragoman.model.speech_llm import SpeechLLM
-from dragoman.recipe import Recipe
+from dragoman.recipe import Encoder, Llm, Recipe
 
 _BLANK = "<|blank|>"
 
@@ -41,7 +43,7 @@ def new_model(
     recipe: Recipe, bases: Path | None, dtype: torch.dtype, llm_options: Mapping[str, Any] = MappingProxyType({})
 ) -> LoadedModel:
     """The frozen bases with a fresh adapter (and LoRA, which starts as nothing). `llm_options`: see `load_llm`."""
-    own = "base" in (recipe.llm.name, recipe.encoder.name) or recipe.llm.vocabulary is not None
+    own = _has_own_bases(recipe)
     if bases is None and own:
         raise no_bases(recipe)
     llm, tokenizer = load_llm(recipe.llm, bases, dtype, llm_options)
@@ -58,6 +60,31 @@ def skeleton(recipe: Recipe, bases: Path | None = None) -> SpeechLLM:
         encoder = SpeechEncoder(WhisperEncoder(whisper), recipe.audio.padding)
         adapter, llm = _fresh_parts(recipe, encoder, empty_llm(config))
         return SpeechLLM(encoder, adapter, llm, scale_audio=recipe.llm.scale_audio)
+
+
+def pinned(recipe: Recipe) -> Recipe:
+    """With the commits of its bases on the hub where it names no revision: those that are there now. Raises ModelError
+    when one of them cannot be read."""
+    parts = ("encoder", recipe.encoder, WhisperConfig), ("llm", recipe.llm, AutoConfig)
+    commits = {part: base.model_copy(update={"revision": _revision(base, kind)}) for part, base, kind in parts}
+    return recipe.model_copy(update=commits)
+
+
+def _revision(base: Encoder | Llm, kind: Any) -> str | None:
+    """The recipe's, or else the commit that the hub's cache holds of this base; None for what is no hub's."""
+    if base.revision is not None or base.name in ("base", *BASES) or Path(base.name).exists():
+        return base.revision
+    _config(kind, Place(base.name, base.name))  # puts it there
+    file = try_to_load_from_cache(base.name, "config.json")
+    return Path(file).parent.name if isinstance(file, str) else None
+
+
+def context(recipe: Recipe, bases: Path | None) -> int | None:
+    """How many positions the LLM reads at once, as far as its config says. Raises ModelError."""
+    if bases is None and _has_own_bases(recipe):
+        raise no_bases(recipe)
+    config = _config(AutoConfig, find_llm(recipe.llm, bases)).get_text_config()
+    return getattr(config, "max_position_embeddings", None)
 
 
 def assemble(recipe: Recipe, encoder: SpeechEncoder, llm: Any, tokenizer: PreTrainedTokenizerBase) -> SpeechLLM:
@@ -92,6 +119,10 @@ def _fresh_parts(recipe: Recipe, encoder: SpeechEncoder, llm: Any) -> tuple[nn.M
     if recipe.encoder.lora is not None:
         encoder.whisper = with_lora(encoder.whisper, recipe.encoder.lora)
     return adapter, llm if recipe.llm.lora is None else with_lora(llm, recipe.llm.lora)
+
+
+def _has_own_bases(recipe: Recipe) -> bool:
+    return "base" in (recipe.llm.name, recipe.encoder.name) or recipe.llm.vocabulary is not None
 
 
 def no_bases(recipe: Recipe) -> ModelError:

@@ -13,14 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
 
 from dragoman.errors import ModelError, OutputError, RecipeError
-from dragoman.model.build import skeleton
+from dragoman.model.build import pinned, skeleton
 from dragoman.model.folder import write_folder
 from dragoman.model.trainable import part_of
-from dragoman.recipe import Encoder, Llm, Lora, Recipe
+from dragoman.recipe import Lora, Recipe
 from dragoman.text.languages import find
 
 _log = logging.getLogger(__name__)
@@ -50,7 +49,7 @@ def convert(file: Path, recipe: Recipe, out: Path, tags: Mapping[str, str] | Non
     _check_scale(recipe, model.llm.config.model_type)
     expected = {name: tensor for name, tensor in model.state_dict().items() if part_of(name)}
     _check_fits(expected, found, f"{file} is not of {recipe.name}")
-    write_folder(out.absolute(), _pinned(recipe), model, {name: tensor for name, (_, tensor) in found.items()})
+    write_folder(out.absolute(), pinned(recipe), model, {name: tensor for name, (_, tensor) in found.items()})
 
 
 def _read(file: Path) -> dict[str, Tensor]:
@@ -120,21 +119,6 @@ def _lora(recipe: Recipe, found: Named) -> Lora | None:
         said = f"rank {recipe.llm.lora.rank}" if recipe.llm.lora else "none"
         _log.warning("The checkpoint has LoRA of rank %d, the recipe %s: the checkpoint's is kept.", rank, said)
     return lora
-
-
-def _pinned(recipe: Recipe) -> Recipe:
-    """With the bases' revisions: those that the configs were just read from."""
-    llm = recipe.llm.model_copy(update={"revision": _revision(recipe.llm)})
-    encoder = recipe.encoder.model_copy(update={"revision": _revision(recipe.encoder)})
-    return recipe.model_copy(update={"llm": llm, "encoder": encoder})
-
-
-def _revision(base: Encoder | Llm) -> str | None:
-    """The recipe's, or else the commit that the hub's cache holds of this base; None for a folder."""
-    if base.revision is not None or Path(base.name).exists():
-        return base.revision
-    file = try_to_load_from_cache(base.name, "config.json")
-    return Path(file).parent.name if isinstance(file, str) else None
 
 
 def _check_scale(recipe: Recipe, family: str) -> None:

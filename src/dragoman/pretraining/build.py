@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dragoman.data.corpora.tatoeba import Sentence
 from dragoman.errors import DataError, DragomanError, RecipeError
-from dragoman.files import whole_folder
+from dragoman.files import to_disk, whole_folder
 from dragoman.model.llm import load_tokenizer
 from dragoman.pretraining.encoder import pretrain_encoder
 from dragoman.pretraining.llm import pretrain_llm
@@ -100,3 +100,4 @@ def _finish(folder: Path, save: Callable[[Path], object]) -> None:
     is, to the bit, what is shipped."""
     with whole_folder(folder) as new:
         save(new)
+        to_disk(new)

@@ -160,6 +160,7 @@ def pretrain_encoder(
         validate=partial(_letter_errors, module, held_out, accelerator.device),
         compiled=compiled,
         on_progress=on_progress,
+        ids=lambda step: [train[number].id for number in order.step(step).item],
     )
     fit(job, accelerator)
     return encoder.whisper

@@ -124,6 +124,10 @@ class TranslatedSpeech:
         lengths = torch.tensor([len(features) for features, _, _ in made])
         return SeamlessBatch(features, masks, lengths, labels)
 
+    def ids(self, step: Step) -> list[str]:
+        """Those of the utterances in a step."""
+        return [self.index.row(self.rows[int(number)][0]).id for number in step.item]
+
     def micro_batches(self, share: Step) -> list[SeamlessBatch]:
         """One process's share of a step."""
         return [self.batch(part.item) for part in share.cut(self.micro_batch)]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedType
+from accelerate.utils import release_memory
 
 from dragoman.data.examples import Examples
 from dragoman.data.index import ManifestIndex
 from dragoman.data.index.selection import Selection
+from dragoman.data.sampling import Rows
 from dragoman.errors import RecipeError
 from dragoman.files import digest_of_weights
-from dragoman.model.build import LoadedModel
+from dragoman.model.build import LoadedModel, pinned
 from dragoman.model.folder import load_model, own_tensors, save_model
 from dragoman.model.load import model_folder
 from dragoman.model.speech_llm import SpeechLLM
@@ -27,9 +29,10 @@ from dragoman.records import Utterance
 from dragoman.training.distillation import Teacher
 from dragoman.training.encoding import StoredFrames, check_storable
 from dragoman.training.manifests import check_data, held_out, stage_indexes, valid_index
-from dragoman.training.run_folder import remember_data, remember_recipe
+from dragoman.training.proportion import check_texts
+from dragoman.training.run_folder import as_recorded, remember_data, remember_recipe
 from dragoman.training.state import trained_state
-from dragoman.training.steps import stream_of_steps
+from dragoman.training.steps import check_processes, stream_of_steps
 from dragoman.training.trainer import Job, fit, make_accelerator
 from dragoman.training.warm_start import (
     as_started,
@@ -60,38 +63,25 @@ def train_curriculum(
     checkpointed: bool = False,
     save_every: int = 200,
     features: Path | None = None,
+    skip_bad: bool = False,
     translation_scores: TranslationScores | None = None,
     on_progress: OnProgress = unheard,
 ) -> Path:
     """Run the stages of a recipe; `data` holds one manifest a source (`<name>.jsonl`) and `valid.jsonl`, `features`
-    what the encoder heard in them (see `encoding.encode`).
+    what the encoder heard in them (see `encoding.encode`). `skip_bad` leaves out rows that have more text than fits.
 
     Leaves `out/1-asr/model`, ... and returns the last one. A stage whose model is there is not run again.
     """
-    if not recipe.stages:
-        raise RecipeError(f"The recipe {recipe.name!r} has no stages: there is nothing to train.")
-    if features is not None:
-        check_storable(recipe)
-    recipe = as_started(recipe)
-    accelerator = make_accelerator(recipe.stages[0].schedule.precision)
-    _check_teachable(recipe, accelerator)
-    # one of all makes the indexes, and on machines that do not share the data one of each
-    with accelerator.main_process_first(), accelerator.local_main_process_first():
-        check_data(recipe, data, on_progress)
-        if valid_index(data, on_progress) is None:
-            _log.warning("%s is missing: nothing is validated.", data / "valid.jsonl")
-    with accelerator.main_process_first():
-        remember_recipe(recipe, out)
-        bases = trimmed(recipe, data, out) or bases
+    recipe, bases, left_out = _begun(recipe, data, out, bases, features, skip_bad, on_progress)
     model: Path | None = None
-    for number, stage in enumerate(recipe.stages, 1):
-        folder = out / f"{number}-{stage.name}"
+    for stage, folder in _folders(recipe, out):
         if not (folder / "model").is_dir():
             run = StageRun(
                 recipe,
                 stage,
                 data,
                 folder,
+                left_out[stage.name],
                 micro_batch=micro_batch,
                 micro_tokens=micro_tokens,
                 workers=workers,
@@ -103,10 +93,48 @@ def train_curriculum(
                 on_progress=on_progress,
             )
             run(model, bases)
-            accelerator.free_memory()  # else this stage's model is still there when the next one's is loaded
+            release_memory()  # else this stage's model is still there when the next one's is loaded
         model = folder / "model"
     assert model is not None
     return model
+
+
+def _folders(recipe: Recipe, out: Path) -> list[tuple[Stage, Path]]:
+    return [(stage, out / f"{number}-{stage.name}") for number, stage in enumerate(recipe.stages, 1)]
+
+
+def _begun(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    bases: Path | None,
+    features: Path | None,
+    skip_bad: bool,
+    on_progress: OnProgress,
+) -> tuple[Recipe, Path | None, dict[str, list[Rows]]]:
+    """Whatever would stop a later stage is told before the first. The recipe with what it left open, where its bases
+    are, and for each stage that is not finished the rows of each source that are left out."""
+    if not recipe.stages:
+        raise RecipeError(f"The recipe {recipe.name!r} has no stages: there is nothing to train.")
+    if features is not None:
+        check_storable(recipe)
+    recipe = as_started(recipe)
+    accelerator = make_accelerator(recipe.stages[0].schedule.precision)
+    _check_teachable(recipe, accelerator)
+    for stage in recipe.stages:
+        check_processes(accelerator.num_processes, stage.schedule.batch, f"stage {stage.name}")
+    # one of all makes the indexes, and on machines that do not share the data one of each
+    with accelerator.main_process_first(), accelerator.local_main_process_first():
+        check_data(recipe, data, on_progress)
+        if valid_index(data, on_progress) is None:
+            _log.warning("%s is missing: nothing is validated.", data / "valid.jsonl")
+    with accelerator.main_process_first():  # the others find what it has settled
+        recipe = pinned(as_recorded(recipe, out))
+        remember_recipe(recipe, out)
+        bases = trimmed(recipe, data, out) or bases
+    finished = {stage.name: folder / "model" for stage, folder in _folders(recipe, out) if (folder / "model").is_dir()}
+    left = [stage for stage in recipe.stages if stage.name not in finished]
+    return recipe, bases, check_texts(recipe, left, data, [*finished.values(), bases][0], skip_bad)
 
 
 def _check_teachable(recipe: Recipe, accelerator: Accelerator) -> None:
@@ -124,31 +152,25 @@ def _check_teachable(recipe: Recipe, accelerator: Accelerator) -> None:
             )
 
 
+@dataclass(frozen=True)
 class StageRun:
-    """One stage of a recipe on this machine."""
+    """One stage of a recipe on this machine; `left_out`: rows of each of its sources."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        stage: Stage,
-        data: Path,
-        folder: Path,
-        *,
-        micro_batch: int,
-        micro_tokens: int | None,
-        workers: int,
-        compiled: bool,
-        checkpointed: bool,
-        save_every: int,
-        features: Path | None,
-        translation_scores: TranslationScores | None,
-        on_progress: OnProgress,
-    ) -> None:
-        self.recipe, self.stage, self.data, self.folder = recipe, stage, data, folder
-        self.micro_batch, self.micro_tokens = micro_batch, micro_tokens
-        self.workers, self.compiled, self.checkpointed = workers, compiled, checkpointed
-        self.save_every, self.features = save_every, features
-        self.translation_scores, self.on_progress = translation_scores, on_progress
+    recipe: Recipe
+    stage: Stage
+    data: Path
+    folder: Path
+    left_out: Sequence[Rows]
+    _: KW_ONLY
+    micro_batch: int
+    micro_tokens: int | None
+    workers: int
+    compiled: bool
+    checkpointed: bool
+    save_every: int
+    features: Path | None
+    translation_scores: TranslationScores | None
+    on_progress: OnProgress
 
     def __call__(self, previous: Path | None, bases: Path | None) -> None:
         """Train from the model in `previous` (or from the bases) and write `folder/model`."""
@@ -179,18 +201,18 @@ class StageRun:
         )
         limits = self.micro_batch, self.micro_tokens
         examples = Examples(indexes, self.stage, self.recipe, loaded.tokenizer, *limits, frames, rehearsed)
+        order = selection.order()
         job = Job(
             label=f"stage {self.stage.name}",
             module=loaded.model,
-            stream=stream_of_steps(
-                selection.order(), examples.micro_batches, accelerator, self.workers, selection.draws
-            ),
+            stream=stream_of_steps(order, examples.micro_batches, accelerator, self.workers, selection.draws),
             schedule=self.stage.schedule.over(len(selection)),
             folder=self.folder,
             validate=self._validation(loaded, accelerator, stored),
             compiled=self.compiled,
             save_every=self.save_every,
             on_progress=self.on_progress,
+            ids=lambda step: selection.ids(order.step(step)),
         )
         frozen = own_tensors(loaded.model)  # under FSDP each process holds but a part of them afterwards
         tensors = {**frozen, **trained_state(fit(job, accelerator))}
@@ -207,10 +229,10 @@ class StageRun:
         remember_data(digests, self.folder.parent)
 
     def _selection(self, indexes: Sequence[ManifestIndex]) -> Selection:
-        selection = Selection(indexes, self.stage, self.recipe)
+        selection = Selection(indexes, self.stage, self.recipe, self.left_out)
         for index, chosen in zip(indexes, selection.chosen, strict=True):
             if chosen.num_utterances < len(index):
-                why = "the rest is filtered out, over a cap, untranslated or in other languages"
+                why = "the rest is filtered out, over a cap, untranslated, in other languages or too much text"
                 found = chosen.num_utterances, len(index), index.manifest
                 _log.warning("stage %s: %d of %d in %s; %s.", self.stage.name, *found, why)
         return selection

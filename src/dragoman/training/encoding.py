@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dragoman.data.batching import made_ahead, pad_mels
+from dragoman.data.ahead import made_ahead, workers_watched
+from dragoman.data.batching import pad_mels
 from dragoman.data.examples import mel_of
 from dragoman.data.features import LogMel
 from dragoman.data.frames import Frames, FrameStore, new_frames, open_frames
@@ -152,13 +153,14 @@ def encode(
     parts = (batch for shard in shards for batch in clips.batches(shard, batch_size))
     made = made_ahead(clips.mels, parts, workers)
     done, total = 0, sum(len(shard.rows) for shard in shards)
-    for shard in shards:
-        heard: dict[int, Frames] = {}
-        for batch in clips.batches(shard, batch_size):
-            heard.update(zip(batch.rows.tolist(), frames_of(encoder, *next(made)), strict=True))
-            done += len(batch.rows)
-            on_progress("encoding", done, total)
-        stores[shard.source].write(shard.number, [heard[row] for row in shard.rows.tolist()])
+    with workers_watched():
+        for shard in shards:
+            heard: dict[int, Frames] = {}
+            for batch in clips.batches(shard, batch_size):
+                heard.update(zip(batch.rows.tolist(), frames_of(encoder, *next(made)), strict=True))
+                done += len(batch.rows)
+                on_progress("encoding", done, total)
+            stores[shard.source].write(shard.number, [heard[row] for row in shard.rows.tolist()])
     return sum(len(rows) for _, rows in used)
 
 

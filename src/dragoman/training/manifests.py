@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dragoman.data.index import ManifestIndex, open_index
-from dragoman.data.index.selection import Draw, Selection, usable
+from dragoman.data.index.selection import Draw, Selection, most_letters_in, usable
 from dragoman.data.sampling import Rows
 from dragoman.errors import DataError
 from dragoman.progress import OnProgress, unheard
@@ -62,13 +62,16 @@ def valid_index(data: Path, on_progress: OnProgress = unheard) -> ManifestIndex 
 
 def held_out(index: ManifestIndex, stage: Stage, recipe: Recipe) -> tuple[Stage, list[Draw]]:
     """The stage on held-out speech as it is, without caps, and the utterances that validate it: the first of a fixed
-    random order, since manifests are sorted by language; numbered anew. None is longer than the model hears."""
+    random order, since manifests are sorted by language; numbered anew. None is longer than the model hears, or has
+    more text than can belong to it."""
     source = Source(name="valid", max_duration_s=recipe.audio.window_s)
     if not stage.tasks:  # all its sources have their own
         source = source.model_copy(update={"tasks": stage.data[0].tasks})
     plain = {"data": [source], "augment": None, "max_per_language": None, "max_per_direction": None}
     stage = stage.model_copy(update=plain)
-    selection = Selection([index], stage, recipe)
+    rows = np.arange(len(index))
+    wordy = rows[index.most_letters(rows) > most_letters_in(index.duration_s)]
+    selection = Selection([index], stage, recipe, [wordy])
     place = np.empty(len(index), np.int64)
     place[np.random.default_rng(0).permutation(len(index))] = np.arange(len(index))
     numbers = np.argsort(place[selection.chosen[0].row], kind="stable")[:_VALIDATED]

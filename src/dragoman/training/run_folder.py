@@ -26,6 +26,17 @@ def remember_recipe(recipe: Recipe, out: Path) -> None:
         file.write(dump_recipe(recipe))
 
 
+def as_recorded(recipe: Recipe, out: Path) -> Recipe:
+    """With the revisions of the bases that the run in `out` began with, where the recipe names none."""
+    stored = out / "recipe.json"
+    before = read_stored_recipe(stored) if stored.is_file() else recipe
+    for part in ("encoder", "llm"):
+        own, other = getattr(recipe, part), getattr(before, part)
+        if own.revision is None and own.name == other.name:
+            recipe = recipe.model_copy(update={part: own.model_copy(update={"revision": other.revision})})
+    return recipe
+
+
 def remember_data(digests: Mapping[Path, str], out: Path) -> None:
     """A run folder belongs to its data too, and to the model that it goes on from: going on with an edited manifest or
     another model is an error that names it."""

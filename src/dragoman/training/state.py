@@ -1,12 +1,17 @@
 """What a run needs to go on exactly where it stopped: weights in training, optimiser, schedule, random numbers.
 
-A checkpoint is a folder that gets its name only when it is complete. Frozen weights are not in it. The position in
-the data is the step itself: which rows make up a step is a function of seed and step (see `data/sampling.py`).
+A checkpoint is a folder that gets its name only when it is complete, with checksums. Frozen weights are not in it. The
+position in the data is the step itself: which rows make up a step is a function of seed and step (see
+`data/sampling.py`).
 """
 
 from __future__ import annotations
 
+import errno
+import json
+import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +29,28 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from dragoman.errors import ModelError
-from dragoman.files import whole_folder
+from dragoman.errors import TOO_MANY_FILES, ModelError, OutputError
+from dragoman.files import digest_of_file, to_disk, whole_folder
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 _LOAD = StateDictOptions(full_state_dict=True, ignore_frozen_params=True, broadcast_from_rank0=False, strict=False)
+_WEIGHTS, _STATE, _CHECKSUMS = "trained.safetensors", "state.pt", "checksums.json"
+_KEPT = 2
+"""Checkpoints, so that there is one to go on from when the newest is damaged."""
+_NOT_ITS_FAULT = (*TOO_MANY_FILES, errno.EACCES, errno.EPERM, errno.ENOMEM)
+
+_log = logging.getLogger(__name__)
 
 
 def trained_state(module: nn.Module) -> dict[str, torch.Tensor]:
     """The parameters in training, whole and on the CPU, whatever the parallelism; no wrapper's prefix in the names."""
-    once = _trained_names(module)
+    once = _trained(module)
     return {name: tensor for name, tensor in get_model_state_dict(module, options=_FULL).items() if name in once}
 
 
-def _trained_names(module: nn.Module) -> set[str]:
+def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
     """Known to every process, where the state dict of the others is empty; each of two tied weights once."""
-    return {name.removeprefix("module.") for name, weight in module.named_parameters() if weight.requires_grad}
+    return {name.removeprefix("module."): weight for name, weight in module.named_parameters() if weight.requires_grad}
 
 
 def save_state(
@@ -50,53 +61,105 @@ def save_state(
     optimizer: Optimizer,
     scheduler: LRScheduler,
 ) -> None:
-    """Write `folder/step-N`, complete or not at all, and remove the one before."""
+    """Write `folder/step-N`, complete or not at all; of those before, all but the last are removed once it is read
+    back."""
     model = {name: tensor.contiguous() for name, tensor in trained_state(module).items()}
     moments = get_optimizer_state_dict(module, optimizer, options=_FULL)
     random = accelerator.gather_for_metrics(random_state(accelerator.device)[None]).cpu()
     if accelerator.is_main_process:
-        older = _complete(folder)
         state = {"step": step, "optimizer": moments, "scheduler": scheduler.state_dict(), "random": random}
-        with whole_folder(folder / f"step-{step:07d}") as new:
-            save_file(model, new / "trained.safetensors")
-            torch.save(state, new / "state.pt")
-        for path in older:
-            shutil.rmtree(path)
+        path = folder / f"step-{step:07d}"
+        with whole_folder(path) as new:
+            save_file(model, new / _WEIGHTS)
+            _save(state, new / _STATE)
+            checksums = {name: digest_of_file(new / name) for name in (_WEIGHTS, _STATE)}
+            (new / _CHECKSUMS).write_text(json.dumps(checksums), encoding="utf-8")
+            to_disk(new)
+        if not _is_whole(path):
+            raise OutputError(f"{path}: reads otherwise than it was written; go on with --out on another disk.")
+        for older in _written(folder)[:-_KEPT]:
+            shutil.rmtree(older)
     accelerator.wait_for_everyone()
 
 
 def load_state(
     folder: Path, accelerator: Accelerator, module: nn.Module, optimizer: Optimizer, scheduler: LRScheduler
 ) -> int:
-    """Restore the newest complete checkpoint; returns its step, 0 when there is none."""
-    found = _complete(folder)
-    if not found:
+    """Restore the newest checkpoint that is whole; returns its step, 0 when there is none. Raises ModelError where all
+    are damaged."""
+    tell = _log.warning if accelerator.is_main_process else _log.debug
+    found = _newest(folder, tell)
+    if found is None:
         return 0
-    state: dict[str, Any] = torch.load(found[-1] / "state.pt", map_location="cpu", weights_only=True)
-    if len(state["random"]) != accelerator.num_processes:
-        raise ModelError(
-            f"{found[-1]} was written by {len(state['random'])} processes and {accelerator.num_processes} are running; "
-            "resume with as many, or start in a new folder."
-        )
-    load_trained(module, load_file(found[-1] / "trained.safetensors"))
+    state: dict[str, Any] = torch.load(found / _STATE, map_location="cpu", weights_only=True)
+    load_trained(module, load_file(found / _WEIGHTS), found)
     set_optimizer_state_dict(module, optimizer, optim_state_dict=state["optimizer"], options=_LOAD)
     scheduler.load_state_dict(state["scheduler"])
-    restore_random_state(state["random"][accelerator.process_index], accelerator.device)
+    random, rank = state["random"], accelerator.process_index
+    if len(random) != accelerator.num_processes:
+        were = f"{found} was written by {len(random)} processes and {accelerator.num_processes} are running"
+        tell("%s: dropout draws otherwise from here on and sums are rounded otherwise; the data are the same.", were)
+    if rank < len(random):
+        restore_random_state(random[rank], accelerator.device)
     return int(state["step"])
 
 
-def _complete(folder: Path) -> list[Path]:
+def _save(state: dict[str, Any], path: Path) -> None:
+    """Raises OSError where torch, which ends its archive in any case, would speak of that alone."""
+    try:
+        with open(path, "wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
+def _newest(folder: Path, tell: Callable[..., None]) -> Path | None:
+    """The last checkpoint that is whole; what is passed over is named."""
+    written = _written(folder)
+    for path in reversed(written):
+        if _is_whole(path):
+            return path
+        tell("%s is damaged and passed over.", path)
+    if written:
+        raise ModelError(f"{folder}: no checkpoint is whole; remove this folder, and the stage begins anew.")
+    return None
+
+
+def _written(folder: Path) -> list[Path]:
     """The checkpoints, oldest first; one that is being written has another name."""
     return sorted(path for path in folder.glob("step-*") if not path.suffix)
 
 
-def load_trained(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """Load exactly the parameters in training: a missing or an extra name is an error."""
-    expected = _trained_names(module)
-    if expected != set(tensors):
-        odd = sorted(expected ^ set(tensors))[0]
-        raise ModelError(f"The checkpoint does not fit the recipe: {odd!r} is in only one of them.")
+def _is_whole(path: Path) -> bool:
+    """Whether a checkpoint reads as it was written. Raises OSError where the system would not let it be read."""
+    try:
+        checksums = json.loads((path / _CHECKSUMS).read_text(encoding="utf-8"))
+        return checksums == {name: digest_of_file(path / name) for name in (_WEIGHTS, _STATE)}
+    except OSError as error:
+        if error.errno in _NOT_ITS_FAULT:
+            raise
+        return False
+    except ValueError:  # no JSON, or no text
+        return False
+
+
+def load_trained(module: nn.Module, tensors: dict[str, torch.Tensor], origin: Path) -> None:
+    """Load exactly the parameters in training: a missing or an extra one, or another shape, is an error."""
+    expected = {name: weight.shape for name, weight in _trained(module).items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if expected != found:
+        odd = min(name for name in expected | found if expected.get(name) != found.get(name))
+        raise ModelError(
+            f"{origin} does not fit the model: {odd} is {_shown(found.get(odd))} there, {_shown(expected.get(odd))} in "
+            "the model; train with the bases and the recipe that it was begun with, or choose another --out."
+        )
     set_model_state_dict(module, tensors, options=_LOAD)
+
+
+def _shown(shape: torch.Size | None) -> str:
+    return "missing" if shape is None else "x".join(map(str, shape)) or "a number"
 
 
 def random_state(device: torch.device) -> torch.Tensor:
@@ -111,5 +174,5 @@ def restore_random_state(state: torch.Tensor, device: torch.device) -> None:
     """The opposite of `random_state`."""
     size = torch.get_rng_state().numel()
     torch.set_rng_state(state[:size].cpu().clone())  # of a view, torch reads past the end
-    if device.type == "cuda":
+    if device.type == "cuda" and len(state) > size:  # it may have been saved on a CPU
         torch.cuda.set_rng_state(state[size:].cpu().clone(), device)

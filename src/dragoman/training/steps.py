@@ -7,8 +7,9 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from dragoman.data.batching import made_ahead
+from dragoman.data.ahead import made_ahead
 from dragoman.data.sampling import Order, Step
+from dragoman.errors import DataError
 from dragoman.training.trainer import Stream, TrainingBatch
 
 
@@ -21,11 +22,22 @@ def stream_of_steps(
 ) -> Stream:
     """This process's share of each step, from any step on, made into micro-batches by so many processes ahead of time.
 
-    `make` gets the share, or what `draw`, which stays in this process, makes of it.
+    `make` gets the share, or what `draw`, which stays in this process, makes of it. Raises DataError where a process
+    would never have a share.
     """
     rank, world = accelerator.process_index, accelerator.num_processes
+    check_processes(world, min(order.batch, len(order.lengths)), "this run")
 
     def stream(start: int) -> Iterator[Sequence[TrainingBatch]]:
         return made_ahead(make, (draw(step.share(rank, world)) for step in order.steps(start)), workers)
 
     return stream
+
+
+def check_processes(world: int, items: int, what: str) -> None:
+    """Raise DataError where there are more processes than items in a step: some would wait for work for ever."""
+    if world > items:
+        raise DataError(
+            f"{what}: a step holds {items} utterances, which {world} processes cannot share; start {items} at most, or "
+            "give the recipe a larger batch."
+        )

@@ -3,11 +3,13 @@ that is a function of the step, a schedule, a folder. What comes out is a traine
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +20,7 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from dragoman.data.ahead import workers_watched
 from dragoman.errors import DataError
 from dragoman.progress import OnProgress, unheard
 from dragoman.recipe import Schedule
@@ -46,7 +49,8 @@ Stream = Callable[[int], Iterator[Sequence[TrainingBatch]]]
 
 @dataclass(frozen=True)
 class Job:
-    """One training run. `module(batch)` returns {"loss": summed loss, ...other sums to be logged}."""
+    """One training run. `module(batch)` returns {"loss": summed loss, ...other sums to be logged}; `ids` names what
+    the step of a number, counted from 1, held."""
 
     label: str
     module: nn.Module
@@ -58,6 +62,7 @@ class Job:
     validate_every: int = 1000
     compiled: bool = False
     on_progress: OnProgress = unheard
+    ids: Callable[[int], Sequence[str]] = lambda step: ()
 
 
 def make_accelerator(precision: str) -> Accelerator:
@@ -87,10 +92,15 @@ def fit(job: Job, accelerator: Accelerator) -> nn.Module:
     log = RunLog(job.folder, first_step=done, active=accelerator.is_main_process)
     tell = job.on_progress if accelerator.is_main_process else unheard
     tell(job.label, done, job.schedule.steps)
-    with log:
+    # what a process takes part with where it has nothing and another one waits for its gradients; made once, and the
+    # same whenever a run goes on
+    spare = cache(lambda: next(share for share in job.stream(0) if share)[0])
+    with log, workers_watched():
         # the steps come first: zip must not ask for a batch after the last one
         for step, micro_batches in zip(range(done + 1, job.schedule.steps + 1), job.stream(done), strict=False):
-            values = _update(accelerator, module, optimizer, micro_batches, job)
+            values = _update(accelerator, module, optimizer, micro_batches, spare, job.schedule.clip_norm)
+            if not all(map(math.isfinite, values.values())):
+                raise _not_finite(job, step, values)
             scheduler.step()
             log.row(step, values)
             rate = log.rate(accelerator.num_processes * sum(batch.num_rows for batch in micro_batches))
@@ -108,7 +118,8 @@ def _update(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     micro_batches: Sequence[TrainingBatch],
-    job: Job,
+    spare: Callable[[], TrainingBatch],
+    clip_norm: float | None,
 ) -> dict[str, float]:
     """One optimiser step. The loss is the mean over all targets of the step, over micro-batches and processes, so that
     neither the micro-batch nor the number of processes changes it."""
@@ -120,7 +131,7 @@ def _update(
     totals: dict[str, Tensor] = {}
     for number in range(1, rounds + 1):
         idle = number > len(micro_batches)
-        batch = micro_batches[min(number, len(micro_batches)) - 1] if micro_batches else _some_batch(job)
+        batch = micro_batches[min(number, len(micro_batches)) - 1] if micro_batches else spare()
         # gradients are exchanged once, after the last micro-batch
         with accelerator.no_sync(module) if number < rounds else nullcontext():
             sums = module(batch.to(accelerator.device))
@@ -128,9 +139,8 @@ def _update(
         for name, value in sums.items():
             total = totals.get(name, torch.zeros((), device=accelerator.device))
             totals[name] = total + value.detach().float() * (0.0 if idle else 1.0)
-    schedule = job.schedule
-    if schedule.clip_norm is not None:
-        norm = accelerator.clip_grad_norm_([p for p in module.parameters() if p.requires_grad], schedule.clip_norm)
+    if clip_norm is not None:
+        norm = accelerator.clip_grad_norm_([p for p in module.parameters() if p.requires_grad], clip_norm)
         whole = norm.full_tensor() if isinstance(norm, DTensor) else torch.as_tensor(norm)  # FSDP has it in parts
         totals["gradient_norm"] = whole.detach().to(accelerator.device) * targets
     rate = optimizer.param_groups[0]["lr"]
@@ -139,14 +149,16 @@ def _update(
     values = {name: float(accelerator.reduce(total)) / float(targets) for name, total in totals.items()}
     if "gradient_norm" in values:
         values["gradient_norm"] /= accelerator.num_processes
-    if not torch.isfinite(torch.tensor(values["loss"])):
-        raise DataError("The loss is not finite; lower the learning rate or look at the data of this step.")
     return {**values, "learning_rate": rate}
 
 
-def _some_batch(job: Job) -> TrainingBatch:
-    """A batch to take part with where a process has none and another one waits for its gradients."""
-    return next(share for share in job.stream(0) if share)[0]
+def _not_finite(job: Job, step: int, values: dict[str, float]) -> DataError:
+    what = next(name for name, value in values.items() if not math.isfinite(value)).replace("_", " ")
+    ids = ", ".join(job.ids(step))
+    held = f"seed {job.schedule.seed}; " + (f"it held {ids}" if ids else "its rows have no ids")
+    return DataError(
+        f"{job.label}: the {what} of step {step} is not finite ({held}); look at these, or lower the learning rate."
+    )
 
 
 def _count(micro_batches: Sequence[TrainingBatch]) -> int:

@@ -13,6 +13,7 @@ from dragoman.cli.fetch import fetch_bases
 from dragoman.cli.options import Device, Threads
 from dragoman.cli.progress import progress_bars
 from dragoman.cli.training.train import Bases, Data, RecipeName
+from dragoman.files import only_run
 
 
 def encode(
@@ -37,7 +38,7 @@ def encode(
     check_device(device)
     rank, processes = launched()
     fetch_bases(chosen, shown=rank == 0)
-    with progress_bars(shown=rank == 0 and sys.stderr.isatty()) as progress:
+    with only_run(out, rank), progress_bars(shown=rank == 0 and sys.stderr.isatty()) as progress:
         total = encode_all(
             chosen,
             data,

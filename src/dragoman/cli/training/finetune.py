@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from dragoman.cli.console import say
+from dragoman.cli.devices import launched, own_device
 from dragoman.cli.options import Device, Threads, Wanted, prepared
 from dragoman.cli.progress import progress_bars
 from dragoman.errors import ModelError
+from dragoman.files import only_run
 
 _SYSTEM = "seamless-m4t-v2-large"
 
@@ -37,7 +40,21 @@ def finetune(
     if wanted.only_transcripts:
         raise ModelError(f"{system} is taught to translate here; name a target instead of none.")
     prepared(device, threads)
-    from dragoman.cli.devices import own_device
+    plan = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "warmup_steps": steps // 10, "seed": seed}
+    with only_run(out, launched()[0]):
+        _learn(manifest, wanted.to, out, model, own_device(device), micro_batch, workers, plan)
+
+
+def _learn(
+    manifest: Path,
+    to: Sequence[str],
+    out: Path,
+    model: str | None,
+    device: str | None,
+    micro_batch: int,
+    workers: int,
+    plan: dict[str, Any],
+) -> None:
     from dragoman.data.index import open_index
     from dragoman.data.sampling import Order
     from dragoman.recipe import Schedule
@@ -48,12 +65,10 @@ def finetune(
     from dragoman.training.steps import stream_of_steps
     from dragoman.training.trainer import Job, fit, make_accelerator
 
-    base = Seamless.from_pretrained(model, device=own_device(device))
-    targets = known_targets(wanted.to, base.targets, system)
+    base = Seamless.from_pretrained(model, device=device)
+    targets = known_targets(to, base.targets, _SYSTEM)
     precision: Literal["fp32", "bf16"] = "fp32" if base.part.model.device.type == "cpu" else "bf16"
-    schedule = Schedule(
-        steps=steps, batch=batch, learning_rate=learning_rate, warmup_steps=steps // 10, precision=precision, seed=seed
-    )
+    schedule = Schedule(precision=precision, **plan)
     accelerator = make_accelerator(precision)
     with accelerator.main_process_first():  # one makes the index and the folder, the others find them
         with progress_bars() as progress:
@@ -62,16 +77,25 @@ def finetune(
             out, {"model": base.identity, "data": index.digest, "targets": targets, **schedule.model_dump()}
         )
     speech = TranslatedSpeech(base, index, targets, micro_batch)
-    epochs = steps * batch / len(speech.rows)
+    epochs = schedule.steps * schedule.batch / len(speech.rows)
     if accelerator.is_main_process:
         say(f"{len(speech.rows)} pairs of an utterance and a target, {epochs:.1f} epochs of them.")
         if speech.unheard:
-            say(f"{speech.unheard} utterances are left out: {system} does not hear their languages.")
-    learner = SeamlessLora(base, seed)
-    order = Order(speech.lengths, batch, seed)
+            say(f"{speech.unheard} utterances are left out: {_SYSTEM} does not hear their languages.")
+    learner = SeamlessLora(base, schedule.seed)
+    order = Order(speech.lengths, schedule.batch, schedule.seed)
     stream = stream_of_steps(order, speech.micro_batches, accelerator, workers)
     with progress_bars() as progress:
-        fit(Job(f"{system} by LoRA", learner, stream, schedule, out, on_progress=progress), accelerator)
+        job = Job(
+            f"{_SYSTEM} by LoRA",
+            learner,
+            stream,
+            schedule,
+            out,
+            on_progress=progress,
+            ids=lambda step: speech.ids(order.step(step)),
+        )
+        fit(job, accelerator)
     if accelerator.is_main_process:
         learner.save(out / "model")
         typer.echo(out / "model")

@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from dragoman.cli.console import hush, say
+from dragoman.cli.devices import launched, set_threads
 from dragoman.cli.fetch import fetch_bases
 from dragoman.cli.options import Threads
 from dragoman.cli.progress import progress_bars
+from dragoman.files import only_run
 
 
 class Part(StrEnum):
@@ -44,12 +46,11 @@ def bases(
     from dragoman.recipe import load_recipe
 
     chosen = load_recipe(recipe)
-    from dragoman.cli.devices import set_threads
-    from dragoman.pretraining.build import build_bases
+    with only_run(out, launched()[0]), progress_bars() as progress:
+        from dragoman.pretraining.build import build_bases
 
-    hush()
-    set_threads(threads)
-    with progress_bars() as progress:
+        hush()
+        set_threads(threads)
         build_bases(chosen, data, out, tuple(part or Part), compiled, progress)
 
 
@@ -66,6 +67,9 @@ def train(
     features: Annotated[
         Path | None, typer.Option(help="What `dragoman encode` stored, to be read in the place of audio.")
     ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip_bad", help="Leave out rows that have more text than fits, instead of an error.")
+    ] = False,
     compiled: Compile = False,
     checkpoint_activations: Checkpoint = False,
     threads: Threads = None,
@@ -74,14 +78,13 @@ def train(
     from dragoman.recipe import load_recipe
 
     chosen = load_recipe(recipe)
-    from dragoman.cli.devices import launched, set_threads
-    from dragoman.evaluation.validation import translation_scores
-    from dragoman.training.curriculum import train_curriculum
-
-    hush()
-    set_threads(threads)
     fetch_bases(chosen, shown=launched()[0] == 0)
-    with progress_bars() as progress:
+    with only_run(out, launched()[0]), progress_bars() as progress:
+        from dragoman.evaluation.validation import translation_scores
+        from dragoman.training.curriculum import train_curriculum
+
+        hush()
+        set_threads(threads)
         model = train_curriculum(
             chosen,
             data,
@@ -93,6 +96,7 @@ def train(
             compiled=compiled,
             checkpointed=checkpoint_activations,
             features=features,
+            skip_bad=skip_bad,
             translation_scores=translation_scores,
             on_progress=progress,
         )

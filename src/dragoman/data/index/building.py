@@ -33,7 +33,7 @@ Bits = NDArray[np.uint64]
 
 NO_AUDIO = -2
 """The shard of a row that is text alone."""
-FORMAT = "3"
+FORMAT = "4"
 """An index made by another version is made anew."""
 _BLOCK = 1 << 18  # its rows stay in the processor's cache
 _BOM = b"\xef\xbb\xbf"
@@ -147,7 +147,8 @@ class Columns:
         self.met = _Met()
         self.written_sets: dict[frozenset[str], int] = {frozenset(): 0}
         self.offset, self.ids, self.sentence = array("q"), array("q"), array("q")
-        self.language, self.letters, self.duration_s = array("H"), array("H"), array("d")
+        self.language, self.letters, self.longest = array("H"), array("H"), array("H")
+        self.duration_s = array("d")
         self.written, self.shard = array("i"), array("i")
 
     def add(self, block: bytes) -> None:
@@ -168,7 +169,8 @@ class Columns:
         self.offset.frombytes(starts.tobytes())
         self.ids.extend([hash(row.id) for row in rows])
         self.sentence.extend([0 if row.sentence is None else hash(row.sentence) or 1 for row in rows])
-        self.letters.frombytes(np.array([len(row.text) for row in rows]).clip(0, _LONGEST_TEXT).astype("H").tobytes())
+        self.letters.frombytes(_lengths([len(row.text) for row in rows]))
+        self.longest.frombytes(_lengths([max(map(len, row.translations.values()), default=0) for row in rows]))
         self.duration_s.extend([np.nan if row.duration_s is None else row.duration_s for row in rows])
         self.shard.extend([self._shard(row.audio) for row in rows])
         self.position, self.lines = self.position + len(block), self.lines + len(lines)
@@ -210,6 +212,7 @@ class Columns:
             "offset": np.frombuffer(self.offset, np.int64),
             "language": language,
             "letters": letters,
+            "longest": np.frombuffer(self.longest, np.uint16),
             "duration_s": np.frombuffer(self.duration_s, np.float64),
             "written": np.frombuffer(self.written, np.int32),
             "shard": np.frombuffer(self.shard, np.int32),
@@ -238,6 +241,10 @@ class Columns:
             before = file.read(self.offset[row])
             line = file.read(self.offset[row + 1] - self.offset[row])
         return len(before.splitlines()) + 1, Utterance.model_validate_json(line).id
+
+
+def _lengths(letters: list[int]) -> bytes:
+    return np.array(letters).clip(0, _LONGEST_TEXT).astype("H").tobytes()
 
 
 def _rows(lines: Sequence[bytes]) -> list[Any]:

@@ -34,10 +34,10 @@ class ManifestIndex:
     """An open index.
 
     `languages` those that it names, sorted; `offset` (N + 1,) in bytes; `language` (N,) its place among them;
-    `duration_s` (N,), NaN where unknown; `letters` (N,) of the text, at most 65,535; `shard` (N,) the tar file that
-    holds the audio, -1 for a file of its own, NO_AUDIO for text alone; `sentence` (N,) or -1; `written` (N,) which of
-    the `written_sets` (K, W); `rows_from` (S + 1,) into `sentence_rows`, those of each sentence that have a text;
-    `sentence_sets` (S, W) their languages.
+    `duration_s` (N,), NaN where unknown; `letters` (N,) of the text and `longest` (N,) of the row's longest
+    translation, at most 65,535; `shard` (N,) the tar file that holds the audio, -1 for a file of its own, NO_AUDIO for
+    text alone; `sentence` (N,) or -1; `written` (N,) which of the `written_sets` (K, W); `rows_from` (S + 1,) into
+    `sentence_rows`, those of each sentence that have a text; `sentence_sets` (S, W) their languages.
     """
 
     def __init__(self, manifest: Path, place: Path) -> None:
@@ -52,7 +52,8 @@ class ManifestIndex:
         self.file = os.open(manifest, os.O_RDONLY)
         weakref.finalize(self, os.close, self.file)
         self.offset, self.language, self.duration_s = arrays["offset"], arrays["language"], arrays["duration_s"]
-        self.letters, self.shard, self.sentence = arrays["letters"], arrays["shard"], arrays["sentence"]
+        self.letters, self.longest = arrays["letters"], arrays["longest"]
+        self.shard, self.sentence = arrays["shard"], arrays["sentence"]
         self.written, self.written_sets = arrays["written"], arrays["written_sets"]
         self.rows_from, self.sentence_rows = arrays["rows_from"], arrays["sentence_rows"]
         self.sentence_sets = arrays["sentence_sets"]
@@ -81,6 +82,13 @@ class ManifestIndex:
         each = np.arange(len(sets))
         sets[each, language // 64] &= ~(np.uint64(1) << (language % 64).astype(np.uint64))
         return sets
+
+    def most_letters(self, rows: NDArray[Any]) -> NDArray[np.int64]:
+        """(n,) of the longest text that belongs to each row: its own, its translations, those of the same sentence."""
+        shared = np.zeros(len(self.sentence_sets) + 1, np.int64)  # the last is that of rows without a sentence
+        np.maximum.at(shared, self.sentence[self.sentence_rows], self.letters[self.sentence_rows])
+        found: NDArray[np.int64] = np.maximum(self.letters[rows], self.longest[rows])
+        return np.maximum(found, shared[self.sentence[rows]])
 
     def target_codes(self, row: int) -> list[str]:
         """The languages that a row has a translation in, sorted."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,13 @@ from dragoman.recipe import MEL_FRAMES_PER_S, Recipe, Source, Stage
 
 _LETTERS_PER_S = 15
 """Read aloud, about; so that text alone is sorted by length among speech."""
+_MOST_LETTERS_PER_S = 100
+"""The fastest speech has 40 (see `data/check/texts.py`); its translation may have twice as many."""
+_ALWAYS_LETTERS = 100
+"""That a clip may have however short it is: one that is cut off."""
 _AT_ONCE = 1 << 20  # rows whose sets of targets are looked at together
+
+Seconds = TypeVar("Seconds", float, NDArray[Any])
 
 
 class Draw(NamedTuple):
@@ -43,6 +49,11 @@ class Chosen:
     pairs: Bits | None = None
     part: NDArray[np.uint8] | None = None
 
+    def without(self, rows: Rows) -> Chosen:
+        """Those that are not of these rows."""
+        kept = ~np.isin(self.row, rows)
+        return Chosen(*(None if own is None else own[kept] for own in (self.row, self.pairs, self.part)))  # type: ignore[arg-type]
+
     @property
     def num_utterances(self) -> int:
         return len(self.row) if self.part is None else int((self.part == 0).sum())
@@ -50,11 +61,16 @@ class Chosen:
 
 class Selection:
     """The items of a stage, numbered source by source in the order of the manifests: an utterance each, or, where
-    the stage caps directions, as many of an utterance's targets as share a pass."""
+    the stage caps directions, as many of an utterance's targets as share a pass. `left_out`: rows of each index that
+    are taken out of what the filters and caps leave."""
 
-    def __init__(self, indexes: Sequence[ManifestIndex], stage: Stage, recipe: Recipe) -> None:
+    def __init__(
+        self, indexes: Sequence[ManifestIndex], stage: Stage, recipe: Recipe, left_out: Sequence[Rows] | None = None
+    ) -> None:
         self.indexes, self.stage, self.recipe = indexes, stage, recipe
         self.chosen = self._chosen()
+        if left_out is not None:
+            self.chosen = [own.without(rows) for own, rows in zip(self.chosen, left_out, strict=True)]
         self.starts = np.cumsum([0, *(len(chosen.row) for chosen in self.chosen)])
 
     def _chosen(self) -> list[Chosen]:
@@ -80,6 +96,10 @@ class Selection:
 
     def draws(self, step: Step) -> list[Draw]:
         return [self.draw(int(item), int(visit)) for item, visit in zip(step.item, step.visit, strict=True)]
+
+    def ids(self, step: Step) -> list[str]:
+        """Those of the utterances in a step."""
+        return [self.indexes[draw.source].row(draw.row).id for draw in self.draws(step)]
 
     def order(self) -> Order:
         """The steps of the stage: length buckets by audio, or by text where there is no audio or all of one length."""
@@ -132,6 +152,11 @@ class Selection:
 def _renumbered(index: ManifestIndex, numbers: dict[str, int]) -> NDArray[np.int32]:
     """(L,) the numbers that an index's languages have among those of several."""
     return np.array([numbers[code] for code in index.languages], np.int32)
+
+
+def most_letters_in(seconds: Seconds) -> Seconds:
+    """Of a text that can belong to so much speech: beyond that it is something else."""
+    return _ALWAYS_LETTERS + _MOST_LETTERS_PER_S * seconds
 
 
 def wanted(source: Source, recipe: Recipe) -> list[str]:

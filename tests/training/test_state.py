@@ -1,0 +1,98 @@
+"""A checkpoint is read as it was written, or named and passed over."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from dragoman.errors import ModelError, OutputError
+from dragoman.recipe import Schedule
+from dragoman.training.optim import make_optimizer, make_scheduler
+from dragoman.training.state import load_state, save_state
+from dragoman.training.trainer import make_accelerator
+
+SCHEDULE = Schedule(steps=20, batch=1, learning_rate=0.1)
+
+
+def parts(width: int = 3) -> tuple[Accelerator, nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    module = nn.Linear(width, 2)
+    optimizer = make_optimizer(module.parameters(), SCHEDULE)
+    return make_accelerator("fp32"), module, optimizer, make_scheduler(optimizer, SCHEDULE)
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Path:
+    """Of the steps 5, 10 and 15, as many as are kept; the weights are the number of the step."""
+    accelerator, module, optimizer, scheduler = parts()
+    for step in (5, 10, 15):
+        nn.init.constant_(module.weight, step)
+        save_state(tmp_path, step, accelerator, module, optimizer, scheduler)
+    return tmp_path
+
+
+def restored(folder: Path) -> tuple[int, float]:
+    accelerator, module, optimizer, scheduler = parts()
+    return load_state(folder, accelerator, module, optimizer, scheduler), module.weight.detach().mean().item()
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def garble(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE: list[tuple[str, Callable[[Path], object]]] = [
+    ("state.pt", cut),
+    ("state.pt", lambda path: path.write_bytes(b"")),
+    ("state.pt", garble),
+    ("trained.safetensors", garble),
+    ("trained.safetensors", Path.unlink),
+    ("checksums.json", cut),
+    ("checksums.json", Path.unlink),
+]
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
+    checkpoints: Path, tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["step-0000010", "step-0000015"]
+    assert restored(checkpoints) == (15, 15.0) and not caplog.records
+    for name, damage in DAMAGE:
+        folder = tmp_path_factory.mktemp("damaged") / "checkpoints"
+        shutil.copytree(checkpoints, folder)
+        damage(folder / "step-0000015" / name)
+        caplog.clear()
+        assert restored(folder) == (10, 10.0), (name, damage)
+        assert caplog.messages == [f"{folder / 'step-0000015'} is damaged and passed over."]
+        damage(folder / "step-0000010" / name)
+        with pytest.raises(ModelError, match="checkpoints: no checkpoint is whole; remove this folder"):
+            restored(folder)
+
+
+def test_what_the_system_does_not_let_be_read_is_not_damaged(checkpoints: Path, no_more_files: None) -> None:
+    with pytest.raises(OSError, match="Too many open files"):
+        restored(checkpoints)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_and_is_told_in_the_words_of_the_system(
+    tmp_path: Path, full_disk: None
+) -> None:
+    save_state(tmp_path, 5, *parts())
+    with pytest.raises(OutputError, match=r"step-0000010: cannot be written \(File too large\); make room"):
+        save_state(tmp_path, 10, *parts(5000))  # 40 kB of weights, and 80 of moments
+    assert [path.name for path in tmp_path.iterdir()] == ["step-0000005"]
+
+
+def test_one_of_another_model_is_refused(checkpoints: Path) -> None:
+    with pytest.raises(ModelError, match=r"step-0000015 does not fit the model: weight is 2x3 there, 2x4 in the model"):
+        load_state(checkpoints, *parts(4))

@@ -61,7 +61,7 @@ def joined(utterances: list[Utterance]) -> list[Utterance]:
 @given(st.lists(ROW, max_size=12))
 def test_it_says_what_the_whole_manifest_says(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     manifest = write(tmp_path_factory.mktemp("data"), rows)
-    index, expected = open_index(manifest), joined(read_manifest(manifest))
+    index, expected, read = open_index(manifest), joined(read_manifest(manifest)), read_manifest(manifest)
     assert len(index) == len(expected)
     for number, utterance in enumerate(expected):
         assert index.utterance(number, CODES) == utterance
@@ -69,6 +69,9 @@ def test_it_says_what_the_whole_manifest_says(tmp_path_factory: pytest.TempPathF
         assert index.languages[index.language[number]] == utterance.language
         assert index.letters[number] == len(utterance.text)
         assert index.duration_s[number] == utterance.duration_s or utterance.duration_s is None
+        same = [one.text for one in read if one.sentence == utterance.sentence is not None]
+        texts = [utterance.text, *read[number].translations.values(), *same]
+        assert index.most_letters(np.array([number])) == [max(map(len, texts))]
     again = pickle.loads(pickle.dumps(index))
     assert all(again.utterance(n, CODES) == utterance for n, utterance in enumerate(expected))
 

@@ -165,11 +165,15 @@ def _check(status: int, wanted: int = 0) -> None:
 def _package() -> Path:
     found = importlib.util.find_spec("py_nanotts")
     if found is None or found.origin is None:
-        raise DragomanError("Speaking with Pico needs py-nanotts: pip install 'dragoman[synthesis]'.")
+        raise DragomanError("Speaking with Pico needs py-nanotts (Linux): pip install 'dragoman[synthesis]'.")
     return Path(found.origin).parent
 
 
 @cache
 def _library() -> ctypes.CDLL:
-    (path,) = _package().glob("_nanotts*.so")
+    path = next(_package().glob("_nanotts*.so"), None)
+    if path is None:
+        raise DragomanError(
+            "Pico is used on Linux only: elsewhere py-nanotts hides its functions. Choose another engine."
+        )
     return ctypes.CDLL(str(path))

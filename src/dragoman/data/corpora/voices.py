@@ -48,8 +48,6 @@ CORPUS = Corpus(
     how="dragoman prepare voices --engine pico --languages eng,deu,fra --root tatoeba --noise noise --out data",
 )
 SPLITS = ("valid", "train")
-CHARACTERS_PER_S = 13
-"""About how fast is spoken; joined clips are planned by it."""
 LONGEST_S = 19.0
 _LONGEST_TEXT = 250
 _LONGEST_WORD = 40
@@ -205,7 +203,7 @@ def _plan_language(texts: Texts, split: str, code: str, spoken: Spoken) -> Itera
         name = f"{spoken.engine}-{split}-{code}-{number:05d}"
         voice = engine.draw(code, generator(spoken.seed, "voice", name), held_out=split != "train")
         goal_s = rng.uniform(*spoken.joined_s) if rng.random() < spoken.joined else 0.0
-        if not (chosen := pool.take(goal_s, CHARACTERS_PER_S * voice.speed, rng)):
+        if not (chosen := pool.take(goal_s, voice.characters_per_s, rng)):
             return
         said = [{other: variants[0] for other, variants in sentence.texts.items()} for sentence in chosen]
         row = joined(name, code, said, sentence=chosen[0].id if len(chosen) == 1 else None)

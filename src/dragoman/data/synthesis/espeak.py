@@ -85,9 +85,9 @@ class EspeakVoice:
         )
 
     @property
-    def speed(self) -> float:
-        """As `Voice.speed`."""
-        return self.rate_wpm / 165
+    def characters_per_s(self) -> float:
+        """As `Speaker.characters_per_s`."""
+        return self.rate_wpm / 165 * (14.0 if LANGUAGES[self.language].uses_spaces else 4.0)
 
     def say(self, text: str) -> tuple[Pcm, int]:
         """As `Voice.say`."""

@@ -24,6 +24,7 @@ from dragoman.errors import DataError, LanguageError
 
 RATE = 24_000
 SPEED = (0.8, 1.25)
+_CHARACTERS_PER_S = 17.5
 HELD_OUT = ("af_nova", "am_echo", "bf_lily", "bm_daniel", "em_santa", "im_nicola", "pm_santa")
 """Voices that training never hears. French has one voice only, which both hear."""
 
@@ -68,6 +69,11 @@ class KokoroVoice:
         if self.name[:1] not in _ACCENTS:
             raise LanguageError(f"{self.name!r} is no voice of a language that Kokoro is used for here.")
         return _ACCENTS[self.name[0]][0]
+
+    @property
+    def characters_per_s(self) -> float:
+        """As `Speaker.characters_per_s`."""
+        return self.speed * _CHARACTERS_PER_S
 
     @classmethod
     def speaks(cls) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ _SPEAKERS = {
     "spa": {"es-ES": "zl0"},
     "ita": {"it-IT": "cm0"},
 }
+_CHARACTERS_PER_S = {"eng": 13.0, "deu": 15.5, "fra": 20.0, "spa": 10.5, "ita": 10.0}
 SPEED = (0.75, 1.3)
 PITCH = (0.75, 1.3)
 SIZE = (0.86, 1.16)
@@ -58,6 +59,11 @@ class PicoVoice:
     pitch: float = 1.0
     size: float = 1.0
     """Of the formants: above 1 a smaller head, below 1 a larger one. Speed and pitch stay what they are."""
+
+    @property
+    def characters_per_s(self) -> float:
+        """As `Speaker.characters_per_s`."""
+        return self.speed * _CHARACTERS_PER_S[self.language]
 
     @classmethod
     def speaks(cls) -> tuple[str, ...]:
@@ -165,11 +171,15 @@ def _check(status: int, wanted: int = 0) -> None:
 def _package() -> Path:
     found = importlib.util.find_spec("py_nanotts")
     if found is None or found.origin is None:
-        raise DragomanError("Speaking with Pico needs py-nanotts: pip install 'dragoman[synthesis]'.")
+        raise DragomanError("Speaking with Pico needs py-nanotts (Linux): pip install 'dragoman[synthesis]'.")
     return Path(found.origin).parent
 
 
 @cache
 def _library() -> ctypes.CDLL:
-    (path,) = _package().glob("_nanotts*.so")
+    path = next(_package().glob("_nanotts*.so"), None)
+    if path is None:
+        raise DragomanError(
+            "Pico is used on Linux only: elsewhere py-nanotts hides its functions. Choose another engine."
+        )
     return ctypes.CDLL(str(path))

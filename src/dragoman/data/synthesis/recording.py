@@ -62,7 +62,6 @@ class Tape:
 
     language: str
     """ISO 639-3."""
-    speed: float = 1.0
 
     def say(self, text: str) -> tuple[Pcm, int]:
         """As `Voice.say`. Raises AudioError."""

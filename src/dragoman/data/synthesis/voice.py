@@ -30,13 +30,17 @@ class Voice(Protocol):
         """ISO 639-3."""
         ...
 
-    @property
-    def speed(self) -> float:
-        """1 is as fast as the engine usually speaks, 2 twice as fast."""
-        ...
-
     def say(self, text: str) -> tuple[Pcm, int]:
         """What the engine itself gives for a text: 16-bit samples and their rate in Hz."""
+        ...
+
+
+class Speaker(Voice, Protocol):
+    """A voice that reads texts aloud."""
+
+    @property
+    def characters_per_s(self) -> float:
+        """About how fast it speaks."""
         ...
 
 
@@ -49,7 +53,7 @@ class Engine(Protocol):
         ...
 
     @classmethod
-    def draw(cls, language: str, rng: np.random.Generator, held_out: bool = False) -> Voice:
+    def draw(cls, language: str, rng: np.random.Generator, held_out: bool = False) -> Speaker:
         """A voice at random; training draws other ones than `held_out`. Raises LanguageError."""
         ...
 

@@ -25,8 +25,8 @@ from common import compare
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
-from dragoman.data.audio import load_audio
 from dragoman.data.ahead import made_ahead
+from dragoman.data.audio import load_audio
 from dragoman.data.batching import Example, Row, collate
 from dragoman.data.examples import Examples
 from dragoman.data.features import LogMel

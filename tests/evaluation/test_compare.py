@@ -73,6 +73,13 @@ def of(rows: list[Hypothesis], direction: str) -> list[Hypothesis]:
     return sorted((row for row in rows if f"{row.source}-{row.target}" == direction), key=lambda row: row.id)
 
 
+def test_a_system_is_worse_for_what_it_invents_in_silence(fewer: None) -> None:
+    quiet = [said("a b c d"), said("", "", "2"), said("", "", "3")]
+    table = compared(quiet, [said("a b c d"), said("thank you", "", "2"), said("", "", "3")], metrics=["WER"])
+    row = table["WER", "eng"]
+    assert (row.baseline_value, row.value, row.count, row.verdict) == (0.0, 50.0, 3, "worse")
+
+
 # ------------------------------------------------------------------------------------------ against sacreBLEU
 
 

@@ -29,6 +29,8 @@ from dragoman.cli.translation.output import remark
 from dragoman.errors import DataError, ModelError
 from dragoman.files import held
 from dragoman.inference.result import Result, Segment
+from dragoman.model.calibration import read_calibration
+from dragoman.model.hub import BUILT_IN
 from dragoman.recipe import load_recipe, names
 
 ROOT = Path(__file__).parents[2]
@@ -492,8 +494,11 @@ def test_a_stray_translation_is_said_once_a_file(capsys: pytest.CaptureFixture[s
 
 
 def test_most_segments_doubted_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    fitted = read_calibration(BUILT_IN / "tiny")
+
     def result(*scores: float) -> Result:
-        segments = [Segment(0.0, 1.0, "eng", "Hello.", {"deu": "Hallo."}, score) for score in scores]
+        said = ("eng", "Hello.", {"deu": "Hallo."})
+        segments = [Segment(0.0, 1.0, *said, score, calibration=fitted) for score in scores]
         return Result("a.wav", ("deu",), segments)
 
     remark(Path("a.wav"), result(-2.0, -2.0, -0.01), ["deu"])

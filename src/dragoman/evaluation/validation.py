@@ -17,10 +17,11 @@ _TARGETS = 4
 def translation_scores(loaded: LoadedModel, utterances: Sequence[Utterance]) -> dict[str, float]:
     """BLEU (the mean over directions), WER and the like of a model on utterances that bring their references. Of many
     targets each few utterances go to some, others each time; one without a translation is transcribed."""
-    taught = loaded.recipe.stages[-1]
-    if not taught.all_tasks:
+    taught = loaded.recipe.stages[-1] if loaded.recipe.stages else None
+    if taught is not None and not taught.all_tasks:
         return {}  # the LLM has not learnt to listen yet
-    translator = Translator(loaded, beam_size=1) if taught.hears else TextTranslator(loaded, beam_size=1)
+    hears = taught is None or taught.hears
+    translator = Translator(loaded, beam_size=1) if hears else TextTranslator(loaded, beam_size=1)
     rows: list[Hypothesis] = []
     for start in range(0, len(utterances), _TOGETHER):
         some = utterances[start : start + _TOGETHER]
@@ -30,7 +31,7 @@ def translation_scores(loaded: LoadedModel, utterances: Sequence[Utterance]) -> 
         targets = [known[number % len(known)] for number in range(begin, begin + min(_TARGETS, len(known)))]
         translated = [one for one in some if any(code in one.translations for code in targets)]
         found = translator(translated, targets) if translated else []
-        if taught.hears and loaded.recipe.writes_speech:
+        if hears and loaded.recipe.writes_speech:
             found += translator([one for one in some if one.text and one not in translated], [])
         rows += [
             row for row in (_referenced(h, by_id[h.id]) for h in found) if row.reference or row.target == row.source

@@ -29,8 +29,8 @@ class Utterance(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     id: str = Field(min_length=1)
-    language: str
     audio: str = ""
+    language: str
     text: str = ""
     start_s: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     duration_s: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)

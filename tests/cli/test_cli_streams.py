@@ -72,6 +72,6 @@ def test_a_second_run_into_the_same_folder_is_one_sentence(
     monkeypatch.setattr(sys, "argv", ["dragoman", verb, "smoke", "--data", str(tmp_path), "--out", str(tmp_path / "o")])
     with only_run(tmp_path / "o"), pytest.raises(SystemExit) as end:
         main()
-    said = f"dragoman: {tmp_path}/o: another run is writing there; let it end, or choose another --out.\n"
+    said = f"dragoman: {tmp_path}/o: another run is writing there; wait until it is done, or choose another folder.\n"
     assert end.value.code == 2 and capsys.readouterr().err == said
     assert os.listdir(tmp_path / "o") == [".lock"]

@@ -52,6 +52,7 @@ def _row_type() -> type[Any]:
         fields.append(
             (name, kind) if field.is_required() else (name, kind, field.get_default(call_default_factory=True))
         )
+    fields.sort(key=len)  # those without a default first
     return msgspec.defstruct("Row", fields, forbid_unknown_fields=True, gc=False)
 
 

@@ -220,15 +220,19 @@ def test_without_its_list_or_with_a_changed_file_it_is_one_sentence(settings: Ll
         (tmp_path / "model" / VOCABULARY).write_text(there)
         with pytest.raises(ModelError, match="is not the list of a model's pieces; the folder is incomplete"):
             find_llm(settings, tmp_path / "model")
+    (tmp_path / "model" / VOCABULARY).write_text(Vocabulary((0, 1, 9999), ()).to_json())
+    with pytest.raises(ModelError, match=r"The model's list of pieces is of another LLM: .*whole has not all of them"):
+        find_llm(settings, tmp_path / "model")
     (tmp_path / "model" / VOCABULARY).unlink()
     with pytest.raises(ModelError, match="is missing, which says what is left of"):
         find_llm(settings, tmp_path / "model")
 
 
 def test_a_tokenizer_whose_class_adds_pieces_is_refused(settings: Llm, tmp_path: Path) -> None:
-    qwen(300).save_pretrained(settings.name)  # beside a tokenizer that is no Qwen's
-    byte_level().save_pretrained(settings.name)
-    vocabulary = choose_vocabulary(byte_level(), ENGLISH, TAGS)
+    tokenizer = byte_level()  # no Qwen's
+    qwen(len(tokenizer)).save_pretrained(settings.name)
+    tokenizer.save_pretrained(settings.name)
+    vocabulary = choose_vocabulary(tokenizer, ENGLISH, TAGS)
     (tmp_path / "model" / VOCABULARY).write_text(vocabulary.to_json())
     with pytest.raises(ModelError, match=r"the tokenizer of .*whole cannot be trimmed\.$"):
         find_llm(settings, tmp_path / "model")

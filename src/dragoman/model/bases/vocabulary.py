@@ -55,8 +55,8 @@ class Vocabulary:
         """Raises ModelError."""
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
-            return cls(tuple(stored["kept"]), tuple(stored["tags"]))
-        except (OSError, ValueError, KeyError) as error:
+            return cls(tuple(map(int, stored["kept"])), tuple(map(str, stored["tags"])))
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{path}: is not the list of a model's pieces; the folder is incomplete.") from error
 
     def to_json(self) -> str:
@@ -213,6 +213,8 @@ def _write_trimmed(whole: Place, vocabulary: Vocabulary, folder: Path) -> None:
     with without_bars():
         tokenizer = load_tokenizer(whole.tokenizer, whole.revision)
         llm = load_pretrained(AutoModelForCausalLM, whole.weights, what="The LLM", **options)
+        if max(vocabulary.kept, default=0) >= llm.get_input_embeddings().num_embeddings:
+            raise ModelError(f"The model's list of pieces is of another LLM: {whole.weights} has not all of them.")
         trim_llm(llm, tokenizer, vocabulary)
         smaller = trim_tokenizer(tokenizer, vocabulary)
         with whole_folder(folder) as new:

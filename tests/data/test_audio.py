@@ -460,3 +460,8 @@ def test_ten_hours_fit_in_little_memory() -> None:
     run = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True)
     samples, peak_mib = map(int, run.stdout.split())
     assert samples == 36_000 * SAMPLE_RATE and peak_mib < 250
+
+
+def test_a_row_of_text_alone_has_nothing_to_be_heard() -> None:
+    with pytest.raises(AudioError, match="There is no audio: the row is text alone"):
+        load_audio("")

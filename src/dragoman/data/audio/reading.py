@@ -54,6 +54,8 @@ def load_audio(
     file without samples gives an empty array. Raises AudioError, in one sentence, when the file cannot be opened or
     decoded, has no audio stream, or ends before `start_s`.
     """
+    if source == "":
+        raise AudioError("There is no audio: the row is text alone; give it a recording, or leave it out.")
     first = round(start_s * SAMPLE_RATE)
     stop = None if duration_s is None else first + round(duration_s * SAMPLE_RATE)
     if first >= _WORTH_SEEKING_S * SAMPLE_RATE and can_be_read_again(source):

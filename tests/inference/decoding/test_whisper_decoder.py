@@ -3,6 +3,8 @@ whatever its batch."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,9 +15,9 @@ from dragoman.data.batching import Mel
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 
 
-@pytest.fixture(scope="module")
-def whisper(tmp_path_factory: pytest.TempPathFactory) -> WhisperDecoder:
-    folder = small_whisper(tmp_path_factory.mktemp("whisper"))
+@pytest.fixture
+def whisper(tmp_path: Path) -> WhisperDecoder:
+    folder = small_whisper(tmp_path)
     return WhisperDecoder(
         WhisperForConditionalGeneration.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dragoman.data.corpora import common_voice, covost2, fleurs, joined, table, tatoeba, voices
+from dragoman.data.corpora import common_voice, covost2, fleurs, joined, sentences, table, tatoeba, voices
 from dragoman.data.corpora.parts import Corpus
 
 CORPORA: dict[str, Corpus] = {
@@ -11,6 +11,7 @@ CORPORA: dict[str, Corpus] = {
     "common_voice": common_voice.CORPUS,
     "tatoeba": tatoeba.CORPUS,
     "voices": voices.CORPUS,
+    "sentences": sentences.CORPUS,
     "table": table.CORPUS,
     "joined": joined.CORPUS,
 }

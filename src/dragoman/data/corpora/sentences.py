@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dragoman.data.corpora.parts import Corpus
 from dragoman.data.corpora.tatoeba import (
     CREDITS_FILE,
     DEV_FILE,
@@ -27,6 +28,15 @@ from dragoman.errors import DataError
 from dragoman.files import written
 from dragoman.records import Utterance, write_rows
 
+CORPUS = Corpus(
+    name="sentences",
+    title="Tatoeba: everyday sentences as text alone",
+    citation="Tatoeba, https://tatoeba.org; the authors of the sentences are named in CREDITS.txt.",
+    licence="CC BY 2.0 FR (others too with --all_licences)",
+    homepage="https://tatoeba.org",
+    languages=("eng", "deu", "fra", "nld", "jpn", "cmn", "ind", "kor", "yue", "vie", "tha"),
+    how="dragoman prepare sentences --root tatoeba --languages eng,deu,fra --out data",
+)
 _MOST_JOINED = 5
 
 

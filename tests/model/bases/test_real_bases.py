@@ -64,15 +64,20 @@ def test_whisper_hears_a_person() -> None:
 
 
 @torch.inference_mode()
-def test_gemma_goes_on_with_a_sentence(gemma: tuple[Any, Any]) -> None:
+@pytest.mark.parametrize(
+    ("sentence", "entropy"),
+    [
+        ("The capital of France is Paris, and the capital of Germany is Berlin.", 2.216),
+        ("In 1969, two men walked on the moon for the first time in history.", 2.113),
+        ("Paris moon the the, capital walked history 1969 is Berlin men and of on.", 7.0),
+    ],
+)
+def test_gemma_knows_a_sentence_from_its_words(gemma: tuple[Any, Any], sentence: str, entropy: float) -> None:
+    """A token's mean cross-entropy, measured with transformers' own reading of the same file."""
     llm, tokenizer = gemma
-    for beginning, expected in (
-        ("The capital of France is", "Paris"),
-        ("Die Hauptstadt von Deutschland ist", "Berlin"),
-    ):
-        ids = tokenizer(beginning, return_tensors="pt").input_ids
-        said = tokenizer.decode(llm.generate(ids, max_new_tokens=6, do_sample=False)[0, ids.shape[1] :])
-        assert expected in said
+    ids = tokenizer(sentence, return_tensors="pt").input_ids
+    found = float(llm(ids, labels=ids).loss)
+    assert found > entropy if entropy > 5 else found == pytest.approx(entropy, abs=0.1)
 
 
 @torch.inference_mode()

@@ -3,16 +3,21 @@ whatever its batch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from foreign import small_whisper
+from toy import LORA, model, recipe, stage
+from toy import mel as speech
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
 from dragoman.data.batching import Mel
+from dragoman.inference.decoding.decoder import Decoder, Request
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
+from dragoman.recipe import TranslateFrom
 
 
 @pytest.fixture
@@ -57,3 +62,27 @@ def test_languages_are_told_by_the_first_token(whisper: WhisperDecoder) -> None:
     assert scores.exp().sum(1).tolist() == pytest.approx([1.0] * 3)
     told = whisper.whisper.detect_language(torch.from_numpy(np.stack(mels)))
     assert [whisper.languages[sources[at]] for at in scores.argmax(1).tolist()] == told.tolist()
+
+
+@pytest.mark.parametrize("translate_from", ["speech", "transcript"])
+def test_its_transcripts_are_translated_with_the_speech_or_without(
+    whisper: WhisperDecoder, translate_from: TranslateFrom, tmp_path: Path
+) -> None:
+    """The result does not depend on the batch, and without the speech not on what the adapter hears."""
+    loaded = model(tmp_path / "toy", recipe(stages=[stage("smt", ctc_weight=0.1)], llm={"name": "base", "lora": LORA}))
+    decoder = Decoder(loaded, 1, 8, whisper=whisper, translate_from=translate_from)
+    mels = [mel(whisper, whisper.encoder.window_frames - 20 * number, number) for number in range(3)]
+
+    def requests(seed: int) -> list[Request]:
+        heard = [speech(60 + 20 * number, seed + number) for number in range(3)]
+        return [Request(one, "eng", ("deu", "fra"), whisper_mel=own) for one, own in zip(heard, mels, strict=True)]
+
+    def texts(asked: Sequence[Request]) -> list[tuple[str, dict[str, str]]]:
+        found = decoder(asked)
+        return [(one.transcript, {code: told.text for code, told in one.translations.items()}) for one in found]
+
+    together = texts(requests(0))
+    assert together == [texts([one])[0] for one in requests(0)]
+    assert [said for said, _ in together] == [output.text for output in whisper(mels, ["eng"] * 3, 1)]
+    if translate_from == "transcript":
+        assert texts(requests(5)) == together

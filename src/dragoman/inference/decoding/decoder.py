@@ -96,8 +96,11 @@ class Decoder:
         cascade = self.whisper is not None and self.translate_from == "transcript"
         heard = Heard.nothing(self.model, len(requests)) if cascade else self._hear(requests)
         transcripts = self._transcribe(requests, heard, self.beams)
-        scores = self._scores(requests, heard, transcripts)
-        ctc_scores = self._ctc_scores(heard, transcripts)
+        scores: Sequence[float | None] = [None] * len(requests)  # nobody can tell without the speech
+        ctc_scores = [0.0] * len(requests)
+        if not cascade:
+            scores = self._scores(requests, heard, transcripts)
+            ctc_scores = self._ctc_scores(heard, transcripts)
         if self.translate_from == "transcript":
             heard = Heard.nothing(self.model, len(requests))
         translations = self._translate(requests, heard, transcripts)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from toy import LORA, Q_FORMER, examples, model, recipe
 
-from dragoman.data.batching import IGNORED, Example, collate
+from dragoman.data.batching import Batch, Example, collate
 from dragoman.model.folder import own_tensors, save_model
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import train_only
@@ -37,6 +37,11 @@ def move(student: SpeechLLM) -> None:
                 parameter += 0.1 * torch.randn_like(parameter)
 
 
+def logits(model: SpeechLLM, batch: Batch) -> torch.Tensor:
+    """(N, V) of the tokens that have a label."""
+    return model.logits(batch, *model.audio(batch))
+
+
 def rehearsed(given: list[Example], every: int) -> list[Example]:
     """Of all rows, each `every`-th, from the first."""
     count = iter(range(100))
@@ -58,8 +63,7 @@ def test_the_divergence_is_that_from_a_copy_made_before(student: SpeechLLM, hear
     for one in given:
         for row in (row for row in one.rows if row.rehearsed):
             alone = collate([replace(one, rows=(row,))], 0)
-            asked = alone.text.labels[:, 1:] != IGNORED
-            old, new = (part.logits(alone)[0][asked].log_softmax(-1) for part in (before, student))
+            old, new = (logits(part, alone).log_softmax(-1) for part in (before, student))
             expected += (old.exp() * (old - new)).sum()
             entropy -= new[range(len(new)), torch.tensor(row.answer)].sum()
     found = student(collate(given, 0))
@@ -116,8 +120,7 @@ def test_a_teacher_without_lora_says_what_it_said_without(tmp_path: Path) -> Non
     student.teacher = Teacher(student, start_tensors(student, goes_on), 1.0)
     batch = collate(rehearsed(examples(), 1), 0)
     student.eval()
-    asked = batch.text.labels[:, 1:] != IGNORED
-    old, new = (one.logits(batch)[0][asked].log_softmax(-1) for one in (start.model.eval(), student))
+    old, new = (logits(one, batch).log_softmax(-1) for one in (start.model.eval(), student))
     expected = (old.exp() * (old - new)).sum()
     torch.testing.assert_close(student(batch)["divergence"], expected)
     assert expected > 0.1
@@ -129,7 +132,7 @@ def test_a_teacher_drops_nothing_out(tmp_path: Path) -> None:
     batch = collate(rehearsed(examples(), 1), 0)
     student.train()
     with torch.no_grad():
-        logits = student.logits(batch)[0]
-        said = student.teacher.divergence(student, batch, logits)
-        assert said == student.teacher.divergence(student, batch, logits) > 0
+        own = logits(student, batch)
+        said = student.teacher.divergence(student, batch, own)
+        assert said == student.teacher.divergence(student, batch, own) > 0
     assert student.adapter.training

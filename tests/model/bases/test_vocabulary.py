@@ -165,6 +165,8 @@ def test_a_tag_that_is_a_piece_already_stays_it() -> None:
     vocabulary = choose_vocabulary(tokenizer, ENGLISH, ["<|eng|>", *TAGS])
     smaller = trim_tokenizer(tokenizer, vocabulary)
     assert vocabulary.tags == TAGS
+    bytes_ = tokenizer.convert_tokens_to_ids([f"<0x{byte:02X}>" for byte in range(256)])
+    assert {tokenizer.pad_token_id, tokenizer.eos_token_id, *bytes_} <= set(choose_vocabulary(tokenizer, [], []).kept)
     assert smaller.convert_ids_to_tokens(smaller("<|eng|>").input_ids) == ["<|eng|>"]
 
 

@@ -115,7 +115,7 @@ class _Parts:
         }
 
     def used(self, texts: Sequence[str]) -> set[int]:
-        return {number for ids in self.tokenizer(list(texts)).input_ids for number in ids}
+        return {number for ids in self.tokenizer(list(texts)).input_ids for number in ids} if texts else set()
 
     def with_origins(self, kept: set[int]) -> set[int]:
         """And what each is merged from, on the way that byte pairs take: inside a piece the merges are those of the

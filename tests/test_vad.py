@@ -167,8 +167,7 @@ def test_speech_after_five_minutes_of_silence() -> None:
 
 
 @needs_data
-def test_a_late_start_shows_in_the_timestamps() -> None:
+def test_the_earliest_stream_of_a_recording_starts_it() -> None:
     folder = DATA / "hostile/generated"
     plain, late = (list(segments(stream_audio(folder / name))) for name in ("ok_aac.mkv", "late_start_2500ms.mkv"))
-    assert late[0].start_s - plain[0].start_s == pytest.approx(2.5, abs=0.04)
-    assert late[0].end_s - plain[0].end_s == pytest.approx(2.5, abs=0.04)
+    assert [(one.start_s, one.end_s) for one in late] == [(one.start_s, one.end_s) for one in plain]

@@ -16,7 +16,7 @@ import torch
 
 from dragoman.data.batching import Mel
 from dragoman.model.build import LoadedModel, new_model
-from dragoman.model.load import load_on
+from dragoman.model.load import load_for_inference
 from dragoman.pretraining.encoder import new_whisper_encoder
 from dragoman.pretraining.llm import new_llm
 from dragoman.pretraining.tokenizer import train_tokenizer
@@ -40,7 +40,11 @@ def arguments(about: str) -> argparse.ArgumentParser:
 def load(options: argparse.Namespace) -> LoadedModel:
     """The model that was asked for, and a line on standard error that says what and where."""
     torch.set_num_threads(options.threads)
-    loaded = load_on(options.model, options.device) if options.model else untrained(options.recipe, options.device)
+    loaded = (
+        load_for_inference(options.model, options.device)
+        if options.model
+        else untrained(options.recipe, options.device)
+    )
     what = options.model or f"untrained {options.recipe}"
     size = sum(parameter.numel() for parameter in loaded.model.parameters()) / 1e6
     where = f"{loaded.model.llm.dtype}, {options.device}, {options.threads} threads, torch {torch.__version__}"

@@ -1,7 +1,7 @@
 """What a model's confidence is worth: its calibration fitted on some clips, and what that would tell, and what the one
 that it has does tell, of others. With --write it has the fitted one from then on.
 
-    python benchmarks/confidence.py --fit data/valid.jsonl --told data/dev.jsonl --model models/mine --write
+    python benchmarks/confidence.py --fit data/valid.jsonl --held_out data/dev.jsonl --model models/mine --write
 
 A transcript is right when every word is, a translation when its chrF against one reference is 50 or more. The
 temperature is the one under which the languages spoken are likeliest. The threshold, in steps of 0.05, is the one below
@@ -22,8 +22,8 @@ import torch
 
 from dragoman import Translator
 from dragoman.data.audio import load_audio
-from dragoman.evaluation.metrics import METRICS, Pair
-from dragoman.inference.decoding.decoder import Request
+from dragoman.evaluation.metrics import METRICS, ScoringPair
+from dragoman.inference.decoding.decoder import DecodeRequest
 from dragoman.inference.result import LOW_LANGUAGE
 from dragoman.model.calibration import Calibration
 from dragoman.model.load import model_folder
@@ -50,15 +50,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--fit", required=True, help="a manifest to fit on")
-    parser.add_argument("--told", required=True, help="a manifest of other sentences, to report on")
-    parser.add_argument("--clips", type=int, default=600, help="so many of each, drawn by chance")
+    parser.add_argument("--held_out", required=True, help="a manifest of other sentences, to report on")
+    parser.add_argument("--clips", type=int, default=600, help="how many of each, drawn by chance")
     parser.add_argument("--write", action="store_true", help="into the model's folder")
     parser.add_argument("--device")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     translator = Translator.from_pretrained(options.model, device=options.device)
-    fit, told = (measure(translator, chosen(path, translator, options.clips)) for path in (options.fit, options.told))
+    fit, told = (
+        measure(translator, chosen(path, translator, options.clips)) for path in (options.fit, options.held_out)
+    )
     fitted = Calibration(
         about=f"{len(fit.spoken)} clips of {Path(options.fit).name}",
         low_transcript=fitted_threshold(*fit.texts["transcripts"]),
@@ -67,7 +69,7 @@ def main() -> None:
         language_temperature=fitted_temperature(fit),
     )
     print(f"fitted on {fitted.about}: temperature {fitted.language_temperature:.2f}")
-    print(f"told of {len(told.spoken)} others:")
+    print(f"detected, of {len(told.spoken)} others:")
     both = [fitted, *([translator.calibration] if translator.calibration else [])]
     for temperature in dict.fromkeys(one.language_temperature for one in both):
         tell_languages(told, temperature)
@@ -92,13 +94,14 @@ def measure(translator: Translator, utterances: Sequence[Utterance]) -> Measured
         rows = utterances[start : start + 16]
         targets = [tuple(code for code in row.translations if code in translator.targets) for row in rows]
         requests = [
-            Request(mel, row.language, codes) for mel, row, codes in zip(mels[start:], rows, targets, strict=False)
+            DecodeRequest(mel, row.language, codes)
+            for mel, row, codes in zip(mels[start:], rows, targets, strict=False)
         ]
         for row, decoded in zip(rows, translator.decoder(requests), strict=True):
-            errors = METRICS["WER"](LANGUAGES[row.language]).score([Pair(decoded.transcript, row.text)])
+            errors = METRICS["WER"](LANGUAGES[row.language]).score([ScoringPair(decoded.transcript, row.text)])
             found["transcripts"].append((float(np.exp(decoded.score)), errors == 0))
             for code, translation in decoded.translations.items():
-                chrf = METRICS["chrF"](LANGUAGES[code]).score([Pair(translation.text, row.translations[code])])
+                chrf = METRICS["chrF"](LANGUAGES[code]).score([ScoringPair(translation.text, row.translations[code])])
                 found["translations"].append((float(np.exp(translation.score)), chrf >= GOOD_CHRF))
     return Measured(
         likelihoods,
@@ -134,7 +137,7 @@ def tell_languages(measured: Measured, temperature: float) -> None:
     told = shares(measured, temperature)
     confidence, right = told.max(1), told.argmax(1) == measured.spoken
     parts = {"0.95 or more": confidence >= 0.95, "below 0.6": confidence < 0.6}
-    of = ", ".join(f"of {one.sum()} told with {name} {right[one].sum()}" for name, one in parts.items())
+    of = ", ".join(f"of {one.sum()} detected with {name} {right[one].sum()}" for name, one in parts.items())
     print(
         f"language, temperature {temperature:g}: {right.mean():.1%} right, {of}; mean confidence "
         f"{confidence.mean():.3f}, {surprise(measured, temperature):.3f} nats"

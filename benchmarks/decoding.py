@@ -13,7 +13,7 @@ import statistics
 import numpy as np
 from common import arguments, clips, compare, in_turns, load, ratio
 
-from dragoman.inference.decoding.decoder import Decoder, Request
+from dragoman.inference.decoding.decoder import Decoder, DecodeRequest
 from dragoman.model.build import LoadedModel
 from dragoman.model.folder import merge_lora
 from dragoman.text.languages import SETS
@@ -43,11 +43,11 @@ def many_targets(loaded: LoadedModel, decoder: Decoder, count: int, targets: int
     source, *own = dict.fromkeys([loaded.recipe.sources[0], *loaded.recipe.targets])
     codes = tuple(dict.fromkeys([*own, *(code for code in SETS["fleurs-102"] if code != source)]))[:targets]
     mels = clips(loaded, [3.0] * count)
-    singles = [[Request(mel.copy(), source, (code,)) for mel in mels] for code in codes]
+    singles = [[DecodeRequest(mel.copy(), source, (code,)) for mel in mels] for code in codes]
     decoder(singles[0])
     ours, after, batch = in_turns(
         {
-            "one pass": lambda: decoder([Request(mel, source, codes) for mel in mels]),
+            "one pass": lambda: decoder([DecodeRequest(mel, source, codes) for mel in mels]),
             "one after another": lambda: [decoder(each) for each in singles],
             "in one batch": lambda: decoder([request for each in singles for request in each]),
         },
@@ -63,7 +63,7 @@ def like_lengths(loaded: LoadedModel, decoder: Decoder, options: argparse.Namesp
     source, target = loaded.recipe.sources[0], loaded.recipe.targets[-1]
     longest = min(6.0, loaded.recipe.audio.window_s)
     durations = np.random.default_rng(1).uniform(1.0, longest, 48).tolist()
-    requests = [Request(clip, source, (target,)) for clip in clips(loaded, durations)]
+    requests = [DecodeRequest(clip, source, (target,)) for clip in clips(loaded, durations)]
     by_length = sorted(requests, key=lambda request: request.mel.shape[1])
     compare(
         f"48 clips of 1 to {longest:g} s in batches of 16 sorted by length",

@@ -21,20 +21,20 @@ import torch
 
 from dragoman import Translator
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
-from dragoman.evaluation.metrics import METRICS, Pair
+from dragoman.evaluation.metrics import METRICS, ScoringPair
 from dragoman.inference.result import joined
-from dragoman.inference.streaming import Event, Final, Live
+from dragoman.inference.streaming import FinalSegment, LiveEvent, LiveTranslator
 from dragoman.records import Utterance, read_manifest
 
 BLOCK = SAMPLE_RATE // 10
-Timed = list[tuple[float, Event]]
+Timed = list[tuple[float, LiveEvent]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest")
-    parser.add_argument("--clips", type=int, default=40, help="so many recordings, of clips drawn by chance")
-    parser.add_argument("--join", type=int, default=1, help="so many clips make a recording")
+    parser.add_argument("--clips", type=int, default=40, help="how many recordings, of clips drawn by chance")
+    parser.add_argument("--join", type=int, default=1, help="clips per recording")
     parser.add_argument("--pause_s", type=float, default=0.3, help="between the clips of a recording")
     parser.add_argument("--language", default="eng")
     parser.add_argument("--to", default="deu")
@@ -58,7 +58,7 @@ def main() -> None:
     for min_chunk_s in options.min_chunk_s:
         start = time.process_time()
         timed = [
-            list(heard(Live(translator, options.to, options.language, min_chunk_s=min_chunk_s), waveform))
+            list(heard(LiveTranslator(translator, options.to, options.language, min_chunk_s=min_chunk_s), waveform))
             for waveform in speech
         ]
         factor = (time.process_time() - start) / audio_s
@@ -74,13 +74,13 @@ def spoken(clips: Sequence[Utterance], pause_s: float) -> Waveform:
     return np.concatenate([*parts[:-1], np.zeros(SAMPLE_RATE, np.float32)])
 
 
-def heard(live: Live, waveform: Waveform) -> Iterator[tuple[float, Event]]:
+def heard(live: LiveTranslator, waveform: Waveform) -> Iterator[tuple[float, LiveEvent]]:
     """Each event and when it comes, in seconds from the first sample."""
     free = 0.0  # when all that came before is done
     for at in range(0, len(waveform), BLOCK):
         comes = (at + BLOCK) / SAMPLE_RATE
         began = time.process_time() - max(free, comes)
-        for event in live.push(waveform[at : at + BLOCK], behind=free >= comes + BLOCK / SAMPLE_RATE):
+        for event in live.push(waveform[at : at + BLOCK], skip_updates=free >= comes + BLOCK / SAMPLE_RATE):
             yield time.process_time() - began, event
         free = time.process_time() - began
     began = time.process_time() - free
@@ -94,8 +94,8 @@ def tell(metric: str, code: str, timed: Sequence[Timed], name: str, references: 
     words = [lag for of_one in lags for lag in of_one]
     before, whole = (sum(counts) for counts in zip(*early, strict=True))
     pairs = [
-        Pair(
-            joined((text_of(event, name) for _, event in events if isinstance(event, Final)), code),
+        ScoringPair(
+            joined((text_of(event, name) for _, event in events if isinstance(event, FinalSegment)), code),
             joined(reference, code),
         )
         for events, reference in zip(timed, references, strict=True)
@@ -107,7 +107,7 @@ def tell(metric: str, code: str, timed: Sequence[Timed], name: str, references: 
     )
 
 
-def text_of(event: Final, name: str) -> str:
+def text_of(event: FinalSegment, name: str) -> str:
     return event.segment.transcript if name == "transcript" else event.segment.translations[name]
 
 
@@ -115,9 +115,9 @@ def measured(events: Timed, name: str) -> tuple[list[float], tuple[int, int]]:
     """The lag of each word of a text, in seconds; its characters that were stable before segments ended, and all."""
     lags: list[float] = []
     before = whole = 0
-    grown: list[tuple[float, int]] = []  # when so many characters were stable
+    grown: list[tuple[float, int]] = []  # when this many characters were stable
     for at, event in events:
-        if not isinstance(event, Final):
+        if not isinstance(event, FinalSegment):
             grown.append((at, len((event.transcript if name == "transcript" else event.translations[name]).stable)))
             continue
         segment, text = event.segment, text_of(event, name)

@@ -25,17 +25,17 @@ from common import compare
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerBase
 
-from dragoman.data.ahead import made_ahead
 from dragoman.data.audio import load_audio
-from dragoman.data.batching import Example, Row, collate
+from dragoman.data.batching import Example, TextRow, collate
 from dragoman.data.examples import Examples
 from dragoman.data.features import LogMel
 from dragoman.data.index import open_index
 from dragoman.data.index.selection import Draw, Selection
+from dragoman.data.prefetch import prefetch_map
 from dragoman.data.synthesis import write_flac
-from dragoman.data.tasks import Item, Tags, build
+from dragoman.data.tasks import LanguageTags, TaskItem, build
 from dragoman.pretraining.tokenizer import train_tokenizer
-from dragoman.recipe import Recipe, Source, load_recipe
+from dragoman.recipe import DataSource, Recipe, load_recipe
 from dragoman.records import Utterance, read_manifest, write_rows
 from dragoman.text.languages import SETS
 
@@ -60,7 +60,7 @@ def main() -> None:
 def n_way_recipe(**caps: Any) -> Recipe:
     """Translation by temperature between all languages, four targets an utterance."""
     recipe = load_recipe("mcat-small-9b")
-    changes = {"data": [Source(name="fleurs")], "targets": 4, "temperature": 2.0, "max_per_direction": None, **caps}
+    changes = {"data": [DataSource(name="fleurs")], "targets": 4, "temperature": 2.0, "max_per_direction": None, **caps}
     stage = recipe.stages[-1].model_copy(update=changes)
     return recipe.model_copy(update={"sources": list(LANGUAGES), "targets": list(LANGUAGES), "stages": [stage]})
 
@@ -117,7 +117,7 @@ def scale(folder: Path, utterances: int, workers: Sequence[int]) -> None:
 def memory(selection: Selection, read: Texts, workers: Sequence[int]) -> None:
     for count in workers:
         order = selection.order()
-        batches = made_ahead(read, map(selection.draws, order.steps(0)), count)
+        batches = prefetch_map(read, map(selection.draws, order.steps(0)), count)
         start = time.perf_counter()
         for _ in islice(batches, 200):
             pass
@@ -163,10 +163,10 @@ class PlainRows(Dataset[Example]):
 
     def __getitem__(self, number: int) -> Example:
         utterance = self.utterances[number]
-        item = Item(utterance.language, utterance.language, utterance.text, "")
-        prompt, answer = (self.tokenizer(text).input_ids for text in build("asr", item, Tags()))
+        item = TaskItem(utterance.language, utterance.language, utterance.text, "")
+        prompt, answer = (self.tokenizer(text).input_ids for text in build("asr", item, LanguageTags()))
         mel = self.features(load_audio(utterance.audio))
-        return Example(mel, (Row(tuple(prompt), (*answer, self.tokenizer.eos_token_id)),))
+        return Example(mel, (TextRow(tuple(prompt), (*answer, self.tokenizer.eos_token_id)),))
 
 
 def throughput(folder: Path, clips: int, repeats: int) -> None:
@@ -189,7 +189,7 @@ def throughput(folder: Path, clips: int, repeats: int) -> None:
 
     def ours() -> Iterator[Any]:
         draws = islice(map(selection.draws, selection.order().steps(0)), steps)
-        return (batch for batches in made_ahead(examples.micro_batches, draws, 1) for batch in batches)
+        return (batch for batches in prefetch_map(examples.micro_batches, draws, 1) for batch in batches)
 
     def theirs() -> Iterator[Any]:
         joined = partial(collate, pad_id=pad)

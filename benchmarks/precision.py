@@ -17,7 +17,7 @@ import torch
 from common import CLOCKS, compare
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
-from dragoman.model.hardware.int8 import hold_in_int8
+from dragoman.model.hardware.int8 import quantise_to_int8
 
 LAYERS = 4
 PROMPT = 40
@@ -48,7 +48,7 @@ def main() -> None:
     torch.manual_seed(0)
     llm = Qwen2ForCausalLM(CONFIG).eval()
     llms = {"float32": llm, "bfloat16": copy.deepcopy(llm).bfloat16(), "int8": copy.deepcopy(llm)}
-    hold_in_int8(llms["int8"])
+    quantise_to_int8(llms["int8"])
     if find_spec("bitsandbytes"):
         llms["int8 by bitsandbytes"] = by_bitsandbytes(llm)
     how = GenerationConfig(

@@ -28,10 +28,10 @@ from shapes import TOY_ADAPTER, TOY_LLM, TOY_WHISPER, WHISPER_LARGE, llm_of, qwe
 from transformers import GenerationConfig
 
 from dragoman.data.audio import SAMPLE_RATE
-from dragoman.data.batching import Mel, Row
+from dragoman.data.batching import Mel, TextRow
 from dragoman.data.features import FRAMES_PER_SECOND, LogMel
-from dragoman.inference.decoding.generate import Search
-from dragoman.inference.decoding.prefix_cache import hear
+from dragoman.inference.decoding.generate import BeamSearch
+from dragoman.inference.decoding.prefix_cache import encode_audio_prefix
 from dragoman.model.build import LoadedModel, assemble
 from dragoman.model.folder import merge_lora
 from dragoman.pretraining.tokenizer import train_tokenizer
@@ -106,11 +106,11 @@ class SpeechLlm(System):
         self.loaded = LoadedModel(recipe, model.eval(), tokenizer, None)
 
     def __call__(self, mels: Sequence[Mel], beams: int, tokens: int) -> list[int]:
-        search = Search(self.loaded, tokens, len(mels) * beams)
+        search = BeamSearch(self.loaded, tokens, len(mels) * beams)
         search.min_new_tokens = tokens
-        heard = hear(self.loaded.model, mels)
-        outputs = search(heard, range(len(mels)), [Row(PROMPT)] * len(mels), [[]] * len(mels), beams)
-        return [output.told.tokens for output in outputs]
+        heard = encode_audio_prefix(self.loaded.model, mels)
+        outputs = search(heard, range(len(mels)), [TextRow(PROMPT)] * len(mels), [[]] * len(mels), beams)
+        return [output.stats.tokens for output in outputs]
 
 
 class Qwen2Audio(System):

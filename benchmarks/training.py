@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from common import arguments, clips, compare, load
 
-from dragoman.data.batching import Batch, Example, Row, collate, pad_mels
+from dragoman.data.batching import Batch, Example, TextRow, collate, pad_mels
 from dragoman.data.frames import new_frames
 from dragoman.model.folder import merge_lora
 from dragoman.model.trainable import train_only
@@ -28,7 +28,7 @@ def main() -> None:
     def ids(count: int) -> tuple[int, ...]:
         return tuple(random.integers(10, len(loaded.tokenizer), count).tolist())
 
-    rows = [tuple(Row(ids(2), ids(20)) for _ in range(options.targets)) for _ in range(options.batch)]
+    rows = [tuple(TextRow(ids(2), ids(20)) for _ in range(options.targets)) for _ in range(options.batch)]
     mels = clips(loaded, random.uniform(2.0, 4.0, options.batch).tolist())
     shared = [Example(mel, group) for mel, group in zip(mels, rows, strict=True)]
     apart = [replace(example, rows=(row,)) for example in shared for row in example.rows]

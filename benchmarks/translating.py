@@ -25,9 +25,9 @@ import torch
 from dragoman import Translator
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio, stream_audio
 from dragoman.data.batching import pad_mels
-from dragoman.inference.decoding.decoder import Request
+from dragoman.inference.decoding.decoder import DecodeRequest
 from dragoman.records import read_manifest
-from dragoman.vad import segments
+from dragoman.vad import speech_segments
 
 Seconds = npt.NDArray[np.float64]
 """Of the clock and of all processors together, (2,)."""
@@ -83,7 +83,7 @@ def write_long(path: Path, clips: list[Waveform], minutes: float, pause_s: int) 
 
 def ways_of(translator: Translator, path: Path, language: str) -> dict[str, Callable[[], object]]:
     """The whole, and its parts from what those before them made; the parts that end in + hold the part before."""
-    speech = list(segments(stream_audio(path), translator.vad))
+    speech = list(speech_segments(stream_audio(path), translator.vad))
     mels = [translator.features(part.samples) for part in speech]
     targets = tuple(code for code in translator.targets if code != language)
     starts = range(0, len(mels), translator.batch_size)
@@ -93,16 +93,18 @@ def ways_of(translator: Translator, path: Path, language: str) -> dict[str, Call
     def encode() -> None:
         with torch.inference_mode():
             for batch in batches:
-                model.hear(*(tensor.to(translator.decoder.model.llm.device) for tensor in pad_mels(batch)))
+                model.encode_audio(*(tensor.to(translator.decoder.model.llm.device) for tensor in pad_mels(batch)))
 
     return {
         "whole": lambda: translator.translate(path, to="all"),
         "decode": lambda: [None for _ in stream_audio(path)],
-        "VAD+": lambda: [None for _ in segments(stream_audio(path), translator.vad)],
+        "VAD+": lambda: [None for _ in speech_segments(stream_audio(path), translator.vad)],
         "mel": lambda: [translator.features(part.samples) for part in speech],
         "language": lambda: translator.identify([part.samples for part in speech[:3]]),
         "encoder": encode,
-        "LLM+": lambda: [translator.decoder([Request(mel, language, targets) for mel in batch]) for batch in batches],
+        "LLM+": lambda: [
+            translator.decoder([DecodeRequest(mel, language, targets) for mel in batch]) for batch in batches
+        ],
     }
 
 

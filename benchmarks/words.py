@@ -20,14 +20,14 @@ import torch
 
 from dragoman import Translator
 from dragoman.data.audio import load_audio
-from dragoman.evaluation.metrics import METRICS, Pair
-from dragoman.inference.decoding.decoder import Decoded, Request
+from dragoman.evaluation.metrics import METRICS, ScoringPair
+from dragoman.inference.decoding.decoder import DecodedSpeech, DecodeRequest
 from dragoman.inference.decoding.glossary import Glossary, Term
 from dragoman.inference.decoding.phrases import occurs
 from dragoman.records import Utterance, read_manifest
 
 GIVEN = 10
-"""So many hotwords are given."""
+"""Number of hotwords given."""
 BATCH = 16
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest")
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--clips", type=int, default=120, help="so many, drawn by chance")
+    parser.add_argument("--clips", type=int, default=120, help="how many, drawn by chance")
     parser.add_argument("--device")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -45,7 +45,7 @@ def main() -> None:
     random = np.random.default_rng(0)
     clips = [row for number in random.permutation(len(rows)) if words((row := rows[number]).text)][: options.clips]
     requests = [
-        Request(translator.features(load_audio(row.audio, row.start_s, row.duration_s)), row.language, ())
+        DecodeRequest(translator.features(load_audio(row.audio, row.start_s, row.duration_s)), row.language, ())
         for row in clips
     ]
     tell_hotwords(translator, clips, requests, said_and_not(rows, clips, random))
@@ -75,7 +75,7 @@ def said_and_not(
 def tell_hotwords(
     translator: Translator,
     clips: Sequence[Utterance],
-    requests: Sequence[Request],
+    requests: Sequence[DecodeRequest],
     chosen: Sequence[tuple[str, list[str]]],
 ) -> None:
     ways: dict[str, Callable[[str, list[str]], list[str]]] = {
@@ -86,12 +86,14 @@ def tell_hotwords(
     for name, way in ways.items():
         given = [replace(request, hotwords=tuple(way(*one))) for request, one in zip(requests, chosen, strict=True)]
         texts = [decoded.transcript for decoded in decoded_by(translator, given)]
-        errors = METRICS["WER"]("eng").score([Pair(text, row.text) for text, row in zip(texts, clips, strict=True)])
+        errors = METRICS["WER"]("eng").score(
+            [ScoringPair(text, row.text) for text, row in zip(texts, clips, strict=True)]
+        )
         found = [occurs(said, text, row.language) for (said, _), text, row in zip(chosen, texts, clips, strict=True)]
         print(f"{name}: WER {errors:.1f}, the word found in {np.mean(found):.0%} of {len(clips)} clips", flush=True)
 
 
-def tell_glossary(translator: Translator, clips: Sequence[Utterance], requests: Sequence[Request]) -> None:
+def tell_glossary(translator: Translator, clips: Sequence[Utterance], requests: Sequence[DecodeRequest]) -> None:
     targets = [tuple(code for code in row.translations if code in translator.targets) for row in clips]
     asked = [replace(request, targets=codes) for request, codes in zip(requests, targets, strict=True)]
     found = decoded_by(translator, asked)
@@ -101,14 +103,14 @@ def tell_glossary(translator: Translator, clips: Sequence[Utterance], requests: 
     for row, glossary, one, other in zip(clips, glossaries, found, again, strict=True):
         for term in glossary.terms:
             code = str(term.target)
-            before.append(Pair(one.translations[code].text, row.translations[code]))
-            after.append(Pair(other.translations[code].text, row.translations[code]))
+            before.append(ScoringPair(one.translations[code].text, row.translations[code]))
+            after.append(ScoringPair(other.translations[code].text, row.translations[code]))
             placed += not other.translations[code].missed
     chrf = METRICS["chrF"]("eng")
     print(f"glossary: {placed} of {len(after)} words placed, chrF {chrf.score(before):.0f} -> {chrf.score(after):.0f}")
 
 
-def wished(row: Utterance, decoded: Decoded) -> Glossary:
+def wished(row: Utterance, decoded: DecodedSpeech) -> Glossary:
     terms = []
     for code, translation in decoded.translations.items():
         lacking = [word for word in words(row.translations[code]) if not occurs(word, translation.text, code)]
@@ -117,9 +119,9 @@ def wished(row: Utterance, decoded: Decoded) -> Glossary:
     return Glossary(tuple(terms))
 
 
-def decoded_by(translator: Translator, requests: Sequence[Request]) -> list[Decoded]:
+def decoded_by(translator: Translator, requests: Sequence[DecodeRequest]) -> list[DecodedSpeech]:
     order = sorted(range(len(requests)), key=lambda number: requests[number].mel.shape[1])
-    found: dict[int, Decoded] = {}
+    found: dict[int, DecodedSpeech] = {}
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
         found.update(zip(chosen, translator.decoder([requests[number] for number in chosen]), strict=True))

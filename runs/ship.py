@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from dragoman.files import whole_folder
+from dragoman.files import atomic_folder
 
 KEPT = ("README.md", "NOTICE")
 """What stands in the folder already and is written by hand."""
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--credits", type=Path, nargs="*", default=[])
     options = parser.parse_args()
-    with whole_folder(options.out) as new:
+    with atomic_folder(options.out) as new:
         for path in sorted(path for path in options.model.rglob("*") if path.is_file()):
             place = new / path.relative_to(options.model)
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dragoman.data.corpora.voices import ENGINES
-from dragoman.data.synthesis import Line, gather, generator, into_shards, joined, record
+from dragoman.data.synthesis import SpokenLine, gather, generator, into_shards, joined, record
 from dragoman.records import Utterance, read_rows
 
 JOINED = 0.4
@@ -18,7 +18,7 @@ MOST_PARTS = 5
 CLIPS_PER_SHARD = 200
 
 
-def planned(rows: Sequence[Utterance], engine: str, seed: int) -> Iterator[Line]:
+def planned(rows: Sequence[Utterance], engine: str, seed: int) -> Iterator[SpokenLine]:
     """Each row once, alone or with neighbours, in a voice drawn for it."""
     random, at = generator(seed, "joined"), 0
     while at < len(rows):
@@ -27,7 +27,7 @@ def planned(rows: Sequence[Utterance], engine: str, seed: int) -> Iterator[Line]
         said = [{row.language: row.text, **row.translations} for row in some]
         clip = joined(f"{engine}-{some[0].id}", some[0].language, said)
         voice = ENGINES[engine].draw(clip.language, generator(seed, "voice", clip.id))
-        yield Line(clip, voice, tuple(row.text for row in some))
+        yield SpokenLine(clip, voice, tuple(row.text for row in some))
         at += size
 
 

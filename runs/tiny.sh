@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The built-in model from nothing: corpus, bases, three stages, evaluation. Interrupt it at any moment and call it again.
+# The built-in model from scratch: corpus, bases, three stages, evaluation. Interrupt it at any moment and call it again.
 #   runs/tiny.sh DATA OUT      DATA holds tatoeba/ and noise/; about four hours on four cores
 set -euo pipefail
 data=$1 out=$2

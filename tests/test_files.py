@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import save_file
 
 from dragoman.errors import OutputError
-from dragoman.files import only_run, whole_file, whole_folder
+from dragoman.files import atomic_file, atomic_folder, only_run
 
 
 def test_a_block_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("before")
-    with pytest.raises(ZeroDivisionError), whole_file(path) as out:
+    with pytest.raises(ZeroDivisionError), atomic_file(path) as out:
         out.write("half")
         raise ZeroDivisionError
     assert path.read_text() == "before"
@@ -26,9 +26,9 @@ def test_a_block_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
 
 def test_a_block_that_fails_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "folder"
-    with whole_folder(path) as new:
+    with atomic_folder(path) as new:
         (new / "a").write_text("before")
-    with pytest.raises(ZeroDivisionError), whole_folder(path) as new:
+    with pytest.raises(ZeroDivisionError), atomic_folder(path) as new:
         (new / "a").write_text("half")
         raise ZeroDivisionError
     assert (path / "a").read_text() == "before"
@@ -37,7 +37,7 @@ def test_a_block_that_fails_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
 def test_a_folder_replaces_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "folder"
     for name in ("a", "b"):
-        with whole_folder(path) as new:
+        with atomic_folder(path) as new:
             (new / name).touch()
     assert [found.name for found in path.iterdir()] == ["b"]
     assert list(tmp_path.iterdir()) == [path]
@@ -45,7 +45,7 @@ def test_a_folder_replaces_the_one_before(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path, full_disk: None) -> None:
     path = tmp_path / "file"
-    with pytest.raises(OutputError, match=r"file: cannot be written \(.+\); make room"), whole_file(path) as out:
+    with pytest.raises(OutputError, match=r"file: cannot be written \(.+\); make room"), atomic_file(path) as out:
         out.write("x" * 100_000)
     assert list(tmp_path.iterdir()) == []
 
@@ -53,14 +53,14 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, full_disk: None) -> None:
 def test_a_full_disk_under_weights_is_told_in_the_words_of_the_system(tmp_path: Path, full_disk: None) -> None:
     tensors = {"weight": torch.zeros(100_000)}
     message = r"^\S+/folder: cannot be written \(File too large\); make room"
-    with pytest.raises(OutputError, match=message), whole_folder(tmp_path / "folder") as new:
+    with pytest.raises(OutputError, match=message), atomic_folder(tmp_path / "folder") as new:
         save_file(tensors, new / "weights")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_is_never_lost_between_its_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "folder"
-    with whole_folder(path) as new:
+    with atomic_folder(path) as new:
         (new / "a").write_text("before")
     rename = Path.rename
 
@@ -70,12 +70,12 @@ def test_a_folder_is_never_lost_between_its_two_names(tmp_path: Path, monkeypatc
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(OutputError, match="folder: cannot be written"), whole_folder(path) as new:
+    with pytest.raises(OutputError, match="folder: cannot be written"), atomic_folder(path) as new:
         (new / "b").touch()
     assert (path / "a").read_text() == "before"
     monkeypatch.undo()
     path.rename(tmp_path / "folder.former")  # as if the process had been killed there
-    with pytest.raises(ZeroDivisionError), whole_folder(path) as new:
+    with pytest.raises(ZeroDivisionError), atomic_folder(path) as new:
         raise ZeroDivisionError
     assert (path / "a").read_text() == "before"
 

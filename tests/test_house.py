@@ -127,6 +127,15 @@ def test_no_folder_is_crowded() -> None:
     assert not crowded, "more files than one takes in at a glance: part the folder by subject"
 
 
+def test_no_class_name_is_given_twice() -> None:
+    found: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
+    assert {name: places for name, places in found.items() if len(places) > 1} == {}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_function_is_long(path: Path) -> None:
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from dragoman.errors import DragomanError
-from dragoman.parallel import as_finished, by_itself, counted, in_order
+from dragoman.parallel import as_finished, counted, in_order, single_threaded
 
 NUMBERS = range(-20, 20)
 
@@ -16,7 +16,7 @@ NUMBERS = range(-20, 20)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_each_job_is_done_once(workers: int) -> None:
     expected = [abs(number) for number in NUMBERS]
-    assert list(in_order(abs, NUMBERS, workers, start=by_itself)) == expected
+    assert list(in_order(abs, NUMBERS, workers, start=single_threaded)) == expected
     assert sorted(as_finished(abs, NUMBERS, workers)) == sorted(expected)
 
 

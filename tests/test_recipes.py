@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,18 +15,18 @@ from toy import LORA, tokenizer
 from toy import recipe as toy_recipe
 from toy import stage as toy_stage
 
-from dragoman.catalogue import BASES, PUBLISHED, entries
-from dragoman.data.batching import Example, Row, collate
+from dragoman.catalogue import HUB_MODELS, PUBLISHED_MODELS, catalogue_entries
+from dragoman.data.batching import Example, TextRow, collate
 from dragoman.data.examples import TextEncoder
-from dragoman.data.tasks import Item, Tags, build
+from dragoman.data.tasks import LanguageTags, TaskItem, build
 from dragoman.errors import RecipeError
 from dragoman.model.build import assemble
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import part_of, train_only
-from dragoman.recipe import Lora, Recipe, Stage, load_recipe, names, parse_recipe
+from dragoman.recipe import Lora, Recipe, Stage, dump_recipe, load_recipe, names, parse_recipe, read_stored_recipe
 from dragoman.training.optim import make_optimizer
 
-PAPERS = sorted(PUBLISHED)
+PAPERS = sorted(PUBLISHED_MODELS)
 # PUBLISHED adapters and LoRA: the papers' tables and the released files.
 ADAPTERS = {
     "llm-srt-3b": 73_700_352, "llm-srt-7b": 80_521_728, "llm-srt-32b": 84_458_496, "mcat-small-9b": 80_575_488,
@@ -55,12 +56,12 @@ def test_the_size_is_the_published_one(name: str) -> None:
     recipe, found = load_recipe(name), sizes(name)
     like = next(known for known in ADAPTERS if load_recipe(known).llm.name == recipe.llm.name)
     assert found["adapter"] == ADAPTERS[like]
-    assert found["encoder"] == BASES[recipe.encoder.name].parameters
-    assert found["llm"] == BASES[recipe.llm.name].parameters
+    assert found["encoder"] == HUB_MODELS[recipe.encoder.name].parameters
+    assert found["llm"] == HUB_MODELS[recipe.llm.name].parameters
     if name in LLM_LORA:
         assert found["llm_lora"] == LLM_LORA[name]
-    assert found["adapter"] + found["llm_lora"] + found["encoder_lora"] == PUBLISHED[name].trained
-    (entry,) = [entry for entry in entries() if entry.name == name]
+    assert found["adapter"] + found["llm_lora"] + found["encoder_lora"] == PUBLISHED_MODELS[name].trained
+    (entry,) = [entry for entry in catalogue_entries() if entry.name == name]
     assert entry.parameters == sum(found.values())
 
 
@@ -96,12 +97,12 @@ def toy_model(recipe: Recipe) -> SpeechLLM:
 
 def a_batch(recipe: Recipe, stage: Stage) -> Any:
     """A row of each task of the stage, asked as the recipe asks."""
-    pieces, tags = tokenizer(), Tags.of(recipe.prompt)
-    text = TextEncoder(pieces, goes_on=bool(recipe.prompt.before_audio))
+    pieces, tags = tokenizer(), LanguageTags.from_prompt(recipe.prompt)
+    text = TextEncoder(pieces, continues_text=bool(recipe.prompt.before_audio))
     mel = np.random.default_rng(0).normal(size=(recipe.audio.mel_bins, 100)).astype(np.float32)
     target = next(code for code in recipe.targets if code != recipe.sources[0])
-    item = Item(recipe.sources[0], target, "no", "nein")
-    rows = [Row(text.prompt(p), text.answer(a)) for p, a in (build(task, item, tags) for task in stage.tasks)]
+    item = TaskItem(recipe.sources[0], target, "no", "nein")
+    rows = [TextRow(text.prompt(p), text.answer(a)) for p, a in (build(task, item, tags) for task in stage.tasks)]
     return collate([Example(mel, tuple(rows))], int(pieces.pad_token_id))
 
 
@@ -188,23 +189,27 @@ def test_a_stage_lasts_steps_or_epochs(length: dict[str, int]) -> None:
 @pytest.mark.parametrize("over", [{"trains": ["adapter", "llm_lora"]}, {"ctc_weight": 0.1}])
 def test_a_stage_of_text_alone_trains_the_llm_alone(over: dict[str, Any]) -> None:
     llm = {"name": "base", "lora": LORA}
-    assert not toy_recipe(llm=llm, stages=[toy_stage("mt", trains=["llm_lora"])]).stages[0].hears
+    assert not toy_recipe(llm=llm, stages=[toy_stage("mt", trains=["llm_lora"])]).stages[0].uses_audio
     with pytest.raises(RecipeError, match="mt is text alone: such a stage trains llm_lora"):
         toy_recipe(llm=llm, stages=[toy_stage("mt", **{"trains": ["llm_lora"], **over})])
 
 
 def test_weights_are_brought_back_to_a_model_that_was_left() -> None:
-    stages = [toy_stage("asr"), toy_stage("srt", brought_back=0.5)]
-    assert toy_recipe(stages=stages, start="tiny").stages[1].brought_back == 0.5
-    for wrong in ({"stages": stages}, {"stages": stages[1:], "start": "tiny"}):
-        with pytest.raises(RecipeError, match=r"stages.srt.brought_back: is for a later stage of a recipe that names"):
+    stages = [toy_stage("asr"), toy_stage("srt", weight_interpolation=0.5)]
+    assert toy_recipe(stages=stages, init_from="tiny").stages[1].weight_interpolation == 0.5
+    for wrong in ({"stages": stages}, {"stages": stages[1:], "init_from": "tiny"}):
+        with pytest.raises(
+            RecipeError, match=r"stages.srt.weight_interpolation: is for a later stage of a recipe that names"
+        ):
             toy_recipe(**wrong)
 
 
 def test_distillation_wants_a_model_to_keep_to() -> None:
-    with pytest.raises(RecipeError, match=r"stages.asr.distillation: there is no model to keep to; name one in start"):
+    with pytest.raises(
+        RecipeError, match=r"stages.asr.distillation: there is no model to keep to; name one in init_from"
+    ):
         toy_recipe(stages=[toy_stage("asr", distillation=0.5)])
-    assert toy_recipe(stages=[toy_stage("asr", distillation=0.5)], start="tiny").stages[0].distillation == 0.5
+    assert toy_recipe(stages=[toy_stage("asr", distillation=0.5)], init_from="tiny").stages[0].distillation == 0.5
 
 
 def test_what_a_model_was_last_taught() -> None:
@@ -219,3 +224,16 @@ def test_prompts_in_words_have_known_places() -> None:
     table["prompt"]["worded"]["st"] = "into {language}"
     with pytest.raises(RecipeError, match=r"prompt.worded: .*only \{source\}, \{target\} and \{transcript\}"):
         parse_recipe(table, "x")
+
+
+def test_a_recipe_with_the_keys_of_earlier_versions_still_loads(tmp_path: Path) -> None:
+    old = {"init_from": "start", "weight_interpolation": "brought_back"}
+    recipe = toy_recipe(stages=[toy_stage("asr"), toy_stage("srt", weight_interpolation=0.5)], init_from="tiny")
+    stored = dump_recipe(recipe)
+    for new, before in old.items():
+        assert f'"{new}"' in stored
+        stored = stored.replace(f'"{new}"', f'"{before}"')
+    (tmp_path / "recipe.json").write_text(stored, encoding="utf-8")
+    assert read_stored_recipe(tmp_path / "recipe.json") == recipe
+    (tmp_path / "mine.toml").write_text('extends = "tiny-ind"\nstart = "elsewhere"\n', encoding="utf-8")
+    assert load_recipe(tmp_path / "mine.toml").init_from == "elsewhere"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dragoman.errors import ManifestError
-from dragoman.records import Hypothesis, Utterance, read_hypotheses, read_manifest, read_rows, to_line, write_rows
+from dragoman.records import Hypothesis, Utterance, read_hypotheses, read_manifest, read_rows, to_json_line, write_rows
 from dragoman.text.languages import LANGUAGES
 
 GOOD = {"id": "a", "audio": "a.wav", "language": "deu"}
@@ -70,7 +70,7 @@ def test_hypotheses_come_back(tmp_path_factory: pytest.TempPathFactory, rows: li
 
 def test_a_line_is_one_line_and_leaves_defaults_out() -> None:
     row = Utterance(id="1", audio="a.wav", language="fra", text="é\n\u2028\r")
-    assert to_line(row) == '{"id": "1", "audio": "a.wav", "language": "fra", "text": "é\\n\u2028\\r"}\n'
+    assert to_json_line(row) == '{"id": "1", "audio": "a.wav", "language": "fra", "text": "é\\n\u2028\\r"}\n'
 
 
 @pytest.mark.parametrize(

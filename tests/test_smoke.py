@@ -13,7 +13,7 @@ import torch
 from smoke_corpus import write_noise, write_tatoeba
 
 from dragoman.data.corpora import tatoeba
-from dragoman.data.synthesis import Shard, record_shard
+from dragoman.data.synthesis import RecordingShard, record_shard
 from dragoman.evaluation.generate import generate
 from dragoman.evaluation.score import ALL, score
 from dragoman.inference.translator import Translator
@@ -26,7 +26,7 @@ pytest.importorskip("espeakng_loader", reason="Speaking needs espeak-ng: pip ins
 pytestmark = pytest.mark.slow
 
 
-def alone(shards: list[Shard], noise_root: Path, seed: int, workers: int) -> list[Shard]:
+def alone(shards: list[RecordingShard], noise_root: Path, seed: int, workers: int) -> list[RecordingShard]:
     """`synthesis.record` in this process."""
     return [shard if shard.folder.exists() else record_shard(shard, noise_root, seed) for shard in shards]
 

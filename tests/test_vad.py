@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dragoman import vad
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio, stream_audio
 from dragoman.errors import DragomanError
-from dragoman.vad import Segment, VadOptions, segments
+from dragoman.vad import SpeechSegment, VadOptions, speech_segments
 
 DATA = Path(__file__).parents[2] / "shared/data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is absent: there are no recordings here")
@@ -44,7 +44,7 @@ def cut(waveform: Waveform, size: int) -> Iterator[Waveform]:
     return (waveform[at : at + size] for at in range(0, len(waveform), size))
 
 
-def spans(found: list[Segment]) -> list[tuple[float, float]]:
+def spans(found: list[SpeechSegment]) -> list[tuple[float, float]]:
     return [(one.start_s * SAMPLE_RATE, one.end_s * SAMPLE_RATE) for one in found]
 
 
@@ -66,7 +66,7 @@ OPTIONS = VadOptions(speech_pad_ms=64, min_silence_duration_ms=320, min_speech_d
     ],
 )
 def test_spans(parts: list[tuple[float, int]], windows: list[tuple[int, int]]) -> None:
-    found = list(segments([script(*parts)], OPTIONS))
+    found = list(speech_segments([script(*parts)], OPTIONS))
     assert spans(found) == [(first * WINDOW, last * WINDOW) for first, last in windows]
     loud = [at for at, level in enumerate(np.repeat(*zip(*parts, strict=True))) if level >= OPTIONS.neg_threshold]
     for one, (first, last) in zip(found, windows, strict=True):
@@ -78,7 +78,7 @@ def test_spans(parts: list[tuple[float, int]], windows: list[tuple[int, int]]) -
 @pytest.mark.usefixtures("by_loudness")
 def test_long_speech_is_cut_in_the_pause_and_nothing_is_lost() -> None:
     waveform = script((0.9, 40), (0.45, 5), (0.9, 60), (0, 20))
-    found = list(segments([waveform], VadOptions(max_speech_duration_s=62 * 0.032, speech_pad_ms=0)))
+    found = list(speech_segments([waveform], VadOptions(max_speech_duration_s=62 * 0.032, speech_pad_ms=0)))
     assert 40 <= spans(found)[0][1] / WINDOW < 45
     assert all(one.end_s == two.start_s for one, two in pairwise(found))
     assert found[0].start_s == 0 and found[-1].end_s * SAMPLE_RATE == 105 * WINDOW
@@ -100,8 +100,8 @@ def test_invariants(
     waveform = np.pad(script(*parts), (0, extra), constant_values=0.95)
     options = VadOptions(speech_pad_ms=pad_ms, min_silence_duration_ms=silence_ms, max_speech_duration_s=longest_s,
                          min_speech_duration_ms=0)  # fmt: skip
-    found = list(segments(cut(waveform, size), options))
-    whole = list(segments([waveform], options))
+    found = list(speech_segments(cut(waveform, size), options))
+    whole = list(speech_segments([waveform], options))
     assert spans(found) == spans(whole)
     covered = np.zeros(len(waveform), bool)
     for one in found:
@@ -122,7 +122,7 @@ def test_what_is_no_speech_gives_nothing(kind: str) -> None:
         waveform = np.random.default_rng(0).standard_normal(count).astype(np.float32) * 0.1
     elif kind == "tone":
         waveform = (0.3 * np.sin(2 * np.pi * 440 / SAMPLE_RATE * np.arange(count))).astype(np.float32)
-    assert list(segments([waveform])) == []
+    assert list(speech_segments([waveform])) == []
 
 
 @pytest.mark.parametrize("wrong", [{"threshold": 0.2}, {"neg_threshold": 0}, {"threshold": 1.0}, {"speech_pad_ms": -1},
@@ -144,24 +144,24 @@ def test_neither_torch_nor_the_silero_package_is_imported() -> None:
 @needs_data
 def test_silero_in_any_blocks_is_the_same() -> None:
     waveform = load_audio(DATA / "speech-dev/azure_longform/deu-testing-audio.flac")
-    whole = list(segments([waveform]))
+    whole = list(speech_segments([waveform]))
     assert len(whole) > 1
     for size in (1000, 16_000, 77_777):
-        assert spans(list(segments(cut(waveform, size)))) == spans(whole)
+        assert spans(list(speech_segments(cut(waveform, size)))) == spans(whole)
 
 
 @needs_data
 def test_a_clip_that_begins_and_ends_with_a_word_is_kept_whole() -> None:
     for path in sorted((DATA / "speech-dev/fsdd").glob("*.wav")):
         waveform = load_audio(path)
-        found = list(segments([waveform]))
+        found = list(speech_segments([waveform]))
         assert len(found) == 1, path
         assert np.square(found[0].samples).sum() > 0.999 * np.square(waveform).sum(), path
 
 
 @needs_data
 def test_speech_after_five_minutes_of_silence() -> None:
-    found = list(segments(stream_audio(DATA / "hostile/generated/speech_after_5min_silence.flac")))
+    found = list(speech_segments(stream_audio(DATA / "hostile/generated/speech_after_5min_silence.flac")))
     assert len(found) == 1
     assert found[0].start_s == pytest.approx(300.3, abs=0.3) and found[0].end_s == pytest.approx(305.8, abs=0.3)
 
@@ -169,5 +169,7 @@ def test_speech_after_five_minutes_of_silence() -> None:
 @needs_data
 def test_the_earliest_stream_of_a_recording_starts_it() -> None:
     folder = DATA / "hostile/generated"
-    plain, late = (list(segments(stream_audio(folder / name))) for name in ("ok_aac.mkv", "late_start_2500ms.mkv"))
+    plain, late = (
+        list(speech_segments(stream_audio(folder / name))) for name in ("ok_aac.mkv", "late_start_2500ms.mkv")
+    )
     assert [(one.start_s, one.end_s) for one in late] == [(one.start_s, one.end_s) for one in plain]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from dragoman.data.batching import Example, Row
+from dragoman.data.batching import Example, TextRow
 from dragoman.data.synthesis import write_flac
 from dragoman.model.build import LoadedModel, new_model
 from dragoman.pretraining.encoder import new_whisper_encoder
@@ -103,14 +103,14 @@ def mel(frames: int, seed: int = 0, bins: int = 80) -> np.ndarray[Any, np.dtype[
 
 
 def examples(frames: Sequence[int] = (40, 100, 64), rows: Sequence[int] = (1, 3, 2), seed: int = 0) -> list[Example]:
-    """Utterances of so many mel frames, each with so many rows of random ids."""
+    """Utterances of this many mel frames, each with this many rows of random ids."""
     random = np.random.default_rng(seed)
 
     def ids(most: int) -> tuple[int, ...]:
         return tuple(int(n) for n in random.integers(10, 200, random.integers(1, most)))
 
     return [
-        Example(mel(size, seed + at), tuple(Row(ids(5), (*ids(7), 1)) for _ in range(count)), ids(4))
+        Example(mel(size, seed + at), tuple(TextRow(ids(5), (*ids(7), 1)) for _ in range(count)), ids(4))
         for at, (size, count) in enumerate(zip(frames, rows, strict=True))
     ]
 

@@ -14,7 +14,7 @@ from dragoman.recipe import Recipe, load_recipe, names
 
 
 @dataclass(frozen=True)
-class Base:
+class HubModel:
     """A model on the hub, or one that is fetched: all its parameters that are used (of Gemma3 the language model, of an
     Omni the thinker, of Seamless what goes from speech to text), and its licence. `pieces` and `width` are those of
     an LLM's tied embeddings, where a recipe trims them."""
@@ -25,36 +25,36 @@ class Base:
     width: int = 0
 
 
-BASES: dict[str, Base] = {
-    "whisper-base": Base(20_590_592, "MIT"),
-    "gemma-3-270m": Base(268_098_176, "Gemma", pieces=262_144, width=640),
-    "openai/whisper-large-v2": Base(636_784_640, "Apache-2.0"),
-    "openai/whisper-large-v3": Base(636_968_960, "Apache-2.0"),
-    "Qwen/Qwen2.5-3B": Base(3_085_938_688, "Qwen Research"),
-    "Qwen/Qwen2.5-7B": Base(7_615_616_512, "Apache-2.0"),
-    "Qwen/Qwen2.5-32B": Base(32_763_876_352, "Apache-2.0"),
-    "ModelSpace/GemmaX2-28-9B-v0.1": Base(9_241_705_984, "Gemma"),
-    "google/gemma-3-27b-it": Base(27_009_346_304, "Gemma"),
-    "TinyLlama/TinyLlama-1.1B-Chat-v1.0": Base(1_100_048_384, "Apache-2.0"),
-    "NousResearch/Llama-2-7b-chat-hf": Base(6_738_415_616, "Llama 2"),
-    "NousResearch/Llama-2-13b-chat-hf": Base(13_015_864_320, "Llama 2"),
+HUB_MODELS: dict[str, HubModel] = {
+    "whisper-base": HubModel(20_590_592, "MIT"),
+    "gemma-3-270m": HubModel(268_098_176, "Gemma", pieces=262_144, width=640),
+    "openai/whisper-large-v2": HubModel(636_784_640, "Apache-2.0"),
+    "openai/whisper-large-v3": HubModel(636_968_960, "Apache-2.0"),
+    "Qwen/Qwen2.5-3B": HubModel(3_085_938_688, "Qwen Research"),
+    "Qwen/Qwen2.5-7B": HubModel(7_615_616_512, "Apache-2.0"),
+    "Qwen/Qwen2.5-32B": HubModel(32_763_876_352, "Apache-2.0"),
+    "ModelSpace/GemmaX2-28-9B-v0.1": HubModel(9_241_705_984, "Gemma"),
+    "google/gemma-3-27b-it": HubModel(27_009_346_304, "Gemma"),
+    "TinyLlama/TinyLlama-1.1B-Chat-v1.0": HubModel(1_100_048_384, "Apache-2.0"),
+    "NousResearch/Llama-2-7b-chat-hf": HubModel(6_738_415_616, "Llama 2"),
+    "NousResearch/Llama-2-13b-chat-hf": HubModel(13_015_864_320, "Llama 2"),
 }
 WHISPER, NLLB, CHAT = "openai/whisper-large-v3", "facebook/nllb-200-3.3B", "Qwen/Qwen2.5-7B-Instruct"
 SEAMLESS, VOXTRAL = "facebook/seamless-m4t-v2-large", "mistralai/Voxtral-Mini-3B-2507"
-CHECKPOINTS: dict[str, Base] = {
-    WHISPER: Base(1_543_490_560, "Apache-2.0"),
-    NLLB: Base(3_344_863_232, "CC-BY-NC-4.0"),
-    CHAT: Base(7_615_616_512, "Apache-2.0"),
-    SEAMLESS: Base(1_501_842_240, "CC-BY-NC-4.0"),
-    "Qwen/Qwen2-Audio-7B": Base(8_397_094_912, "Apache-2.0"),
-    "Qwen/Qwen2.5-Omni-7B": Base(8_931_813_888, "Apache-2.0"),
-    "Qwen/Qwen3-Omni-30B-A3B-Instruct": Base(31_719_205_488, "Apache-2.0"),
-    VOXTRAL: Base(4_676_271_104, "Apache-2.0"),
+CHECKPOINTS: dict[str, HubModel] = {
+    WHISPER: HubModel(1_543_490_560, "Apache-2.0"),
+    NLLB: HubModel(3_344_863_232, "CC-BY-NC-4.0"),
+    CHAT: HubModel(7_615_616_512, "Apache-2.0"),
+    SEAMLESS: HubModel(1_501_842_240, "CC-BY-NC-4.0"),
+    "Qwen/Qwen2-Audio-7B": HubModel(8_397_094_912, "Apache-2.0"),
+    "Qwen/Qwen2.5-Omni-7B": HubModel(8_931_813_888, "Apache-2.0"),
+    "Qwen/Qwen3-Omni-30B-A3B-Instruct": HubModel(31_719_205_488, "Apache-2.0"),
+    VOXTRAL: HubModel(4_676_271_104, "Apache-2.0"),
 }
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedModel:
     """`trained` parameters (adapter and LoRA), and what the paper `reports`."""
 
     trained: int
@@ -62,37 +62,41 @@ class Published:
 
 
 _COVOST = "CoVoST-2 eng-deu/jpn/cmn: BLEU"
-PUBLISHED: dict[str, Published] = {
-    "llm-srt-3b": Published(73_700_352, "FLEURS 6x12: BLEU 20.6"),
-    "llm-srt-7b": Published(80_521_728, "FLEURS 6x12: BLEU 21.4"),
-    "llm-srt-32b": Published(84_458_496, "FLEURS 6x12: BLEU 24.6"),
-    "llm-srt-3b-v2": Published(73_700_352, "FLEURS 15x14: BLEU 20.6, COMET 82.1"),
-    "llm-srt-3b-v2-lora": Published(75_543_552, "FLEURS 15x14: BLEU 21.4, COMET 82.2"),
-    "llm-srt-3b-covost2": Published(73_700_352, f"{_COVOST} 26.5/39.4/44.0"),
-    "llm-srt-7b-covost2": Published(80_521_728, f"{_COVOST} 28.7/41.6/47.1"),
-    "llm-srt-7b-covost2-without-asr": Published(80_521_728, f"{_COVOST} 36.8 (mean)"),
-    "llm-srt-7b-covost2-without-smt": Published(80_521_728, f"{_COVOST} 38.0 (mean)"),
-    "llm-srt-7b-covost2-without-srt": Published(80_521_728, f"{_COVOST} 25.6/36.7/40.4"),
-    "baseline-3b": Published(73_700_352, "FLEURS 6x12: BLEU 8.6"),
-    "baseline-7b": Published(80_521_728),
-    "baseline-3b-covost2": Published(73_700_352, f"{_COVOST} 23.6/34.7/38.6"),
-    "baseline-7b-covost2": Published(80_521_728, f"{_COVOST} 25.3/36.5/40.2"),
-    "mcat-small-9b": Published(89_521_152, "FLEURS eng-27: COMET 85.0; eng-11: spBLEU 31.0"),
-    "mcat-small-9b-without-asr": Published(89_521_152, "FLEURS eng-11: spBLEU 0.0"),
-    "mcat-small-9b-without-smt-srt": Published(89_521_152, "FLEURS eng-11: spBLEU 14.1"),
-    "mcat-small-9b-without-lora": Published(80_575_488),
-    "mcat-small-9b-covost2": Published(89_521_152, "COMET 85.6 where mcat-small-9b has 81.7"),
-    "mcat-large-27b": Published(101_929_216, "FLEURS 9x69: COMET 81.5; eng-27: COMET 86.3"),
-    "llast-2b": Published(509_089_792, "CoVoST-2 fra/jpn/deu/cmn/spa/ita-eng: BLEU 41.2/24.2/36.8/19.2/43.2/39.3"),
-    "llast-8b": Published(1_412_444_160, "CoVoST-2 fra/jpn/deu/cmn/spa/ita-eng: BLEU 44.1/24.4/40.8/23.3/45.3/42.1"),
-    "llast-14b": Published(2_156_149_760, "CoVoST-2 fra/jpn/deu/cmn/spa/ita-eng: BLEU 45.1/28.8/41.2/24.8/46.1/43.0"),
+PUBLISHED_MODELS: dict[str, PublishedModel] = {
+    "llm-srt-3b": PublishedModel(73_700_352, "FLEURS 6x12: BLEU 20.6"),
+    "llm-srt-7b": PublishedModel(80_521_728, "FLEURS 6x12: BLEU 21.4"),
+    "llm-srt-32b": PublishedModel(84_458_496, "FLEURS 6x12: BLEU 24.6"),
+    "llm-srt-3b-v2": PublishedModel(73_700_352, "FLEURS 15x14: BLEU 20.6, COMET 82.1"),
+    "llm-srt-3b-v2-lora": PublishedModel(75_543_552, "FLEURS 15x14: BLEU 21.4, COMET 82.2"),
+    "llm-srt-3b-covost2": PublishedModel(73_700_352, f"{_COVOST} 26.5/39.4/44.0"),
+    "llm-srt-7b-covost2": PublishedModel(80_521_728, f"{_COVOST} 28.7/41.6/47.1"),
+    "llm-srt-7b-covost2-without-asr": PublishedModel(80_521_728, f"{_COVOST} 36.8 (mean)"),
+    "llm-srt-7b-covost2-without-smt": PublishedModel(80_521_728, f"{_COVOST} 38.0 (mean)"),
+    "llm-srt-7b-covost2-without-srt": PublishedModel(80_521_728, f"{_COVOST} 25.6/36.7/40.4"),
+    "baseline-3b": PublishedModel(73_700_352, "FLEURS 6x12: BLEU 8.6"),
+    "baseline-7b": PublishedModel(80_521_728),
+    "baseline-3b-covost2": PublishedModel(73_700_352, f"{_COVOST} 23.6/34.7/38.6"),
+    "baseline-7b-covost2": PublishedModel(80_521_728, f"{_COVOST} 25.3/36.5/40.2"),
+    "mcat-small-9b": PublishedModel(89_521_152, "FLEURS eng-27: COMET 85.0; eng-11: spBLEU 31.0"),
+    "mcat-small-9b-without-asr": PublishedModel(89_521_152, "FLEURS eng-11: spBLEU 0.0"),
+    "mcat-small-9b-without-smt-srt": PublishedModel(89_521_152, "FLEURS eng-11: spBLEU 14.1"),
+    "mcat-small-9b-without-lora": PublishedModel(80_575_488),
+    "mcat-small-9b-covost2": PublishedModel(89_521_152, "COMET 85.6 where mcat-small-9b has 81.7"),
+    "mcat-large-27b": PublishedModel(101_929_216, "FLEURS 9x69: COMET 81.5; eng-27: COMET 86.3"),
+    "llast-2b": PublishedModel(509_089_792, "CoVoST-2 fra/jpn/deu/cmn/spa/ita-eng: BLEU 41.2/24.2/36.8/19.2/43.2/39.3"),
+    "llast-8b": PublishedModel(
+        1_412_444_160, "CoVoST-2 fra/jpn/deu/cmn/spa/ita-eng: BLEU 44.1/24.4/40.8/23.3/45.3/42.1"
+    ),
+    "llast-14b": PublishedModel(
+        2_156_149_760, "CoVoST-2 fra/jpn/deu/cmn/spa/ita-eng: BLEU 45.1/28.8/41.2/24.8/46.1/43.0"
+    ),
 }
 
 
 @dataclass(frozen=True)
-class Other:
-    """A system of others': its usual checkpoints; how many languages it `hears` and `writes` as its authors count them,
-    None where they do not; and what the papers of LLM-SRT and MCAT report of it."""
+class ExternalSystem:
+    """A third-party system: its usual checkpoints; how many languages it `hears` and `writes` as its authors count
+    them, None where they do not; and what the papers of LLM-SRT and MCAT report of it."""
 
     checkpoints: tuple[str, ...]
     hears: int | None = None
@@ -101,24 +105,26 @@ class Other:
 
 
 # Languages: Whisper's tokenizer (large-v3), the cards of SeamlessM4T-v2, NLLB-200, Qwen3-Omni and Voxtral.
-OTHERS: dict[str, Other] = {
-    "whisper": Other((WHISPER,), 100, 1),
-    "seamless-m4t-v2-large": Other((SEAMLESS,), 101, 96, "FLEURS 6x12: BLEU 20.2; 9x69: COMET 73.2"),
-    "qwen2-audio-7b": Other(("Qwen/Qwen2-Audio-7B",), reports=f"FLEURS 6x12: BLEU 16.0; {_COVOST} 29.9/39.7/44.0"),
-    "qwen2.5-omni-7b": Other(("Qwen/Qwen2.5-Omni-7B",), reports="FLEURS eng-27: COMET 73.8"),
-    "qwen3-omni-30b-a3b": Other(("Qwen/Qwen3-Omni-30B-A3B-Instruct",), 19, 119),
-    "voxtral-mini-3b": Other((VOXTRAL,), 8, 8),
-    "whisper+nllb": Other((WHISPER, NLLB), 100, 200, f"{_COVOST} 33.4/31.0/32.0"),
-    "whisper+chat": Other((WHISPER, CHAT), 100, None, f"FLEURS 6x12: BLEU 20.9; {_COVOST} 24.1/29.8/37.6"),
-    "seamless-m4t-v2-large+nllb": Other((SEAMLESS, NLLB), 101, 200),
-    "seamless-m4t-v2-large+chat": Other((SEAMLESS, CHAT), 101),
-    "voxtral-mini-3b+nllb": Other((VOXTRAL, NLLB), 8, 200),
-    "voxtral-mini-3b+chat": Other((VOXTRAL, CHAT), 8),
+EXTERNAL_SYSTEMS: dict[str, ExternalSystem] = {
+    "whisper": ExternalSystem((WHISPER,), 100, 1),
+    "seamless-m4t-v2-large": ExternalSystem((SEAMLESS,), 101, 96, "FLEURS 6x12: BLEU 20.2; 9x69: COMET 73.2"),
+    "qwen2-audio-7b": ExternalSystem(
+        ("Qwen/Qwen2-Audio-7B",), reports=f"FLEURS 6x12: BLEU 16.0; {_COVOST} 29.9/39.7/44.0"
+    ),
+    "qwen2.5-omni-7b": ExternalSystem(("Qwen/Qwen2.5-Omni-7B",), reports="FLEURS eng-27: COMET 73.8"),
+    "qwen3-omni-30b-a3b": ExternalSystem(("Qwen/Qwen3-Omni-30B-A3B-Instruct",), 19, 119),
+    "voxtral-mini-3b": ExternalSystem((VOXTRAL,), 8, 8),
+    "whisper+nllb": ExternalSystem((WHISPER, NLLB), 100, 200, f"{_COVOST} 33.4/31.0/32.0"),
+    "whisper+chat": ExternalSystem((WHISPER, CHAT), 100, None, f"FLEURS 6x12: BLEU 20.9; {_COVOST} 24.1/29.8/37.6"),
+    "seamless-m4t-v2-large+nllb": ExternalSystem((SEAMLESS, NLLB), 101, 200),
+    "seamless-m4t-v2-large+chat": ExternalSystem((SEAMLESS, CHAT), 101),
+    "voxtral-mini-3b+nllb": ExternalSystem((VOXTRAL, NLLB), 8, 200),
+    "voxtral-mini-3b+chat": ExternalSystem((VOXTRAL, CHAT), 8),
 }
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """One model. `sources` and `targets` are None, and `hears` and `writes` count, where the checkpoint knows them.
     `parameters` and `memory_bytes` (of its weights: bases in bf16, its own in fp32) are None where it has bases that
     are not made yet; `llm` is the LLM of a recipe, the checkpoints of another system; `licence` is that of weights that
@@ -139,18 +145,18 @@ class Entry:
     get: str
 
 
-def entries() -> list[Entry]:
+def catalogue_entries() -> list[CatalogueEntry]:
     """All recipes that Dragoman ships, smallest first, then the other systems."""
     found = [_entry(load_recipe(name)) for name in names()]
-    others = [_other(name, other) for name, other in OTHERS.items()]
+    others = [_other(name, other) for name, other in EXTERNAL_SYSTEMS.items()]
     return sorted(found, key=lambda entry: (entry.parameters or 0, entry.name)) + others
 
 
-def _entry(recipe: Recipe) -> Entry:
+def _entry(recipe: Recipe) -> CatalogueEntry:
     count = _count(recipe)
     released = [name for name, release in RELEASES.items() if release.recipe == recipe.name]
     had = [f"hub: {name}" for name in released] or (["built in"] if (BUILT_IN / recipe.name).is_dir() else [])
-    return Entry(
+    return CatalogueEntry(
         name=recipe.name,
         about=recipe.about,
         sources=recipe.sources,
@@ -161,16 +167,16 @@ def _entry(recipe: Recipe) -> Entry:
         parameters=None if count is None else sum(count),
         memory_bytes=None if count is None else 2 * count[0] + 4 * count[1],
         licence=recipe.licence if had else None,
-        llm_licence=BASES[recipe.llm.name].licence if recipe.llm.name in BASES else None,
-        reports=PUBLISHED[recipe.name].reports if recipe.name in PUBLISHED else "",
+        llm_licence=HUB_MODELS[recipe.llm.name].licence if recipe.llm.name in HUB_MODELS else None,
+        reports=PUBLISHED_MODELS[recipe.name].reports if recipe.name in PUBLISHED_MODELS else "",
         get=had[0] if had else f"dragoman train {recipe.name}",
     )
 
 
-def _other(name: str, other: Other) -> Entry:
+def _other(name: str, other: ExternalSystem) -> CatalogueEntry:
     parts = [CHECKPOINTS[checkpoint] for checkpoint in other.checkpoints]
     count = sum(part.parameters for part in parts)
-    return Entry(
+    return CatalogueEntry(
         name=name,
         about="Other people's: see docs/systems.md.",
         sources=None,
@@ -189,18 +195,18 @@ def _other(name: str, other: Other) -> Entry:
 
 def _count(recipe: Recipe) -> tuple[int, int] | None:
     """Parameters of the bases, and of adapter and LoRA; a recipe that goes on from a model has that model's."""
-    if recipe.name in PUBLISHED:
-        bases = BASES[recipe.encoder.name].parameters + BASES[recipe.llm.name].parameters
-        return bases, PUBLISHED[recipe.name].trained
-    folder = BUILT_IN / (recipe.start or recipe.name)
+    if recipe.name in PUBLISHED_MODELS:
+        bases = HUB_MODELS[recipe.encoder.name].parameters + HUB_MODELS[recipe.llm.name].parameters
+        return bases, PUBLISHED_MODELS[recipe.name].trained
+    folder = BUILT_IN / (recipe.init_from or recipe.name)
     if not folder.is_dir():
         return None
     own = sum(_elements(folder / part / "model.safetensors") for part in ("encoder", "llm") if (folder / part).is_dir())
     rest = sum(_elements(path) for path in folder.rglob("*.safetensors")) - own
-    return own + sum(_fetched(BASES[name], folder) for name in fetched_bases(recipe)), rest
+    return own + sum(_fetched(HUB_MODELS[name], folder) for name in fetched_bases(recipe)), rest
 
 
-def _fetched(base: Base, folder: Path) -> int:
+def _fetched(base: HubModel, folder: Path) -> int:
     """Parameters of a base, as the model in the folder has it."""
     if not base.pieces or not (folder / VOCABULARY).is_file():
         return base.parameters

@@ -1,4 +1,4 @@
-"""What a user can mend. The message is one sentence that says what is wrong and what to do."""
+"""What a user can fix. The message is one sentence that says what is wrong and what to do."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
+def atomic_file(path: Path) -> Iterator[TextIO]:
     """A text file to write; `path` holds it once the block is done, and what it held before if the block fails.
 
     Raises OutputError when it cannot be written.
@@ -53,7 +53,7 @@ def whole_file(path: Path) -> Iterator[TextIO]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """A folder to fill; `path` is it once the block is done, and what it was before if the block fails. The block only
     writes: safetensors' errors in it are taken for a full disk. What is to outlive a power cut the block hands to
     `to_disk`. Raises OutputError."""
@@ -198,7 +198,7 @@ def not_readable(name: str, error: OSError | ValueError, path: str | os.PathLike
     place = getattr(error, "filename", None)
     where = f"in {os.fsdecode(place)}: " if number == errno.ENOSPC and place else ""
     return FileAccessError(
-        f"{name}: cannot be read ({where}{reason}); {_REMEDIES.get(number, 'mend that and start again')}."
+        f"{name}: cannot be read ({where}{reason}); {_REMEDIES.get(number, 'fix that and start again')}."
     )
 
 

@@ -19,8 +19,8 @@ from typing import TypeVar
 
 from dragoman.errors import DragomanError
 
-Job = TypeVar("Job")
-Result = TypeVar("Result")
+JobT = TypeVar("JobT")
+ResultT = TypeVar("ResultT")
 LOST = "A process ended unexpectedly, perhaps for want of memory; go on with fewer --workers."
 
 _AHEAD = 4
@@ -33,13 +33,13 @@ def cores() -> int:
 
 
 def in_order(
-    function: Callable[[Job], Result],
-    jobs: Iterable[Job],
+    function: Callable[[JobT], ResultT],
+    jobs: Iterable[JobT],
     workers: int,
     *,
     lost: str = LOST,
     start: Callable[[], None] | None = None,
-) -> Iterator[Result]:
+) -> Iterator[ResultT]:
     """`function` of each job, in the order of the jobs, by `workers` processes; 1 is this one alone.
 
     `start` is called first in each process. Raises what `function` raises, and DragomanError, which says
@@ -49,7 +49,7 @@ def in_order(
         yield from map(function, jobs)
         return
     with _pool(workers, lost, start) as pool:
-        pending: deque[Future[Result]] = deque()
+        pending: deque[Future[ResultT]] = deque()
         for job in jobs:
             pending.append(pool.submit(function, job))
             if len(pending) == _AHEAD * workers:
@@ -59,14 +59,14 @@ def in_order(
 
 
 def as_finished(
-    function: Callable[[Job], Result], jobs: Iterable[Job], workers: int, *, lost: str = LOST
-) -> Iterator[Result]:
+    function: Callable[[JobT], ResultT], jobs: Iterable[JobT], workers: int, *, lost: str = LOST
+) -> Iterator[ResultT]:
     """`in_order`, but each result as soon as it is there."""
     if workers <= 1:
         yield from map(function, jobs)
         return
     with _pool(workers, lost) as pool:
-        pending: set[Future[Result]] = set()
+        pending: set[Future[ResultT]] = set()
         for job in jobs:
             pending.add(pool.submit(function, job))
             if len(pending) == _AHEAD * workers:
@@ -75,7 +75,9 @@ def as_finished(
         yield from (future.result() for future in as_completed(pending))
 
 
-def counted(results: Iterable[Result], total: int, on_progress: Callable[[int, int], None] | None) -> Iterator[Result]:
+def counted(
+    results: Iterable[ResultT], total: int, on_progress: Callable[[int, int], None] | None
+) -> Iterator[ResultT]:
     """The results; `on_progress` hears (results done, total) of each."""
     for done, result in enumerate(results, 1):
         if on_progress:
@@ -83,7 +85,7 @@ def counted(results: Iterable[Result], total: int, on_progress: Callable[[int, i
         yield result
 
 
-def by_itself() -> None:
+def single_threaded() -> None:
     """A `start` for processes that compute: interrupts are the parent's; one core each, said before numpy is
     imported."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

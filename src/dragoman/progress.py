@@ -11,5 +11,5 @@ class OnProgress(Protocol):
     def __call__(self, doing: str, done: int, total: int | None, note: str = "") -> None: ...
 
 
-def unheard(doing: str, done: int, total: int | None, note: str = "") -> None:
-    """Nobody listens."""
+def no_progress(doing: str, done: int, total: int | None, note: str = "") -> None:
+    """Does nothing."""

@@ -15,10 +15,10 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dragoman.errors import LanguageError, ManifestError
-from dragoman.files import whole_file
+from dragoman.files import atomic_file
 from dragoman.text.languages import find, is_code
 
-Row = TypeVar("Row", bound=BaseModel)
+RowT = TypeVar("RowT", bound=BaseModel)
 
 
 class Utterance(BaseModel):
@@ -77,11 +77,11 @@ def read_manifest(path: str | Path) -> list[Utterance]:
             raise ManifestError(f"{path}:{number}: id: {row.id!r} is already on line {seen[row.id]}; rename one.")
         seen[row.id] = number
         _check_languages(path, number, row)
-        rows.append(beside(path, row))
+        rows.append(relative_to_manifest(path, row))
     return rows
 
 
-def beside(manifest: Path, row: Utterance) -> Utterance:
+def relative_to_manifest(manifest: Path, row: Utterance) -> Utterance:
     """A row of a manifest with its audio path, if it has one, joined to the manifest's folder."""
     return row.model_copy(update={"audio": os.path.join(manifest.parent, row.audio)}) if row.audio else row
 
@@ -106,7 +106,7 @@ def parse_hypothesis(path: Path, number: int, line: str) -> Hypothesis:
     return row
 
 
-def read_rows(path: Path, kind: type[Row]) -> Iterator[tuple[int, Row]]:
+def read_rows(path: Path, kind: type[RowT]) -> Iterator[tuple[int, RowT]]:
     """Yield (line number, row); blank lines are allowed, anything else that is not a row is an error.
 
     A byte-order mark at the start, as Windows editors write it, is allowed too.
@@ -134,16 +134,16 @@ def parse_utterance(path: Path, number: int, line: str) -> Utterance:
 
 def write_rows(path: str | Path, rows: Iterable[BaseModel]) -> None:
     """Write rows, the whole file or nothing: when `rows` raises, an earlier file of that name stays as it was."""
-    with whole_file(Path(path)) as out:
-        out.writelines(to_line(row) for row in rows)
+    with atomic_file(Path(path)) as out:
+        out.writelines(to_json_line(row) for row in rows)
 
 
-def to_line(row: BaseModel) -> str:
+def to_json_line(row: BaseModel) -> str:
     """One row as a JSON line; fields that hold their default are left out."""
     return json.dumps(row.model_dump(exclude_defaults=True), ensure_ascii=False) + "\n"
 
 
-def _parse(path: Path, number: int, line: str, kind: type[Row]) -> Row:
+def _parse(path: Path, number: int, line: str, kind: type[RowT]) -> RowT:
     try:
         return kind.model_validate_json(line)
     except ValidationError as error:

@@ -77,14 +77,14 @@ class VadOptions:
         return options
 
 
-def suited_to(recipe: Recipe) -> VadOptions:
+def vad_options_for(recipe: Recipe) -> VadOptions:
     """A model of whole windows is served best by long stretches, one of trimmed clips by single sentences."""
     pause_ms = 2000 if recipe.audio.padding == "window" else 500
     return VadOptions(max_speech_duration_s=recipe.audio.window_s, min_silence_duration_ms=pause_ms)
 
 
 @dataclass(frozen=True, eq=False)
-class Segment:
+class SpeechSegment:
     """One stretch of speech; `samples` is (N,) float32 at 16 kHz. From `start_s` to `end_s` it has its padding, which
     is for the model; from `speech_start_s` to `speech_end_s` somebody speaks, which is for people."""
 
@@ -95,7 +95,7 @@ class Segment:
     samples: Waveform
 
 
-def segments(blocks: Iterable[Waveform], options: VadOptions | None = None) -> Iterator[Segment]:
+def speech_segments(blocks: Iterable[Waveform], options: VadOptions | None = None) -> Iterator[SpeechSegment]:
     """Yield the speech in a recording that comes in blocks of any size, in order and without overlap.
 
     The result does not depend on the blocks. Memory is bounded by a block and the longest segment.
@@ -115,23 +115,23 @@ class Segmenter:
         self._divider = _Divider(options)
         self._rest = np.zeros(0, np.float32)
 
-    def push(self, block: Waveform) -> Iterator[Segment]:
+    def push(self, block: Waveform) -> Iterator[SpeechSegment]:
         """Take the next samples (N,); yields the segments that end with them."""
         rest = np.concatenate([self._rest, block])
         whole = len(rest) - len(rest) % _WINDOW
         self._rest = rest[whole:]
         for at in range(0, whole, _BATCH * _WINDOW):
             batch = rest[at : min(at + _BATCH * _WINDOW, whole)]
-            yield from self._divider.push(batch, self._probabilities.of(batch))
+            yield from self._divider.push(batch, self._probabilities.probabilities(batch))
 
-    def finish(self) -> Iterator[Segment]:
+    def finish(self) -> Iterator[SpeechSegment]:
         """The recording is over."""
         if rest := len(self._rest):
-            probabilities = self._probabilities.of(np.pad(self._rest, (0, _WINDOW - rest)))
+            probabilities = self._probabilities.probabilities(np.pad(self._rest, (0, _WINDOW - rest)))
             yield from self._divider.push(self._rest, probabilities)
         yield from self._divider.finish()
 
-    def peek(self) -> Segment | None:
+    def peek(self) -> SpeechSegment | None:
         """What the open segment is sure to hold when it ends, the samples not copied; None where there is no speech.
 
         That is all of it up to the padding of its last speech; from half the longest on, up to where it would be cut
@@ -147,9 +147,9 @@ class _SpeechProbabilities:
         self._session = _session()
         self._hidden = self._cell = np.zeros(_STATE, np.float32)
         self._context = np.zeros(_CONTEXT, np.float32)
-        self.of(np.zeros(_WARM_UP * _WINDOW, np.float32))
+        self.probabilities(np.zeros(_WARM_UP * _WINDOW, np.float32))
 
-    def of(self, samples: Waveform) -> npt.NDArray[np.float32]:
+    def probabilities(self, samples: Waveform) -> npt.NDArray[np.float32]:
         """The next K windows, (K * 512,) -> the probability of speech in each, (K,)."""
         joined = np.concatenate([self._context, samples])
         windows = np.lib.stride_tricks.sliding_window_view(joined, _CONTEXT + _WINDOW)[::_WINDOW]
@@ -178,7 +178,7 @@ class _Divider:
         self._shown = 0  # the end of what was seen of the open segment
         self._heard: list[float] = []  # probabilities in the open segment, up to now
 
-    def push(self, samples: Waveform, probabilities: npt.NDArray[np.float32]) -> Iterator[Segment]:
+    def push(self, samples: Waveform, probabilities: npt.NDArray[np.float32]) -> Iterator[SpeechSegment]:
         """Take the next windows; only the last of a recording may hold fewer samples than 512."""
         self._audio = np.concatenate([self._audio, samples])
         for probability in probabilities.tolist():
@@ -189,12 +189,12 @@ class _Divider:
                 yield from self._go_on(self._start, probability)
         self._forget()
 
-    def finish(self) -> Iterator[Segment]:
+    def finish(self) -> Iterator[SpeechSegment]:
         """The recording is over: close what is open."""
         if self._start is not None:
             yield from self._close(self._start)
 
-    def peek(self) -> Segment | None:
+    def peek(self) -> SpeechSegment | None:
         """See Segmenter."""
         if self._start is None or not self._is_speech():
             return None
@@ -203,14 +203,14 @@ class _Divider:
             end = min(end, self._best_cut(self._start))
         self._shown = max(self._shown, end)
         samples = self._audio[self._start - self._audio_start : self._shown - self._audio_start]
-        return Segment(self._start / SAMPLE_RATE, self._shown / SAMPLE_RATE, *self._speech(self._shown), samples)
+        return SpeechSegment(self._start / SAMPLE_RATE, self._shown / SAMPLE_RATE, *self._speech(self._shown), samples)
 
     def _maybe_open(self, probability: float) -> None:
         if probability >= self._options.threshold:
             self._start = max(self._free_from, self._now - _WINDOW - self._pad)
             self._heard, self._continues = [], False
 
-    def _go_on(self, start: int, probability: float) -> Iterator[Segment]:
+    def _go_on(self, start: int, probability: float) -> Iterator[SpeechSegment]:
         self._heard.append(probability)
         if probability >= self._options.neg_threshold:
             self._speech_end = self._now
@@ -219,7 +219,7 @@ class _Divider:
         elif self._now + _WINDOW - start > self._longest:
             yield self._cut(start)
 
-    def _close(self, start: int) -> Iterator[Segment]:
+    def _close(self, start: int) -> Iterator[SpeechSegment]:
         """End the segment after its padding; too little speech is none, unless it is the tail of a longer segment."""
         speech = self._is_speech()
         self._start = None
@@ -230,7 +230,7 @@ class _Divider:
         voiced = sum(probability >= self._options.threshold for probability in self._heard)
         return self._continues or voiced * _WINDOW >= _samples(self._options.min_speech_duration_ms / 1000)
 
-    def _cut(self, start: int) -> Segment:
+    def _cut(self, start: int) -> SpeechSegment:
         """End the segment in a pause; what comes after stays open if it holds speech."""
         end = self._best_cut(start)
         kept = (end - (self._now - len(self._heard) * _WINDOW)) // _WINDOW
@@ -258,11 +258,11 @@ class _Divider:
         unlike_pause = np.array(self._heard) + rms / max(rms.max(), 1e-9)
         return np.convolve(unlike_pause, np.full(_SMOOTHING, 1 / _SMOOTHING), mode="same")
 
-    def _segment(self, start: int, end: int) -> Segment:
+    def _segment(self, start: int, end: int) -> SpeechSegment:
         end = min(end, self._audio_start + len(self._audio))
         samples = self._audio[start - self._audio_start : end - self._audio_start].copy()
         self._free_from = end
-        return Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, *self._speech(end), samples)
+        return SpeechSegment(start / SAMPLE_RATE, end / SAMPLE_RATE, *self._speech(end), samples)
 
     def _speech(self, end: int) -> tuple[float, float]:
         """From the first to the last speech heard before `end`, in seconds."""

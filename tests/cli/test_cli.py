@@ -19,11 +19,11 @@ import typer
 from foreign import SMALL
 from safetensors.numpy import load_file, save_file
 
-from dragoman.catalogue import OTHERS
+from dragoman.catalogue import EXTERNAL_SYSTEMS
 from dragoman.cli import app
 from dragoman.cli.console import printable
 from dragoman.cli.files import recordings
-from dragoman.cli.options import Wanted
+from dragoman.cli.options import LanguageFlags
 from dragoman.cli.translation import resume
 from dragoman.cli.translation.output import remark
 from dragoman.errors import DataError, ModelError
@@ -150,7 +150,7 @@ def test_version_and_usage() -> None:
         (["translate", "a.wav", "--to", "none", "--glossary", "g.csv"], "--glossary: with --to none nothing is transl"),
         (["score", "wrong.jsonl"], "wrong.jsonl:1: source: Field required"),
         (["compare", "wrong.jsonl", "wrong.jsonl"], "wrong.jsonl:1: source: Field required"),
-        (["compare", "empty", "empty"], "empty: is no run: there is no hypotheses.jsonl"),
+        (["compare", "empty", "empty"], "empty: is not a run: there is no hypotheses.jsonl"),
         (["train", "nowhere", "--data", ".", "--out", "out"], "There is no recipe 'nowhere'"),
         (["train", "wrong.toml", "--data", ".", "--out", "out"], "wrong.toml: colour: unknown key"),
         (["bases", "broken.toml", "--data", ".", "--out", "out"], "broken.toml: is not valid TOML"),
@@ -289,7 +289,7 @@ def test_evaluate_has_its_folder_for_itself(call: Call, tmp_path: Path) -> None:
 def test_files_and_text(call: Call, random_model: Path, tmp_path: Path) -> None:
     done = call("translate", SPEECH, "--to", "English,fr", "--language", "de", "--model", random_model, "-o", tmp_path)
     assert done.code == 0
-    assert "random: not calibrated: how sure it is is told, but not what to doubt" in done.err
+    assert "random: not calibrated: confidence is given, doubtful text not marked" in done.err
     lines = done.out.splitlines()
     assert lines[0] == str(SPEECH) and [line[:5] for line in lines[1:]] == ["deu: ", "eng: ", "fra: "]
     kinds = ("txt", "vtt", "srt", "tsv")
@@ -530,7 +530,7 @@ def test_a_second_run_over_a_folder_does_what_is_left(call: Call, random_model: 
 
     def again(*options: object) -> Done:
         done = call("translate", folder, "--to", "deu", "--model", random_model, "-o", out, "-f", "txt", *options)
-        assert done.code == 2 and "bad.mp3" in done.err  # told each time
+        assert done.code == 2 and "bad.mp3" in done.err  # reported each time
         return done
 
     assert again().err.endswith("dragoman: 2 translated, 1 failed\n")
@@ -658,7 +658,7 @@ def test_another_system_translates(call: Call, tmp_path: Path) -> None:
     neither = call("translate", video, "--system", "seamless-m4t-v2-large", "--to", "none", "--language", "deu")
     assert "does not write what is said; name a target instead of none" in neither.complaint
     with pytest.raises(ModelError, match="baseline-3b does not write what is said"):  # of ours, by the recipe alone
-        Wanted.read(["none"], None).check(load_recipe("baseline-3b"))
+        LanguageFlags.read(["none"], None).check(load_recipe("baseline-3b"))
 
 
 @needs_examples
@@ -767,7 +767,7 @@ def test_a_folder_of_hostile_files(random_model: Path, tmp_path: Path) -> None:
 def test_models_lists_every_recipe_and_system_with_its_memory(call: Call) -> None:
     done = call("models", "--json")
     found = {entry["name"]: entry for entry in json.loads(done.out)}
-    assert set(found) == {*names(), *OTHERS} and done.code == 0
+    assert set(found) == {*names(), *EXTERNAL_SYSTEMS} and done.code == 0
     assert 55e9 < found["mcat-large-27b"]["memory_bytes"] < 56e9
     assert len(found["mcat-large-27b"]["sources"]) == 70 and found["tiny"]["parameters"] > 1e6
     both = found["whisper+nllb"]

@@ -14,9 +14,9 @@ import pytest
 from dragoman import Translator
 from dragoman.cli.translation.live_display import printer
 from dragoman.data.audio import load_audio
-from dragoman.inference.local_agreement import Text
+from dragoman.inference.local_agreement import PartialText
 from dragoman.inference.result import Segment
-from dragoman.inference.streaming import Final, Update
+from dragoman.inference.streaming import FinalSegment, PartialSegment
 
 SPEECH = Path(__file__).parents[2] / "examples" / "english-wav.wav"
 COMMAND = [sys.executable, "-m", "dragoman", "live"]
@@ -88,8 +88,8 @@ def test_what_is_no_sound_is_told_before_anything_is_written() -> None:
 def test_a_segment_is_a_line_and_nothing_else_is(capsys: pytest.CaptureFixture[str]) -> None:
     segment = Segment(0.0, 1.0, "eng", "One\x1b[2J two.", {"deu": "Eins zwei.", "fra": ""}, -0.1)
     with printer(json=False) as show:
-        show(Update(0, 0.0, 0.5, "eng", Text("One", " tow"), {"deu": Text("", "Eins")}))
-        show(Final(0, segment))
+        show(PartialSegment(0, 0.0, 0.5, "eng", PartialText("One", " tow"), {"deu": PartialText("", "Eins")}))
+        show(FinalSegment(0, segment))
     assert capsys.readouterr().out == "eng: One\\x1b[2J two. | deu: Eins zwei.\n"
 
 

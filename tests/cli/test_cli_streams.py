@@ -56,7 +56,7 @@ def test_a_file_that_ends_too_early_is_no_abort(
     def ends() -> None:
         raise EOFError("Compressed file ended before the end-of-stream marker was reached")
 
-    monkeypatch.setattr(catalogue, "entries", ends)
+    monkeypatch.setattr(catalogue, "catalogue_entries", ends)
     monkeypatch.setattr(sys, "argv", ["dragoman", "models"])
     with pytest.raises(SystemExit) as end:
         main()

@@ -16,7 +16,7 @@ import pytest
 
 from dragoman import Translator
 from dragoman.data.audio import SAMPLE_RATE, load_audio
-from dragoman.inference.streaming import Event, Final, Live
+from dragoman.inference.streaming import FinalSegment, LiveEvent, LiveTranslator
 
 VIDEO = Path(__file__).parents[2] / "examples" / "english-video.mp4"
 COMMAND = [sys.executable, "-m", "dragoman", "live", "-"]
@@ -97,7 +97,7 @@ class Screen(pyte.HistoryScreen):
 def test_in_a_terminal_stable_text_stays_final_lines_scroll_and_ctrl_c_leaves_nothing_else() -> None:
     """The same blocks are pushed here and heard there; no block is sent before what the last one led to is shown."""
     pcm = (load_audio(VIDEO)[: round(4.8 * SAMPLE_RATE)] * 32767).astype("<i2")
-    live = Live(Translator.from_pretrained("tiny", device="cpu", beam_size=1), "deu", "eng", min_chunk_s=0.5)
+    live = LiveTranslator(Translator.from_pretrained("tiny", device="cpu", beam_size=1), "deu", "eng", min_chunk_s=0.5)
     terminal = Terminal("--to", "deu", "--language", "eng", "--min_chunk_s", "0.5", "--beam_size", "1")
     finals: list[str] = []
     stable: list[tuple[str, ...]] = []
@@ -107,7 +107,7 @@ def test_in_a_terminal_stable_text_stays_final_lines_scroll_and_ctrl_c_leaves_no
         for block in np.split(pcm, range(1600, len(pcm), 1600)):
             terminal.hear(block.tobytes())
             for event in live.push(block.astype(np.float32) / np.float32(32768)):
-                if isinstance(event, Final):
+                if isinstance(event, FinalSegment):
                     finals.append(lines(event))
                     terminal.wait_for(" ".join([before, *finals]))
                     stable.clear()
@@ -129,7 +129,7 @@ def test_in_a_terminal_stable_text_stays_final_lines_scroll_and_ctrl_c_leaves_no
         terminal.close()
 
 
-def lines(event: Event) -> str:
+def lines(event: LiveEvent) -> str:
     """What is written of it, in one line."""
-    of = event.segment if isinstance(event, Final) else event
-    return f"eng: {of.transcript} deu: {of.translations['deu']}"
+    segment = event.segment if isinstance(event, FinalSegment) else event
+    return f"eng: {segment.transcript} deu: {segment.translations['deu']}"

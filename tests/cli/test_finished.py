@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dragoman.cli.files import stems
-from dragoman.cli.translation.resume import NAME, Finished
+from dragoman.cli.translation.resume import NAME, FinishedRecordings
 
 
 def recording(path: Path, content: str) -> Path:
@@ -23,8 +23,8 @@ def texts(said: str) -> Callable[[str], dict[str, str]]:
     return lambda stem: {f"{stem}.txt": said, f"{stem}.json": f'"{said}"\n'}
 
 
-def write(out: Path, path: Path, said: str, **settings: str) -> Finished:
-    finished = Finished(out, settings)
+def write(out: Path, path: Path, said: str, **settings: str) -> FinishedRecordings:
+    finished = FinishedRecordings(out, settings)
     finished.holds(path)
     finished.write(path, {path: path.stem}, texts(said))
     return finished
@@ -53,10 +53,12 @@ def test_another_recording_of_the_name_is_written_beside(tmp_path: Path, capsys:
     write(tmp_path, second, "two")
     assert f"{second}: rec is what the results of {first} are called" in capsys.readouterr().err
     assert said(tmp_path) == {"rec.txt": "one", "2-rec.txt": "two"}
-    finished = Finished(tmp_path, {})
+    finished = FinishedRecordings(tmp_path, {})
     assert finished.holds(first) and finished.holds(second)
-    first.rename(moved := tmp_path / "rec.wav")  # told by content
-    assert Finished(tmp_path, {}).holds(moved) and not Finished(tmp_path, {"to": "fra"}).holds(moved)
+    first.rename(moved := tmp_path / "rec.wav")  # recognised by content
+    assert FinishedRecordings(tmp_path, {}).holds(moved) and not FinishedRecordings(tmp_path, {"to": "fra"}).holds(
+        moved
+    )
     write(tmp_path, recording(second, "two, cut"), "cut")  # told by path: what was made of it before is replaced
     assert said(tmp_path) == {"rec.txt": "one", "2-rec.txt": "cut"}
     (tmp_path / "rec.txt").unlink(), (tmp_path / "rec.json").unlink()
@@ -72,22 +74,24 @@ def test_a_file_counts_as_it_was_written(tmp_path: Path, change: str) -> None:
     (tmp_path / "rec.txt").write_text(change)
     assert not finished.holds(path)
     write(tmp_path, path, "one")
-    kept = {"rec.kept.txt": change} if change else {}  # somebody may have mended a subtitle
-    assert Finished(tmp_path, {}).holds(path) and said(tmp_path) == {"rec.txt": "one", **kept}
+    kept = {"rec.kept.txt": change} if change else {}  # somebody may have fixed a subtitle
+    assert FinishedRecordings(tmp_path, {}).holds(path) and said(tmp_path) == {"rec.txt": "one", **kept}
     write(tmp_path, path, "one, by another model", model="other")  # ours, so nothing is kept
     assert said(tmp_path) == {"rec.txt": "one, by another model", **kept}
-    assert not Finished(tmp_path, {}).holds(path) and Finished(tmp_path, {"model": "other"}).holds(path)
+    assert not FinishedRecordings(tmp_path, {}).holds(path) and FinishedRecordings(tmp_path, {"model": "other"}).holds(
+        path
+    )
 
 
 def test_a_recording_that_grew_meanwhile_is_not_finished(tmp_path: Path) -> None:
     path = recording(tmp_path / "in" / "rec.wav", "half")
-    finished = Finished(tmp_path, {})
+    finished = FinishedRecordings(tmp_path, {})
     assert not finished.holds(path)
     path.write_text("half, and the other half")
     finished.write(path, {path: "rec"}, texts("half"))
     assert said(tmp_path) == {"rec.txt": "half"} and not finished.holds(path)
     write(tmp_path, path, "whole")
-    assert said(tmp_path) == {"rec.txt": "whole"} and Finished(tmp_path, {}).holds(path)
+    assert said(tmp_path) == {"rec.txt": "whole"} and FinishedRecordings(tmp_path, {}).holds(path)
 
 
 def _write_all(folder: Path, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where stderr is no terminal, a line is left of each thing that was done."""
+"""Where stderr is not a terminal, a line is left of each thing that was done."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ import pytest
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, excerpts, load_audio, stream_audio
 from dragoman.data.audio.opening import opened_file
-from dragoman.data.audio.seeking import sought
-from dragoman.data.check.sound import hear
-from dragoman.data.corpora.parts import Clip, Row
+from dragoman.data.audio.seeking import seek_samples
+from dragoman.data.check.audio import hear
+from dragoman.data.corpora.parts import Clip, CorpusRow
 from dragoman.data.corpora.writing import _written as written
 from dragoman.data.features import LogMel
 from dragoman.errors import AudioError, FileAccessError
@@ -138,7 +138,7 @@ def test_a_stretch_that_is_sought_is_that_of_the_whole(tmp_path: Path, name: str
         first = round(start_s * SAMPLE_RATE)
         stop = None if duration_s is None else first + round(duration_s * SAMPLE_RATE)
         with opened_file(tmp_path / name) as file:
-            found = sought(file, name, first, stop)
+            found = seek_samples(file, name, first, stop)
         assert found is not None or (codec == "flac" and start_s > 9)  # FFmpeg cannot seek into the last blocks
         if found is not None:
             np.testing.assert_array_equal(found, whole[first:stop])
@@ -258,7 +258,7 @@ def test_what_the_system_refuses_is_not_the_data_s_fault(tmp_path: Path) -> None
     path = tmp_path / "a.wav"
     encode(path, tone(1.0)[None])
     utterance = Utterance(id="a", audio=str(path), language="eng", text="Hello.")
-    clip = Clip(Row(file="rows.csv", line=1, id="a", language="eng", text="Hello."), path, "a.wav")
+    clip = Clip(CorpusRow(file="rows.csv", line=1, id="a", language="eng", text="Hello."), path, "a.wav")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     os.close(lowest := os.open(path, os.O_RDONLY))
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))

@@ -19,7 +19,7 @@ from dragoman.errors import AudioError
 
 
 def piped(data: bytes, piece: int = 1 << 16, **asked: int) -> np.ndarray:
-    """What comes out when these bytes go into a pipe, so many at a time."""
+    """What comes out when these bytes go into a pipe, this many at a time."""
     out, into = os.pipe()
 
     def feed() -> None:

@@ -23,7 +23,7 @@ def onsets(audio: np.ndarray) -> list[float]:
 
 
 def beeps(lasts_s: float, every_s: float, rate: int = RATE) -> np.ndarray:
-    """A short tone every so many seconds, from `every_s` on."""
+    """A short tone every this many seconds, from `every_s` on."""
     samples = np.zeros(round(lasts_s * rate), np.float32)
     for number in range(1, round(lasts_s / every_s)):
         at = round(number * every_s * rate)

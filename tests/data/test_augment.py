@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.data.augment import AugmentedMel, at_speed, masked, warped
 from dragoman.data.features import LogMel, mel_centres
-from dragoman.recipe import Augment
+from dragoman.recipe import AugmentConfig
 
 FEATURES = LogMel(80, 2.0, padded=False)
-ALL = Augment(speed=0.1, warp=0.1, frequency_masks=2, frequency_width=10, time_masks=2, time_width=10)
+ALL = AugmentConfig(speed=0.1, warp=0.1, frequency_masks=2, frequency_width=10, time_masks=2, time_width=10)
 
 
 def tone(hertz: float, seconds: float = 1.0) -> Waveform:
@@ -34,7 +34,7 @@ def test_nothing_asked_is_nothing_done() -> None:
     random = np.random.default_rng(1)
     plain = FEATURES(tone(500))
     assert np.array_equal(AugmentedMel(FEATURES, None)(tone(500), random), plain)
-    assert np.array_equal(AugmentedMel(FEATURES, Augment())(tone(500), random), plain)
+    assert np.array_equal(AugmentedMel(FEATURES, AugmentConfig())(tone(500), random), plain)
 
 
 @pytest.mark.parametrize("factor", [0.85, 1.0, 1.15])
@@ -47,8 +47,8 @@ def test_a_warped_or_faster_tone_is_that_much_higher(factor: float) -> None:
 
 def test_masks_hide_at_most_what_they_may() -> None:
     mel = np.arange(80 * 200, dtype=np.float32).reshape(80, 200)
-    bands = masked(mel, Augment(frequency_masks=2, frequency_width=10), np.random.default_rng(3)) != mel
-    stretches = masked(mel, Augment(time_masks=3, time_width=7), np.random.default_rng(3)) != mel
+    bands = masked(mel, AugmentConfig(frequency_masks=2, frequency_width=10), np.random.default_rng(3)) != mel
+    stretches = masked(mel, AugmentConfig(time_masks=3, time_width=7), np.random.default_rng(3)) != mel
     assert 0 < bands.all(axis=1).sum() <= 20 and set(bands.sum(axis=1)) <= {0, 200}
     assert 0 < stretches.all(axis=0).sum() <= 21 and set(stretches.sum(axis=0)) <= {0, 80}
 

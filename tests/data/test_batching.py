@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dragoman.data.batching import Example, Row, collate, pad_ids
+from dragoman.data.batching import Example, TextRow, collate, pad_ids
 
-SHORT = Example(np.full((2, 2), 5, np.float32), (Row((10, 11), (12, 1)),), transcript=(12,))
-LONG = Example(np.full((2, 4), 7, np.float32), (Row((20,), (21, 22, 23, 1)), Row((30, 31))), transcript=())
+SHORT = Example(np.full((2, 2), 5, np.float32), (TextRow((10, 11), (12, 1)),), transcript=(12,))
+LONG = Example(np.full((2, 4), 7, np.float32), (TextRow((20,), (21, 22, 23, 1)), TextRow((30, 31))), transcript=())
 I = -100  # noqa: E741
 
 

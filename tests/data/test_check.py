@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from dragoman.data.audio import SAMPLE_RATE
 from dragoman.data.check import Report, check, manifests_in, split_of
-from dragoman.data.check.kinds import KINDS
+from dragoman.data.check.rules import RULES
 from dragoman.data.check.skip import outputs, skip_bad
 from dragoman.data.check.texts import MOST_SYLLABLES_PER_S, problems, rate_bounds, scripts, text_key
 from dragoman.data.synthesis import write_flac
@@ -395,7 +395,7 @@ def test_a_folder_holds_manifests_and_others(corpus: Corpus, tmp_path: Path) -> 
 
 
 def test_what_is_left_is_clean_and_what_is_left_out_is_listed(corpus: Corpus, tmp_path: Path) -> None:
-    names = [name for name, (_, expected) in DEFECTS.items() if KINDS[next(iter(expected))].severity == "error"]
+    names = [name for name, (_, expected) in DEFECTS.items() if RULES[next(iter(expected))].severity == "error"]
     for plant in (DEFECTS["leak of text"][0], DEFECTS["missing file"][0], DEFECTS["no JSON"][0]):
         plant(corpus, tmp_path)
     assert {"leak of text", "missing file", "no JSON"} <= set(names)
@@ -467,7 +467,7 @@ def test_exit_codes_and_where_things_are_written(
     assert run(tmp_path) == 2
     done = capfd.readouterr()
     assert "train.jsonl:1 [red]\\x1b[0m" in done.out and "\x1b[" not in done.out
-    assert done.err == "dragoman: 1 error; mend them, or leave their rows out with --skip-bad FOLDER.\n"
+    assert done.err == "dragoman: 1 error; fix them, or leave their rows out with --skip-bad FOLDER.\n"
     assert run(tmp_path, "--skip-bad", tmp_path / "out") == 0
     assert "train.jsonl: 5 rows, 1 left out." in capfd.readouterr().err
     assert run(tmp_path / "none.jsonl") == 2

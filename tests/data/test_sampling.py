@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dragoman.data.sampling import Order, Shares, Step, epoch_batches, row_random
+from dragoman.data.sampling import GroupQuotas, Step, StepSampler, epoch_batches, row_random
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=60)
 BATCH = st.integers(1, 9)
@@ -33,7 +33,7 @@ def test_no_epoch_repeats_an_order_and_neighbours_are_alike_in_length() -> None:
 
 @given(LENGTHS, BATCH, SEED, st.integers(0, 40))
 def test_a_later_start_continues_an_earlier_one(lengths: list[int], batch: int, seed: int, start: int) -> None:
-    order = Order(lengths, batch, seed)
+    order = StepSampler(lengths, batch, seed)
     whole = list(islice(order.steps(0), start + 5))
     for step, again in zip(whole[start:], islice(order.steps(start), 5), strict=True):
         assert step.item.tolist() == again.item.tolist() and step.visit.tolist() == again.visit.tolist()
@@ -55,7 +55,7 @@ def test_ranks_share_a_step_and_lose_nothing(size: int, world: int, micro_batch:
 
 def test_one_process_of_eight_is_eight_of_one() -> None:
     lengths = [100 + number % 37 for number in range(200)]
-    order = Order(lengths, 16, 1)
+    order = StepSampler(lengths, 16, 1)
     alone = [step.item for step in islice(order.steps(3), 20)]
     for number, rows in enumerate(alone):
         ranks = [list(islice(order.steps(3), 20))[number] for _ in range(2)]
@@ -84,7 +84,7 @@ def test_shares_hold_in_every_epoch_and_items_of_a_group_come_equally_often(
 ) -> None:
     share = data.draw(st.lists(st.floats(0.01, 9), min_size=len(sizes), max_size=len(sizes)))
     group = np.repeat(np.arange(len(sizes)), sizes)
-    shares = Shares.of(group, share)
+    shares = GroupQuotas.from_shares(group, share)
     count = len(group)
     assert shares.quota.sum() == count and (shares.quota >= 1).all()
     exact = count * np.array(share) / np.sum(share)
@@ -103,7 +103,7 @@ def test_shares_hold_in_every_epoch_and_items_of_a_group_come_equally_often(
 
 def test_shares_as_they_are_give_every_item_once_an_epoch() -> None:
     group = np.array([0, 1, 1, 2, 0, 1])
-    shares = Shares.of(group, [2, 3, 1])
+    shares = GroupQuotas.from_shares(group, [2, 3, 1])
     for epoch in range(3):
         items, visits = shares.epoch(1, epoch)
         assert sorted(items) == list(range(6)) and set(visits) == {epoch}
@@ -116,8 +116,8 @@ def test_with_shares_and_shards_too_a_later_start_continues_an_earlier_one_and_r
 ) -> None:
     group = np.repeat(np.arange(len(sizes)), sizes)
     lengths = np.random.default_rng(seed).integers(1, 300, len(group))
-    shares = Shares.of(group, np.array(sizes) ** 0.5)
-    order = Order(lengths, batch, seed, shares, np.arange(len(group)) // 3 if in_shards else None, 2)
+    shares = GroupQuotas.from_shares(group, np.array(sizes) ** 0.5)
+    order = StepSampler(lengths, batch, seed, shares, np.arange(len(group)) // 3 if in_shards else None, 2)
     whole, later = list(islice(order.steps(0), start + 5)), list(islice(order.steps(start), 5))
     for one, other in zip(whole[start:], later, strict=True):
         assert one.item.tolist() == other.item.tolist() and one.visit.tolist() == other.visit.tolist()

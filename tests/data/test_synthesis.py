@@ -15,9 +15,9 @@ from dragoman.data.audio import SAMPLE_RATE, load_audio
 from dragoman.data.synthesis import (
     HELD_OUT_VARIANTS,
     TRAIN_VARIANTS,
-    Augment,
     EspeakVoice,
-    Line,
+    RoomSimulator,
+    SpokenLine,
     add_noise,
     convolve,
     espeak,
@@ -45,9 +45,9 @@ def noise_root(tmp_path: Path) -> Path:
     return root
 
 
-def lines(count: int) -> list[Line]:
+def lines(count: int) -> list[SpokenLine]:
     rows = [Utterance(id=f"u{i}", audio=f"u{i}.flac", language="fra", text="oui " * (i + 1)) for i in range(count)]
-    return [Line(row, EspeakVoice.draw("fra", generator(1, row.id))) for row in rows]
+    return [SpokenLine(row, EspeakVoice.draw("fra", generator(1, row.id))) for row in rows]
 
 
 @pytest.mark.parametrize("variant", [*TRAIN_VARIANTS, *HELD_OUT_VARIANTS])
@@ -112,7 +112,7 @@ def test_random_voices_follow_the_seed_and_stay_in_range() -> None:
 
 
 def test_augmentation_follows_the_generator_and_never_clips(noise_root: Path) -> None:
-    augment, speech = Augment(noise_root), speak("Hallo.", VOICE)
+    augment, speech = RoomSimulator(noise_root), speak("Hallo.", VOICE)
     clips = [augment(speech, generator(1, str(number))) for number in range(30)]
     assert all(np.array_equal(clip, augment(speech, generator(1, str(i)))) for i, clip in enumerate(clips))
     assert all(np.abs(clip).max() <= 10 ** (-1 / 20) + 1e-6 for clip in clips)

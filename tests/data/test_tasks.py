@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dragoman.data.tasks import TASKS, Item, Parsed, Tags, answer_parts, build, escape, unescape
+from dragoman.data.tasks import TASKS, LanguageTags, ParsedOutput, TaskItem, answer_parts, build, escape, unescape
 
-ITEM = Item("eng", "deu", "Good morning.", "Guten Morgen.")
+ITEM = TaskItem("eng", "deu", "Good morning.", "Guten Morgen.")
 # Mostly what the format is made of.
 HOSTILE = st.text(st.sampled_from(["<", "|", "\\", ">", "e", "é", "語", " ", "\n", "\u202e", "\0"]) | st.characters())
 PIECES = st.lists(st.sampled_from(["<|eng|>", "<|deu|>", "<|eng|><|deu|>", "<\\|", "<|", "a"]) | HOSTILE).map("".join)
@@ -17,37 +17,37 @@ PIECES = st.lists(st.sampled_from(["<|eng|>", "<|deu|>", "<|eng|><|deu|>", "<\\|
 @pytest.mark.parametrize(
     ("task", "prompt", "answer", "parsed"),
     [
-        ("asr", "<|eng|>", "Good morning.", Parsed("Good morning.", None)),
-        ("smt", "Good morning.<|eng|><|deu|>", "Guten Morgen.", Parsed(None, "Guten Morgen.")),
+        ("asr", "<|eng|>", "Good morning.", ParsedOutput("Good morning.", None)),
+        ("smt", "Good morning.<|eng|><|deu|>", "Guten Morgen.", ParsedOutput(None, "Guten Morgen.")),
         (
             "srt", "<|eng|><|deu|>", "Good morning.<|eng|><|deu|>Guten Morgen.",
-            Parsed("Good morning.", "Guten Morgen."),
+            ParsedOutput("Good morning.", "Guten Morgen."),
         ),
-        ("st", "<|eng|><|deu|>", "Guten Morgen.", Parsed(None, "Guten Morgen.")),
-        ("mt", "Good morning.<|eng|><|deu|>", "Guten Morgen.", Parsed(None, "Guten Morgen.")),
+        ("st", "<|eng|><|deu|>", "Guten Morgen.", ParsedOutput(None, "Guten Morgen.")),
+        ("mt", "Good morning.<|eng|><|deu|>", "Guten Morgen.", ParsedOutput(None, "Guten Morgen.")),
     ],
 )  # fmt: skip
-def test_the_formats_of_the_papers(task: str, prompt: str, answer: str, parsed: Parsed) -> None:
-    assert build(task, ITEM, Tags()) == (prompt, answer)
-    assert TASKS[task].parse(answer, ITEM, Tags()) == parsed
+def test_the_formats_of_the_papers(task: str, prompt: str, answer: str, parsed: ParsedOutput) -> None:
+    assert build(task, ITEM, LanguageTags()) == (prompt, answer)
+    assert TASKS[task].parse(answer, ITEM, LanguageTags()) == parsed
 
 
 def test_a_checkpoint_may_have_other_tags() -> None:
-    tags, item = Tags({"cmn": "zho"}), Item("cmn", "eng", "早", "Morning")
+    tags, item = LanguageTags({"cmn": "zho"}), TaskItem("cmn", "eng", "早", "Morning")
     assert build("srt", item, tags) == ("<|zho|><|eng|>", "早<|zho|><|eng|>Morning")
-    assert TASKS["srt"].parse("早<|zho|><|eng|>Morning", item, tags) == Parsed("早", "Morning")
-    assert TASKS["srt"].parse("早<|cmn|><|eng|>Morning", item, tags) == Parsed(None, None)
+    assert TASKS["srt"].parse("早<|zho|><|eng|>Morning", item, tags) == ParsedOutput("早", "Morning")
+    assert TASKS["srt"].parse("早<|cmn|><|eng|>Morning", item, tags) == ParsedOutput(None, None)
 
 
 def test_a_tokenizer_may_write_a_space_between_two_tags() -> None:
-    item = Item("eng", "quy", "Hello.", "Rimaykullayki.")
-    output = TASKS["srt"].answer(item, Tags()).replace("|><|", "|> <|")
-    assert TASKS["srt"].parse(output, item, Tags()) == Parsed("Hello.", "Rimaykullayki.")
+    item = TaskItem("eng", "quy", "Hello.", "Rimaykullayki.")
+    output = TASKS["srt"].answer(item, LanguageTags()).replace("|><|", "|> <|")
+    assert TASKS["srt"].parse(output, item, LanguageTags()) == ParsedOutput("Hello.", "Rimaykullayki.")
 
 
 def test_an_output_that_breaks_the_format_says_nothing() -> None:
     for output in ("", "Good morning.", "a<|eng|><|fra|>b", "a<|eng|><|deu|>b<|eng|><|deu|>c"):
-        assert TASKS["srt"].parse(output, ITEM, Tags()) == Parsed(None, None)
+        assert TASKS["srt"].parse(output, ITEM, LanguageTags()) == ParsedOutput(None, None)
 
 
 @pytest.mark.parametrize(("text", "escaped"), [("<|", r"<\|"), (r"<\|", r"<\\|"), ("< |", "< |"), (r"\<", r"\<")])
@@ -62,13 +62,13 @@ def test_escapes(text: str, escaped: str) -> None:
 @example("<", "|eng|><|deu|>")
 @example("<\\", "\\|")
 def test_whatever_is_built_is_parsed(task: str, transcript: str, translation: str) -> None:
-    item = Item("eng", "deu", transcript, translation)
-    prompt, answer = build(task, item, Tags())
-    parsed = TASKS[task].parse(answer, item, Tags())
+    item = TaskItem("eng", "deu", transcript, translation)
+    prompt, answer = build(task, item, LanguageTags())
+    parsed = TASKS[task].parse(answer, item, LanguageTags())
     assert parsed.transcript in (transcript, None) and parsed.translation in (translation, None)
-    assert parsed != Parsed(None, None)
-    assert prompt.endswith(Tags()("eng")) or prompt.endswith(Tags()("eng", "deu"))
-    assert build(task, item, Tags()) == (prompt, answer)
+    assert parsed != ParsedOutput(None, None)
+    assert prompt.endswith(LanguageTags()("eng")) or prompt.endswith(LanguageTags()("eng", "deu"))
+    assert build(task, item, LanguageTags()) == (prompt, answer)
     if task in ("asr", "srt"):
         assert parsed.transcript == transcript
     if task != "asr":
@@ -77,7 +77,7 @@ def test_whatever_is_built_is_parsed(task: str, transcript: str, translation: st
 
 def test_the_parts_of_an_answer_are_the_answer_cut_behind_the_tags() -> None:
     """Decoding writes each translation behind a prefix that ends with the tags."""
-    quoted = Item("spa", "deu", "¿Qué?", '"Was?"')
-    assert answer_parts("srt", quoted, Tags()) == ("¿Qué?<|spa|><|deu|>", '"Was?"')
+    quoted = TaskItem("spa", "deu", "¿Qué?", '"Was?"')
+    assert answer_parts("srt", quoted, LanguageTags()) == ("¿Qué?<|spa|><|deu|>", '"Was?"')
     for task in TASKS:
-        assert "".join(answer_parts(task, quoted, Tags())) == build(task, quoted, Tags())[1]
+        assert "".join(answer_parts(task, quoted, LanguageTags())) == build(task, quoted, LanguageTags())[1]

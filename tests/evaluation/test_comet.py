@@ -22,12 +22,12 @@ from dragoman.errors import DataError, ModelError
 from dragoman.evaluation.comet.checkpoint import check_checkpoint, read_checkpoint
 from dragoman.evaluation.comet.metric import Comet, comet_metric
 from dragoman.evaluation.comet.network import sparsemax
-from dragoman.evaluation.metrics import Pair
+from dragoman.evaluation.metrics import ScoringPair
 from dragoman.text.languages import LANGUAGES
 
 PACKAGE = json.loads(SCORES.read_text(encoding="utf-8"))
 SOURCES, HYPOTHESES, REFERENCES = zip(*TRIPLES, strict=True)
-PAIRS = [Pair(hypothesis=h, reference=r, source=s) for s, h, r in TRIPLES]
+PAIRS = [ScoringPair(hypothesis=h, reference=r, source=s) for s, h, r in TRIPLES]
 COMMIT = "2760a223ac957f30acfb18c8aa649b01cf1d75f2"
 
 
@@ -111,7 +111,7 @@ def test_the_metric(folder: Path, comet: Comet) -> None:
     with pytest.raises(DataError, match="nothing to score"):
         metric.score([])
     with pytest.raises(DataError, match="reference transcript"):
-        metric.score([Pair(hypothesis="a", reference="b", source="")])
+        metric.score([ScoringPair(hypothesis="a", reference="b", source="")])
 
 
 def test_from_the_hubs_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ from sacrebleu.significance import PairedTest
 from dragoman.errors import DataError
 from dragoman.evaluation import significance
 from dragoman.evaluation.compare import Comparison, compare, tallies, to_json
-from dragoman.evaluation.metrics import METRICS, Pair
-from dragoman.evaluation.runs import Account, Run, read_run, write_account
+from dragoman.evaluation.metrics import METRICS, ScoringPair
+from dragoman.evaluation.runs import Run, RunStats, read_run, write_run_stats
 from dragoman.evaluation.score import score
 from dragoman.evaluation.significance import DECOMPOSED
 from dragoman.records import Hypothesis, read_hypotheses, write_rows
@@ -212,7 +212,7 @@ def test_what_is_summed_over_sentences_is_the_metric(name: str) -> None:
     known = map(LANGUAGES.__getitem__, ("eng", "jpn", "cmn", "hin", "tha"))
     language = next(language for language in known if METRICS[name].suits(language))
     hypotheses, references = ["The cat, sat.", "", "良い天木 です"], ["The cat sat!", "No one.", "良い天気。"]
-    pairs = [Pair(*texts) for texts in zip(hypotheses, references, strict=True)]
+    pairs = [ScoringPair(*texts) for texts in zip(hypotheses, references, strict=True)]
     metric = DECOMPOSED[name](language)
     stats = significance.counts(metric, hypotheses, references)
     assert significance.value(metric, stats) == pytest.approx(METRICS[name](language).score(pairs))
@@ -279,7 +279,9 @@ def test_runs_must_hold_the_same(tmp_path: Path) -> None:
         compare([Run("first", SPEECH)])
     with pytest.raises(DataError, match="A run is named twice"):
         compare([Run("first", SPEECH), Run("second", TEXT), Run("second", TEXT)])
-    with pytest.raises(DataError, match="length cannot be tested: it is no function of sums over sentences; use WER, "):
+    with pytest.raises(
+        DataError, match="length cannot be tested: it is not a function of sums over sentences; use WER, "
+    ):
         compared(SPEECH, TEXT, metrics=["length"])
     without = [row.model_copy(update={"reference": None}) for row in SPEECH]
     with pytest.raises(DataError, match="has no reference translation"):
@@ -289,25 +291,25 @@ def test_runs_must_hold_the_same(tmp_path: Path) -> None:
 def test_a_run_is_a_folder_or_a_file(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    with pytest.raises(DataError, match=r"is no run: there is no hypotheses\.jsonl"):
+    with pytest.raises(DataError, match=r"is not a run: there is no hypotheses\.jsonl"):
         read_run(folder)
     (folder / "hypotheses.jsonl.part1").touch()
     with pytest.raises(DataError, match="is not finished"):
         read_run(folder)
     write_rows(folder / "hypotheses.jsonl", SPEECH)
-    account = Account(model="tiny", parameters=27_000_000, hypotheses=100, seconds=12.5, hardware="cpu, 1 threads")
-    assert read_run(folder).account is None
-    write_account(folder, account)
-    assert read_run(folder) == Run(str(folder), SPEECH, account) and account.speed == 8.0
-    assert read_run(folder / "hypotheses.jsonl").account is None
+    stats = RunStats(model="tiny", parameters=27_000_000, hypotheses=100, seconds=12.5, hardware="cpu, 1 threads")
+    assert read_run(folder).stats is None
+    write_run_stats(folder, stats)
+    assert read_run(folder) == Run(str(folder), SPEECH, stats) and stats.speed == 8.0
+    assert read_run(folder / "hypotheses.jsonl").stats is None
     (folder / "run.json").write_text('{"model": "tiny"}')
-    with pytest.raises(DataError, match=r"run\.json: parameters: Field required; mend it"):
+    with pytest.raises(DataError, match=r"run\.json: parameters: Field required; fix it"):
         read_run(folder)
 
 
 def test_json_holds_everything(fewer: None) -> None:
-    account = Account(model="tiny", parameters=27_000_000, hypotheses=100, seconds=12.5, hardware="cpu, 1 threads")
-    runs = [Run("first", SPEECH, account), Run("second", BETTER)]
+    stats = RunStats(model="tiny", parameters=27_000_000, hypotheses=100, seconds=12.5, hardware="cpu, 1 threads")
+    runs = [Run("first", SPEECH, stats), Run("second", BETTER)]
     rows = compare(runs)
     whole = json.loads(to_json(runs, rows))
     assert "seed:12345|least:2^(1-k)" in whole["tests"]["bootstrap"] and "ar:200" in whole["tests"]["randomisation"]

@@ -13,9 +13,9 @@ import pytest
 from toy import write_corpus
 
 from dragoman.errors import DataError, LanguageError
-from dragoman.evaluation.generate import Summary, Translate, generate
+from dragoman.evaluation.generate import GenerationSummary, Translate, generate
 from dragoman.evaluation.score import score
-from dragoman.records import Hypothesis, Utterance, read_hypotheses, read_manifest, to_line
+from dragoman.records import Hypothesis, Utterance, read_hypotheses, read_manifest, to_json_line
 
 TARGETS = ("deu", "fra")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -58,7 +58,7 @@ def test_every_pair_once_with_its_references(tmp_path: Path) -> None:
     summary = generate(
         sentences(2), TARGETS, system, out, batch_size=4, on_progress=lambda *numbers: progress.append(numbers)
     )
-    assert summary == Summary(total=8, kept=0, without_reference=0)
+    assert summary == GenerationSummary(total=8, kept=0, without_reference=0)
     assert system.calls == [
         (("0-deu", "0-eng", "0-fra", "1-deu"), TARGETS),
         (("1-eng", "1-fra"), TARGETS),
@@ -92,7 +92,7 @@ def test_resumed_twice_equals_uninterrupted(tmp_path: Path) -> None:
     assert first.calls + second.calls + last.calls == uninterrupted.calls
     assert [len(system.calls) for system in (first, second, last)] == [2, 3, 2]
     # Two batches of 4 and 3 utterances were left; the two English ones among them go to two targets.
-    assert summary == Summary(total=36, kept=36 - 7 - 2, without_reference=0)
+    assert summary == GenerationSummary(total=36, kept=36 - 7 - 2, without_reference=0)
     assert not part(broken).exists()
 
 
@@ -113,7 +113,7 @@ def test_what_is_not_ours_in_the_part_is_written_again(tmp_path: Path) -> None:
     generate(sentences(2), TARGETS, System(), out, batch_size=2)
     whole = out.read_bytes()
     lines = whole.splitlines(keepends=True)
-    strange = to_line(Hypothesis(id="other", source="eng", target="deu")).encode()
+    strange = to_json_line(Hypothesis(id="other", source="eng", target="deu")).encode()
     for middle in (strange, b"\0\0\0\n", b"\n", b"{}\n"):
         part(out).write_bytes(b"".join([*lines[:3], middle, *lines[4:]]))
         out.unlink(missing_ok=True)
@@ -123,7 +123,7 @@ def test_what_is_not_ours_in_the_part_is_written_again(tmp_path: Path) -> None:
         assert out.read_bytes() == whole
 
 
-def share(out: Path, processes: int, systems: Sequence[System], count: int = 9) -> list[Summary]:
+def share(out: Path, processes: int, systems: Sequence[System], count: int = 9) -> list[GenerationSummary]:
     """Each process after the other; None where it broke off."""
     found = []
     for rank, system in enumerate(systems):
@@ -222,7 +222,7 @@ def test_a_finished_request_is_left_alone(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     generate(sentences(2), TARGETS, System(), out)
     system = System()
-    assert generate(sentences(2), TARGETS, system, out) == Summary(total=8, kept=8, without_reference=0)
+    assert generate(sentences(2), TARGETS, system, out) == GenerationSummary(total=8, kept=8, without_reference=0)
     assert system.calls == []
 
 
@@ -268,14 +268,14 @@ def test_only_pairs_with_a_reference(tmp_path: Path) -> None:
     ]
     system = System()
     summary = generate(utterances, TARGETS, system, tmp_path / "some.jsonl")
-    assert summary == Summary(total=5, kept=0, without_reference=3)
+    assert summary == GenerationSummary(total=5, kept=0, without_reference=3)
     assert system.calls == [(("both", "also both"), TARGETS), (("one",), ("deu",))]
     rows = {(row.id, row.target): row for row in read_hypotheses(tmp_path / "some.jsonl")}
     assert rows["one", "deu"].reference == "B"
     assert rows["also both", "deu"].reference_transcript is None
 
     every = generate(utterances, TARGETS, System(), tmp_path / "all.jsonl", only_with_reference=False)
-    assert every == Summary(total=8, kept=0, without_reference=3)
+    assert every == GenerationSummary(total=8, kept=0, without_reference=3)
     without = [(r.id, r.target) for r in read_hypotheses(tmp_path / "all.jsonl") if r.reference is None]
     assert without == [("one", "fra"), ("none", "deu"), ("none", "fra")]
 
@@ -289,7 +289,7 @@ def test_an_utterance_without_speech_has_an_empty_reference(tmp_path: Path) -> N
     ]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     utterances = read_manifest(tmp_path / "m.jsonl")
-    assert generate(utterances, ["deu"], System(), tmp_path / "o.jsonl") == Summary(3, 0, without_reference=1)
+    assert generate(utterances, ["deu"], System(), tmp_path / "o.jsonl") == GenerationSummary(3, 0, without_reference=1)
     found = [(row.id, row.reference_transcript, row.reference) for row in read_hypotheses(tmp_path / "o.jsonl")]
     assert found == [("noise", "", ""), ("music", "", ""), ("said", "a", "A")]
 
@@ -297,7 +297,7 @@ def test_an_utterance_without_speech_has_an_empty_reference(tmp_path: Path) -> N
 def test_what_is_in_a_language_that_is_not_heard_is_a_reference(tmp_path: Path) -> None:
     system = System()
     summary = generate(sentences(2), TARGETS, system, tmp_path / "heard.jsonl", sources=["eng"])
-    assert summary == Summary(total=4, kept=0, without_reference=0, unheard=4)
+    assert summary == GenerationSummary(total=4, kept=0, without_reference=0, unheard=4)
     assert system.calls == [(("0-eng", "1-eng"), TARGETS)]
     rows = read_hypotheses(tmp_path / "heard.jsonl")
     assert [row.reference for row in rows] == ["deu 0", "fra 0", "deu 1", "fra 1"]
@@ -314,7 +314,7 @@ def test_without_targets_all_is_transcribed(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     silent = Utterance(id="c", audio="x.wav", language="deu")
     summary = generate([*sentences(2), silent], (), transcribe, out, batch_size=4)
-    assert summary == Summary(total=6, kept=0, without_reference=1)
+    assert summary == GenerationSummary(total=6, kept=0, without_reference=1)
     rows = read_hypotheses(out)
     assert [(row.source, row.target, row.transcript, row.reference) for row in rows[:2]] == [
         ("deu", "deu", "deu 0?", None),

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sacrebleu.tokenizers import tokenizer_spm
 
 from dragoman.errors import DataError
-from dragoman.evaluation.metrics import DEFAULT, METRICS, Metric, Pair, choose, overlap
+from dragoman.evaluation.metrics import DEFAULT, METRICS, Metric, ScoringPair, choose, overlap
 from dragoman.text.langid import KNOWN, language_of
 from dragoman.text.languages import LANGUAGES, SETS
 
@@ -37,7 +37,7 @@ SACRE = version("sacrebleu")
 
 def score(name: str, language: str, hypotheses: Sequence[str], references: Sequence[str]) -> float:
     return METRICS[name](LANGUAGES[language]).score(
-        [Pair(*texts) for texts in zip(hypotheses, references, strict=True)]
+        [ScoringPair(*texts) for texts in zip(hypotheses, references, strict=True)]
     )
 
 
@@ -79,7 +79,7 @@ def test_perfect_and_empty(name: str) -> None:
 def test_the_signature_is_known_before_and_stays(name: str) -> None:
     metric = METRICS[name](LANGUAGES[suited(METRICS[name])])
     before = metric.signature
-    metric.score([Pair("ein Haus", "ein Haus")])
+    metric.score([ScoringPair("ein Haus", "ein Haus")])
     assert metric.signature == before
     called = {"chrF": "chrF2", "chrF++": "chrF2++"}.get(name, name)
     assert before.startswith(f"{called}|") and "\n" not in before

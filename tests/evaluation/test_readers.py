@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dragoman.errors import DragomanError
 from dragoman.evaluation.metrics import choose
-from dragoman.evaluation.readers import FORMATS, Given, read
+from dragoman.evaluation.readers import FORMATS, InputSpec, read
 from dragoman.evaluation.score import score
 from dragoman.records import Hypothesis
 
@@ -50,18 +50,18 @@ def written(folder: Path, name: str, lines: list[str], end: str = "\n") -> Path:
     return path
 
 
-def asked(folder: Path, name: str, end: str = "\n") -> Given:
+def asked(folder: Path, name: str, end: str = "\n") -> InputSpec:
     """The example of a format, with what has to be said beside it."""
     path = written(folder, name, [EXAMPLES[name](n) for n in range(3)], end)
     if FORMATS[name].complete:
-        return Given(path)
+        return InputSpec(path)
     if name == "tsv":
-        return Given(path, direction="en-de")
-    return Given(path, written(folder, "ref", REFERENCES, end), written(folder, "src", SOURCES, end), "eng-deu")
+        return InputSpec(path, direction="en-de")
+    return InputSpec(path, written(folder, "ref", REFERENCES, end), written(folder, "src", SOURCES, end), "eng-deu")
 
 
 def read_lines(folder: Path, lines: list[str]) -> list[Hypothesis]:
-    return read(Given(written(folder, "h.jsonl", lines))).rows
+    return read(InputSpec(written(folder, "h.jsonl", lines))).rows
 
 
 # ------------------------------------------------------------------------------------------------- every format
@@ -90,7 +90,7 @@ def test_every_format_gives_the_same_scores(tmp_path: Path) -> None:
 def test_a_byte_order_mark_and_a_missing_last_line_end_change_nothing(tmp_path: Path) -> None:
     path = tmp_path / "h"
     path.write_bytes(b"\xef\xbb\xbf" + "\n".join(OUTPUTS).encode())
-    given = Given(path, written(tmp_path, "ref", REFERENCES), direction="eng-deu")
+    given = InputSpec(path, written(tmp_path, "ref", REFERENCES), direction="eng-deu")
     assert [row.translation for row in read(given).rows] == OUTPUTS
 
 
@@ -99,7 +99,7 @@ def test_no_plain_line_is_lost_or_made(tmp_path_factory: pytest.TempPathFactory,
     lines = [f".{line}." for line in lines]  # so that nothing depends on a line end or on braces
     folder = tmp_path_factory.mktemp("plain")
     path = written(folder, "h", lines)
-    assert [row.translation for row in read(Given(path, path, direction="eng-deu")).rows] == lines
+    assert [row.translation for row in read(InputSpec(path, path, direction="eng-deu")).rows] == lines
 
 
 # ------------------------------------------------------------------------------------------------- the papers' rows
@@ -119,7 +119,7 @@ def test_an_srt_output_is_parted_at_its_tags(tmp_path: Path) -> None:
 def test_a_response_that_does_not_keep_the_format_is_scored_as_it_is_and_counted(tmp_path: Path, response: str) -> None:
     tags = "<|eng|><|deu|>"
     good, bad = (srt(tags, f"Yes.{tags}Ja.", text) for text in (f"Yes.{tags}Ja.", response))
-    found = read(Given(written(tmp_path, "h.jsonl", [good, bad, good])))
+    found = read(InputSpec(written(tmp_path, "h.jsonl", [good, bad, good])))
     assert [row.id for row in found.rows] == ["1", "2", "3"]
     assert (found.rows[1].transcript, found.rows[1].translation) == (response, response)
     values = {(s.metric, s.direction): (s.value, s.count) for s in score(found.rows, choose(["WER"]), found.counts)}
@@ -142,7 +142,7 @@ def test_asr_and_st_outputs_keep_to_their_side(tmp_path: Path) -> None:
 
 def test_columns_by_name(tmp_path: Path) -> None:
     lines = ["Source\tReference\tHypothesis", "Yes.\tJa.\tNein.", "No.\tNein.\t"]
-    rows = read(Given(written(tmp_path, "h.tsv", lines), direction="eng-deu")).rows
+    rows = read(InputSpec(written(tmp_path, "h.tsv", lines), direction="eng-deu")).rows
     assert [(row.translation, row.reference, row.reference_transcript) for row in rows] == [
         ("Nein.", "Ja.", "Yes."),
         ("", "Nein.", "No."),
@@ -151,14 +151,14 @@ def test_columns_by_name(tmp_path: Path) -> None:
 
 def test_transcripts(tmp_path: Path) -> None:
     path = written(tmp_path, "h", ["one too", "three"])
-    rows = read(Given(path, written(tmp_path, "ref", ["one two", "three"]), direction="English")).rows
+    rows = read(InputSpec(path, written(tmp_path, "ref", ["one two", "three"]), direction="English")).rows
     assert {s.direction: s.value for s in score(rows, choose(["WER"]), {})} == {"eng": pytest.approx(100 / 3)} | {
         "all": pytest.approx(100 / 3)
     }
 
 
 def test_outputs_that_are_all_empty_are_outputs(tmp_path: Path) -> None:
-    given = Given(written(tmp_path, "h", ["", ""]), written(tmp_path, "ref", ["a", "b"]), direction="eng-deu")
+    given = InputSpec(written(tmp_path, "h", ["", ""]), written(tmp_path, "ref", ["a", "b"]), direction="eng-deu")
     assert {s.metric: s.value for s in score(read(given).rows, choose(["BLEU"])) if s.direction == "all"}["empty"] == 2
 
 
@@ -195,11 +195,11 @@ def test_what_does_not_fit_is_one_sentence(tmp_path: Path, lines: list[str], mor
     written(tmp_path, "two", ["x", "y"])
     paths = {key: value if key == "direction" else tmp_path / value for key, value in more.items()}
     with pytest.raises(DragomanError, match=says) as error:
-        read(Given(written(tmp_path, "h", lines), **paths))  # type: ignore[arg-type]
+        read(InputSpec(written(tmp_path, "h", lines), **paths))  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
 
 
 def test_other_encodings_are_told(tmp_path: Path) -> None:
     (tmp_path / "h").write_bytes("grün".encode("latin-1"))
     with pytest.raises(DragomanError, match="h: is not UTF-8 text"):
-        read(Given(tmp_path / "h"))
+        read(InputSpec(tmp_path / "h"))

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from dragoman.errors import DataError, OutputError
 from dragoman.evaluation.metrics import METRICS
-from dragoman.evaluation.report import samples, sound
-from dragoman.evaluation.report.card import card
+from dragoman.evaluation.report import audio, samples
 from dragoman.evaluation.report.matrix import averages, bins, by_source, by_target, directions, in_order, pearson
+from dragoman.evaluation.report.model_card import card
 from dragoman.evaluation.report.page import render
 from dragoman.evaluation.report.samples import align, choose
 from dragoman.evaluation.report.tables import Table, comet_bins
@@ -243,10 +243,10 @@ def test_speech_goes_into_the_page_until_it_is_full(tmp_path: Path, monkeypatch:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
         file.writeframes((3000 * np.sin(np.arange(16000) / 9)).astype("<i2").tobytes())
     utterances = {id: Utterance(id=id, audio=str(tmp_path / "a.wav"), language="eng") for id in "abc"}
-    one = sound.encode(sound.load_audio(tmp_path / "a.wav"))
-    assert sound.load_audio(one).shape[0] == pytest.approx(16000, abs=800)
-    monkeypatch.setattr(sound, "MOST_BYTES", 2 * len(one))
-    assert list(sound.embed(["b", "b", "unknown", "a", "c"], utterances)) == ["b", "a"]
+    one = audio.encode(audio.load_audio(tmp_path / "a.wav"))
+    assert audio.load_audio(one).shape[0] == pytest.approx(16000, abs=800)
+    monkeypatch.setattr(audio, "MOST_BYTES", 2 * len(one))
+    assert list(audio.embed(["b", "b", "unknown", "a", "c"], utterances)) == ["b", "a"]
 
 
 def test_the_card_holds_table_signatures_and_licences(tmp_path: Path) -> None:
@@ -323,11 +323,11 @@ def test_anyones_hypotheses_become_a_report(tmp_path: Path) -> None:
 def test_wrong_input_is_one_sentence(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     for text, complaint in [
-        ("iso3,comet\neng_deu,1\neng_eng2,2\n", r"t\.csv:3: iso3: 'eng_eng2' is no direction like eng-deu"),
-        ("iso3,comet\neng_deu,high\n", r"t\.csv:2: comet: 'high' is no number"),
+        ("iso3,comet\neng_deu,1\neng_eng2,2\n", r"t\.csv:3: iso3: 'eng_eng2' is not a direction like eng-deu"),
+        ("iso3,comet\neng_deu,high\n", r"t\.csv:2: comet: 'high' is not a number"),
         ("language,comet\neng_deu,1\n", "has no column 'direction'"),
         ("iso3,comet\neng_deu,1\neng_deu,2\n", "COMET of eng-deu is there twice"),
-        ("iso3,comet\neng_deu,nan\n", r"COMET of eng-deu is no number \(nan\)"),
+        ("iso3,comet\neng_deu,nan\n", r"COMET of eng-deu is not a number \(nan\)"),
         ("iso3,comet\n", "holds no scores"),
     ]:
         table.write_text(text)
@@ -344,7 +344,7 @@ def test_wrong_input_is_one_sentence(tmp_path: Path) -> None:
     [
         ([], "Name a folder for the report with --out"),
         (["--card", "--out", "x"], "--card prints the card alone"),
-        (["--out", "thesis"], "'a.doc', which is no part of a report"),
+        (["--out", "thesis"], "'a.doc', which is not part of a report"),
     ],
 )
 def test_the_command_says_what_to_do(tmp_path: Path, arguments: list[str], complaint: str) -> None:
@@ -358,6 +358,6 @@ def test_the_command_says_what_to_do(tmp_path: Path, arguments: list[str], compl
 
 
 def test_a_report_needs_no_torch() -> None:
-    modules = "dragoman.evaluation.report.write, dragoman.evaluation.report.card"
+    modules = "dragoman.evaluation.report.write, dragoman.evaluation.report.model_card"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -17,8 +17,8 @@ import sacrebleu
 from rich.console import Console
 
 from dragoman.errors import DataError, LanguageError
-from dragoman.evaluation.metrics import METRICS, Pair, Score, choose
-from dragoman.evaluation.score import Job, run, score, table, to_json
+from dragoman.evaluation.metrics import METRICS, Score, ScoringPair, choose
+from dragoman.evaluation.score import ScoringJob, run, score, table, to_json
 from dragoman.records import Hypothesis, write_rows
 from dragoman.text.languages import Language
 
@@ -205,7 +205,7 @@ class Sources:
     def suits(language: Language) -> bool:
         return language.code == "deu"
 
-    def score(self, pairs: Sequence[Pair]) -> float:
+    def score(self, pairs: Sequence[ScoringPair]) -> float:
         return float(sum(pair.source == "one two three four" for pair in pairs))
 
 
@@ -218,9 +218,9 @@ def test_a_metric_from_elsewhere_sees_the_sources() -> None:
 
 
 def test_one_direction_can_be_scored_in_another_process() -> None:
-    pairs = [Pair("eins zwei", "eins zwei drei", "one two three")]
+    pairs = [ScoringPair("eins zwei", "eins zwei drei", "one two three")]
     for name, kind in choose().items():
-        job = Job(name, kind, "deu" if kind.side == "transcript" else "eng-deu", pairs)
+        job = ScoringJob(name, kind, "deu" if kind.side == "transcript" else "eng-deu", pairs)
         assert run(pickle.loads(pickle.dumps(job))) == run(job)
 
 

@@ -16,7 +16,7 @@ import pysubs2
 import pytest
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
-from dragoman.vad import VadOptions, segments
+from dragoman.vad import VadOptions, speech_segments
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SPEECH = ("english-wav.wav", "english-video.mp4")  # one sentence and four
@@ -105,7 +105,7 @@ def test_every_word_is_whole_in_one_segment_where_long_speech_is_divided(longest
         pieces += [clip[round(first * SAMPLE_RATE) : round(last * SAMPLE_RATE)]]
         words[-1] = (words[-1][0], sum(map(len, pieces)) / SAMPLE_RATE)
         pieces.append(np.zeros(round(random.uniform(0.08, 0.3) * SAMPLE_RATE), np.float32))
-    found = list(segments([np.concatenate(pieces)], VadOptions(max_speech_duration_s=longest_s)))
+    found = list(speech_segments([np.concatenate(pieces)], VadOptions(max_speech_duration_s=longest_s)))
     assert len(found) > sum(map(len, pieces)) / SAMPLE_RATE / longest_s
     for start_s, end_s in words:
         within = [min(one.end_s, end_s) - max(one.start_s, start_s) for one in found]

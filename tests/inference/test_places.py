@@ -1,4 +1,4 @@
-"""A recording's language is told from all over it, and what is mixed is said."""
+"""A recording's language is detected from all over it, and what is mixed is said."""
 
 from __future__ import annotations
 

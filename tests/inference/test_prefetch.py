@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from dragoman.inference.prefetch import THREAD, ahead
+from dragoman.inference.prefetch import THREAD, Prefetcher
 
 
 def test_the_same_items_then_the_end_for_good() -> None:
-    items = ahead(iter(range(100)), 3)
+    items = Prefetcher(iter(range(100)), 3)
     assert list(items) == list(range(100))
     assert next(items, None) is None
 
@@ -22,7 +22,7 @@ def test_an_error_comes_where_the_item_would_have_and_stays() -> None:
         yield 1
         raise ValueError("broken")
 
-    made = ahead(items(), 3)
+    made = Prefetcher(items(), 3)
     assert next(made) == 1
     for _ in range(2):
         with pytest.raises(ValueError, match="broken"):
@@ -31,7 +31,7 @@ def test_an_error_comes_where_the_item_would_have_and_stays() -> None:
 
 def test_it_works_before_it_is_asked_and_no_further_than_it_may() -> None:
     started: list[int] = []
-    made = ahead((started.append(number) or number for number in range(100)), 3)
+    made = Prefetcher((started.append(number) or number for number in range(100)), 3)
     wait_for(lambda: len(started) == 4)  # three in the queue, one in the hand
     time.sleep(0.05)
     assert len(started) == 4 and next(made) == 0
@@ -39,7 +39,7 @@ def test_it_works_before_it_is_asked_and_no_further_than_it_may() -> None:
 
 def test_the_thread_ends_when_nobody_listens() -> None:
     wait_for(lambda: num_threads() == 0)  # those of the tests before
-    made = ahead(iter(range(100)), 1)
+    made = Prefetcher(iter(range(100)), 1)
     assert num_threads() == 1
     del made
     wait_for(lambda: num_threads() == 0)

@@ -14,13 +14,13 @@ from dragoman import Translator
 from dragoman.data.audio import SAMPLE_RATE, load_audio
 from dragoman.data.batching import Mel
 from dragoman.data.synthesis import write_flac
-from dragoman.data.tasks import TASKS, Item, escape
+from dragoman.data.tasks import TASKS, TaskItem, escape
 from dragoman.errors import AudioError, LanguageError, ModelError
-from dragoman.evaluation.metrics import METRICS, Pair
-from dragoman.inference.decoding.decoder import Request
+from dragoman.evaluation.metrics import METRICS, ScoringPair
+from dragoman.inference.decoding.decoder import DecodeRequest
 from dragoman.inference.decoding.glossary import Glossary, Term
 from dragoman.inference.decoding.phrases import occurs
-from dragoman.inference.language_id import Identifier
+from dragoman.inference.language_id import LanguageIdentifier
 from dragoman.records import read_manifest
 from dragoman.text.languages import LANGUAGES
 
@@ -46,7 +46,9 @@ def test_it_tells_the_language_and_hears_most_words(translator: Translator) -> N
     results = [translator.translate(utterance.audio, to="all") for utterance in UTTERANCES]
     told = [result.language == utterance.language for result, utterance in zip(results, UTTERANCES, strict=True)]
     assert sum(told) >= len(told) - 1
-    pairs = [Pair(result.transcript, utterance.text) for result, utterance in zip(results, UTTERANCES, strict=True)]
+    pairs = [
+        ScoringPair(result.transcript, utterance.text) for result, utterance in zip(results, UTTERANCES, strict=True)
+    ]
     errors = METRICS["WER"](LANGUAGES["eng"]).score(pairs)
     assert errors < 50
 
@@ -121,7 +123,7 @@ def test_what_is_heard_in_noise_is_doubted(translator: Translator) -> None:
     """As if noise were taken for speech."""
     waveform = load_audio(NO_SPEECH[0])
     clips = [translator.features(waveform[start : start + 4 * SAMPLE_RATE]) for start in range(0, 10**6, 10**5)]
-    found = translator.decoder([Request(clip, "eng", ()) for clip in clips])
+    found = translator.decoder([DecodeRequest(clip, "eng", ()) for clip in clips])
     assert max(np.exp(decoded.score) for decoded in found) < translator.calibration.low_transcript
 
 
@@ -145,15 +147,15 @@ def test_the_words_wanted_are_written_and_nothing_else_changes(translator: Trans
 
 def test_terms_in_a_batch_are_as_one_by_one(translator: Translator) -> None:
     requests = [
-        Request(mel, utterance.language, ("eng",), ("Regenschirm",), GLOSSARY)
+        DecodeRequest(mel, utterance.language, ("eng",), ("Regenschirm",), GLOSSARY)
         for utterance in UTTERANCES
-        for mel in map(translator.features, translator._divided(load_audio(utterance.audio)))
+        for mel in map(translator.features, translator._split(load_audio(utterance.audio)))
         if utterance.language != "eng"
     ]
-    together = translator.decoder(requests)
+    identify_recording = translator.decoder(requests)
     alone = [translator.decoder([request])[0] for request in requests]
-    assert sum(occurs("timepiece", decoded.translations["eng"].text) for decoded in together) >= 1
-    assert [(d.transcript, d.translations["eng"].text) for d in together] == [
+    assert sum(occurs("timepiece", decoded.translations["eng"].text) for decoded in identify_recording) >= 1
+    assert [(d.transcript, d.translations["eng"].text) for d in identify_recording] == [
         (d.transcript, d.translations["eng"].text) for d in alone
     ]
 
@@ -163,13 +165,13 @@ def test_confidence_is_the_probability_of_what_was_written(translator: Translato
     mel = translator.features(load_audio(utterance.audio))
     for beams in (1, 3):
         chosen = Translator.from_pretrained("tiny", device="cpu", beam_size=beams).decoder if beams > 1 else decoder
-        (decoded,) = chosen([Request(mel, utterance.language, ("deu", "nld"))])
+        (decoded,) = chosen([DecodeRequest(mel, utterance.language, ("deu", "nld"))])
         for code, translation in decoded.translations.items():
-            row = decoder._asked(utterance.language, code, decoded.transcript)
-            answer = decoder.text.answer(TASKS["smt"].answer(Item("", "", "", translation.text), decoder.tags))
+            row = decoder._translation_row(utterance.language, code, decoded.transcript)
+            answer = decoder.text.answer(TASKS["smt"].answer(TaskItem("", "", "", translation.text), decoder.tags))
             assert escape(translation.text) == translation.text
             with torch.inference_mode():
-                audio, _ = decoder.model.hear(torch.from_numpy(mel)[None], torch.tensor([mel.shape[1]]))
+                audio, _ = decoder.model.encode_audio(torch.from_numpy(mel)[None], torch.tensor([mel.shape[1]]))
                 text = decoder.model.llm.get_input_embeddings()(torch.tensor([[*row.prompt, *answer]]))
                 logits = decoder.model.llm(inputs_embeds=torch.cat([audio, text], 1)).logits[0, -len(answer) - 1 : -1]
             expected = logits.log_softmax(-1)[range(len(answer)), list(answer)].mean()
@@ -181,8 +183,8 @@ def test_how_likely_the_language_is(translator: Translator) -> None:
     told = translator.identify([load_audio(utterance.audio)])
     assert set(told) == set(translator.sources) and sum(told.values()) == pytest.approx(1.0)
     assert list(told.values()) == sorted(told.values(), reverse=True)
-    unfitted = Identifier(translator.decoder, translator.sources, 16)
-    plain = unfitted.together([translator.features(load_audio(utterance.audio))])
+    unfitted = LanguageIdentifier(translator.decoder, translator.sources, 16)
+    plain = unfitted.identify_recording([translator.features(load_audio(utterance.audio))])
     first, second, *_ = told
     fitted = translator.calibration.language_temperature * np.log(told[first] / told[second])
     assert fitted == pytest.approx(np.log(plain[first] / plain[second]), rel=1e-4)
@@ -198,7 +200,7 @@ def test_beams_look_again_at_the_two_likeliest_languages_where_there_is_doubt(tr
     sure, doubted = translator.features(english), translator.features((german + noise) / 2)
 
     def alone(mel: Mel, beams: int) -> list[float]:
-        requests = [Request(mel, code, ()) for code in translator.sources]
+        requests = [DecodeRequest(mel, code, ()) for code in translator.sources]
         return [translator.decoder.likelihoods([request], beams)[0] for request in requests]
 
     greedy, beams = alone(doubted, 1), alone(doubted, translator.decoder.beams)
@@ -208,8 +210,11 @@ def test_beams_look_again_at_the_two_likeliest_languages_where_there_is_doubt(tr
     told = translator.identifier.likelihoods([[sure], [doubted], [sure, sure]])
     assert told[0] == pytest.approx(alone(sure, 1), abs=1e-3) and told[1] == pytest.approx(expected, abs=1e-3)
     assert told[2] == pytest.approx(2 * told[0], abs=1e-3)
-    (_, likely), (code, _) = translator.identifier.each([doubted, sure])
-    assert likely == pytest.approx(next(iter(translator.identifier.together([doubted]).values()))) and code == "eng"
+    (_, likely), (code, _) = translator.identifier.identify_segments([doubted, sure])
+    assert (
+        likely == pytest.approx(next(iter(translator.identifier.identify_recording([doubted]).values())))
+        and code == "eng"
+    )
 
 
 def test_a_click_in_which_nothing_can_be_said_does_not_tell_the_language(translator: Translator) -> None:

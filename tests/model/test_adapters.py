@@ -22,7 +22,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from dragoman.model.adapters import ADAPTERS, make_adapter
 from dragoman.model.llm import with_lora
-from dragoman.recipe import Adapter, Lora, load_recipe
+from dragoman.recipe import AdapterConfig, Lora, load_recipe
 
 QWEN_3B = {"hidden_size": 2048, "num_hidden_layers": 36, "num_attention_heads": 16, "num_key_value_heads": 2,
            "intermediate_size": 11008}  # fmt: skip
@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {"q-former": Q_FORMER, "mlp": MLP, "stacke
 
 
 def settings(table: dict[str, Any]) -> Any:
-    return TypeAdapter(Adapter).validate_python(table)
+    return TypeAdapter(AdapterConfig).validate_python(table)
 
 
 def size(module: nn.Module, trained_only: bool = False) -> int:

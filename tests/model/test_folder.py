@@ -28,7 +28,7 @@ from transformers import (
 from dragoman.data.batching import collate
 from dragoman.data.examples import TextEncoder
 from dragoman.errors import ModelError, OutputError
-from dragoman.inference.decoding.decoder import Decoder, Request
+from dragoman.inference.decoding.decoder import Decoder, DecodeRequest
 from dragoman.model import folder as folders
 from dragoman.model.build import LoadedModel, new_model
 from dragoman.model.calibration import Calibration
@@ -41,7 +41,7 @@ Damage = Callable[[dict[str, torch.Tensor]], None]
 def logits(loaded: LoadedModel) -> torch.Tensor:
     speech_llm, batch = loaded.model, collate(examples(), 0)
     with torch.no_grad():
-        audio, _ = speech_llm.hear(batch.mel, batch.num_frames)
+        audio, _ = speech_llm.encode_audio(batch.mel, batch.num_frames)
         return speech_llm.llm(inputs_embeds=audio).logits
 
 
@@ -71,7 +71,7 @@ def test_a_calibration_is_that_of_the_weights_it_was_fitted_to(tmp_path: Path) -
     save_model(loaded, tmp_path / "trained further")
     assert load_model(tmp_path / "trained further").calibration is None
     (tmp_path / "model" / "calibration.json").write_text('{"about": "9 clips", "low_transcript": 1.5}')
-    with pytest.raises(ModelError, match=r"calibration\.json: low_transcript: Input should be less than 1; mend it"):
+    with pytest.raises(ModelError, match=r"calibration\.json: low_transcript: Input should be less than 1; fix it"):
         load_model(tmp_path / "model")
 
 
@@ -283,10 +283,10 @@ def test_a_model_of_downloaded_bases(family: str, tmp_path: Path) -> None:
     batch.text.labels.copy_(torch.where(batch.text.labels >= 0, batch.text.labels.clamp(max=20), -100))
     with torch.no_grad():
         assert torch.equal(again.model(batch)["loss"], loaded.model(batch)["loss"])
-        _, num_audio = again.model.hear(batch.mel, batch.num_frames)
+        _, num_audio = again.model.encode_audio(batch.mel, batch.num_frames)
     assert num_audio.tolist() == [3, 3]
     assert again.model.audio_scale == (32**0.5 if family == "gemma2" else 1.0)
-    requests = [Request(example.mel, "eng", ("deu", "fra")) for example in given]
+    requests = [DecodeRequest(example.mel, "eng", ("deu", "fra")) for example in given]
     decoder = Decoder(again, beams=1, max_new_tokens=5)
     together, alone = decoder(requests), [decoder([request])[0] for request in requests]
     assert [(d.transcript, d.translations) for d in together] == [(d.transcript, d.translations) for d in alone]

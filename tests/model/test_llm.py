@@ -20,9 +20,9 @@ from transformers import (
 
 from dragoman.data.batching import collate
 from dragoman.model.folder import load_model, merge_lora
-from dragoman.model.hardware.placement import spread
+from dragoman.model.hardware.placement import is_offloaded
 from dragoman.model.llm import load_llm, with_lora
-from dragoman.recipe import Llm, Lora
+from dragoman.recipe import LlmConfig, Lora
 from dragoman.training.curriculum import train_curriculum
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
@@ -50,7 +50,7 @@ def gemma3(tmp_path: Path) -> Path:
 def test_gemma3_is_loaded_without_its_eyes(gemma3: Path) -> None:
     whole = AutoModelForCausalLM.from_pretrained(gemma3)
     assert isinstance(whole, Gemma3ForConditionalGeneration)
-    llm, _ = load_llm(Llm(name=str(gemma3)), None, torch.float32)
+    llm, _ = load_llm(LlmConfig(name=str(gemma3)), None, torch.float32)
     assert isinstance(llm, Gemma3ForCausalLM)
     assert not [name for name, tensor in llm.named_parameters() if "vision" in name or tensor.device.type == "meta"]
     assert llm.lm_head.weight is llm.get_input_embeddings().weight
@@ -62,7 +62,7 @@ def test_gemma3_is_loaded_without_its_eyes(gemma3: Path) -> None:
 
 
 def test_gemma3_goes_on_from_embeddings_and_learns_in_its_language_model_alone(gemma3: Path) -> None:
-    llm, _ = load_llm(Llm(name=str(gemma3)), None, torch.float32)
+    llm, _ = load_llm(LlmConfig(name=str(gemma3)), None, torch.float32)
     embeddings = llm.get_input_embeddings()(torch.arange(2, 14)[None])
     settings = GenerationConfig(do_sample=False, max_new_tokens=5, min_new_tokens=5, pad_token_id=0, eos_token_id=1)
     with torch.no_grad():
@@ -78,10 +78,12 @@ def test_gemma3_goes_on_from_embeddings_and_learns_in_its_language_model_alone(g
 
 
 def test_gemma3_read_from_the_disk_says_the_same(gemma3: Path) -> None:
-    whole, _ = load_llm(Llm(name=str(gemma3)), None, torch.float32)
+    whole, _ = load_llm(LlmConfig(name=str(gemma3)), None, torch.float32)
     room = sum(weight.nbytes for weight in whole.parameters()) * 4 // 5
-    parts, _ = load_llm(Llm(name=str(gemma3)), None, torch.float32, {"device_map": "auto", "max_memory": {"cpu": room}})
-    assert spread(parts) and isinstance(parts, Gemma3ForCausalLM)
+    parts, _ = load_llm(
+        LlmConfig(name=str(gemma3)), None, torch.float32, {"device_map": "auto", "max_memory": {"cpu": room}}
+    )
+    assert is_offloaded(parts) and isinstance(parts, Gemma3ForCausalLM)
     embeddings = whole.get_input_embeddings()(torch.arange(2, 14)[None])
     with torch.no_grad():
         assert torch.equal(parts(inputs_embeds=embeddings).logits, whole(inputs_embeds=embeddings).logits)
@@ -89,7 +91,7 @@ def test_gemma3_read_from_the_disk_says_the_same(gemma3: Path) -> None:
 
 @needs_bitsandbytes
 def test_gemma3_in_4_bits_has_lora_for_them(gemma3: Path) -> None:
-    llm, _ = load_llm(Llm(name=str(gemma3), quantisation="4bit"), None, torch.float32)
+    llm, _ = load_llm(LlmConfig(name=str(gemma3), quantisation="4bit"), None, torch.float32)
     projection = with_lora(llm, LORA).base_model.model.model.layers[0].self_attn.q_proj
     assert projection.base_layer.weight.dtype == torch.uint8 and type(projection).__name__ == "Linear4bit"
 

@@ -34,7 +34,7 @@ from transformers import (
 )
 
 from dragoman import Translator
-from dragoman.data.tasks import Tags
+from dragoman.data.tasks import LanguageTags
 from dragoman.errors import DragomanError, ModelError, OutputError, RecipeError
 from dragoman.model.folder import load_model
 from dragoman.model.hub import RELEASES
@@ -187,7 +187,7 @@ def save(tensors: Any, file: Path) -> Path:
 @torch.no_grad()
 def our_logits(folder: Path, mel: Tensor, ids: Tensor) -> Tensor:
     model = load_model(folder).model
-    audio, num_audio = model.hear(mel, torch.full((len(mel),), mel.shape[-1]))
+    audio, num_audio = model.encode_audio(mel, torch.full((len(mel),), mel.shape[-1]))
     rows, mask, positions = splice(
         audio, num_audio, embed(model.llm, ids), torch.ones_like(ids), torch.arange(len(mel))
     )
@@ -275,7 +275,7 @@ def test_chinese_is_called_as_the_checkpoint_was_taught(bases: Path, tmp_path: P
     file = save(authors(bases).trained(), tmp_path / "theirs.pt")
     convert(file, chosen, tmp_path / "2025")
     convert(file, chosen, tmp_path / "2026", {"Chinese": "cmn"})
-    tags = [Tags(load_model(tmp_path / year).recipe.prompt.tags)("cmn", "eng") for year in ("2025", "2026")]
+    tags = [LanguageTags(load_model(tmp_path / year).recipe.prompt.tags)("cmn", "eng") for year in ("2025", "2026")]
     assert tags == ["<|zho|><|eng|>", "<|cmn|><|eng|>"]
 
 
@@ -469,7 +469,7 @@ def test_a_release_is_found_converted_once_and_loaded(
 
 
 def test_a_release_that_cannot_be_had_is_one_sentence(hub: Path) -> None:
-    says = r"'yxdu/mcat-small' is no folder here, and cannot be downloaded .*: check name and network\.$"
+    says = r"'yxdu/mcat-small' is not a folder here, and cannot be downloaded .*: check name and network\.$"
     with pytest.raises(DragomanError, match=says):
         model_folder("yxdu/mcat-small")
 

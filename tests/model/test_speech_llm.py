@@ -60,7 +60,7 @@ def test_the_loss_is_the_cross_entropy_of_the_sequence_written_out(speech_llm: S
     (example,) = examples((64,), (1,))
     (row,) = example.rows
     with torch.no_grad():
-        audio, _ = speech_llm.hear(torch.from_numpy(example.mel)[None], torch.tensor([64]))
+        audio, _ = speech_llm.encode_audio(torch.from_numpy(example.mel)[None], torch.tensor([64]))
         text = speech_llm.llm.get_input_embeddings()(torch.tensor([[*row.prompt, *row.answer]]))
         log_probs = speech_llm.llm(inputs_embeds=torch.cat([audio, text], 1)).logits[0].log_softmax(-1)
     first = audio.shape[1] + len(row.prompt)  # the place of the first token of the answer
@@ -103,10 +103,10 @@ def test_audio_is_scaled_where_the_recipe_says_so(tmp_path: Path) -> None:
     mel = torch.from_numpy(examples((40,), (1,))[0].mel)[None]
     plain = model(tmp_path).model
     scaled = model(tmp_path, recipe(llm={"name": "base", "scale_audio": True})).model
-    fresh = [each.hear(mel, torch.tensor([40]))[0] for each in (plain, scaled)]
+    fresh = [each.encode_audio(mel, torch.tensor([40]))[0] for each in (plain, scaled)]
     torch.testing.assert_close(fresh[1], fresh[0])  # a fresh adapter is as loud as the embeddings either way
     scaled.adapter.load_state_dict(plain.adapter.state_dict())
-    torch.testing.assert_close(scaled.hear(mel, torch.tensor([40]))[0], fresh[0] * 32**0.5)
+    torch.testing.assert_close(scaled.encode_audio(mel, torch.tensor([40]))[0], fresh[0] * 32**0.5)
 
 
 def test_training_switches_on_the_dropout_of_trained_parts_only(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dragoman.errors import LanguageError, ModelError
 from dragoman.systems import find_system
 from dragoman.systems.base import System
 from dragoman.systems.whisper import Whisper
-from dragoman.vad import segments
+from dragoman.vad import speech_segments
 
 VIDEO = Path(__file__).parents[2] / "examples" / "english-video.mp4"
 pytestmark = pytest.mark.skipif(not VIDEO.is_file(), reason=f"{VIDEO} is absent: there is no speech to translate")
@@ -32,7 +32,7 @@ def whisper(folder: Path) -> System:
 
 def test_each_stretch_of_speech_is_a_segment(whisper: System) -> None:
     result = whisper.translate(VIDEO, to="eng", language="German")
-    stretches = list(segments([load_audio(VIDEO)], whisper.vad))
+    stretches = list(speech_segments([load_audio(VIDEO)], whisper.vad))
     assert [(s.start_s, s.end_s) for s in result.segments] == [(s.speech_start_s, s.speech_end_s) for s in stretches]
     assert result.language == "deu" and result.language_confidence is None
     assert all(segment.transcript and segment.translations["eng"] for segment in result.segments)

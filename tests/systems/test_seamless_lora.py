@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tune(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Tune:
-    monkeypatch.setattr(trainer, "Job", partial(trainer.Job, save_every=2))
+    monkeypatch.setattr(trainer, "TrainingJob", partial(trainer.TrainingJob, save_every=2))
 
     def inner(out: Path, **options: Any) -> Path:
         given = {"steps": 6, "model": str(folder / "small"), "batch": 4, "micro_batch": 2, "learning_rate": 1e-2}

@@ -14,7 +14,7 @@ from foreign import SMALL, tekken
 from shapes import sizes_of_others
 from transformers import AutoProcessor, SeamlessM4Tv2ForSpeechToText
 
-from dragoman.catalogue import BASES, CHAT, CHECKPOINTS, OTHERS
+from dragoman.catalogue import CHAT, CHECKPOINTS, EXTERNAL_SYSTEMS, HUB_MODELS
 from dragoman.cli.evaluation.evaluate import evaluate
 from dragoman.data.audio import SAMPLE_RATE, load_audio
 from dragoman.data.synthesis import write_flac
@@ -25,11 +25,11 @@ from dragoman.systems import SYSTEMS, find_system
 from dragoman.systems.audio_llm import AudioLlm
 from dragoman.systems.base import System
 from dragoman.systems.cascade import Cascade, _pairs
+from dragoman.systems.machine_translation import _FLORES, Nllb, _beyond
 from dragoman.systems.seamless import Seamless
-from dragoman.systems.texts import _FLORES, Nllb, _beyond
 from dragoman.systems.voxtral import Voxtral
 from dragoman.text.languages import LANGUAGES, SETS, find
-from dragoman.vad import VadOptions, segments
+from dragoman.vad import VadOptions, speech_segments
 
 VIDEO = Path(__file__).parents[2] / "examples" / "english-video.mp4"
 TARGETS = {"whisper": ("eng",)}
@@ -65,11 +65,11 @@ def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
 
 
 def test_there_is_a_small_one_of_each_under_its_own_name() -> None:
-    assert set(SMALL) == set(SYSTEMS) == set(OTHERS)
+    assert set(SMALL) == set(SYSTEMS) == set(EXTERNAL_SYSTEMS)
     assert all(kind.name == name for name, kind in SYSTEMS.items())
     for name, kind in SYSTEMS.items():
         parts = (kind.asr, kind.mt) if issubclass(kind, Cascade) else (kind,)
-        assert OTHERS[name].checkpoints == tuple(part.checkpoint.name for part in parts)
+        assert EXTERNAL_SYSTEMS[name].checkpoints == tuple(part.checkpoint.name for part in parts)
 
 
 def test_they_are_as_large_as_listed() -> None:
@@ -78,7 +78,7 @@ def test_they_are_as_large_as_listed() -> None:
         for name, base in CHECKPOINTS.items()
         if name != CHAT  # a recipe's LLM, under another name
     }
-    assert CHECKPOINTS[CHAT].parameters == BASES["Qwen/Qwen2.5-7B"].parameters
+    assert CHECKPOINTS[CHAT].parameters == HUB_MODELS["Qwen/Qwen2.5-7B"].parameters
 
 
 def test_a_batch_is_one_by_one(system: System, utterances: list[Utterance]) -> None:
@@ -88,7 +88,7 @@ def test_a_batch_is_one_by_one(system: System, utterances: list[Utterance]) -> N
     assert [(row.id, row.source, row.target) for row in together] == expected
     assert [row for utterance in utterances for row in system([utterance], targets)] == together
     assert len({row.translation for row in together}) > 1, "what it writes does not depend on what it hears"
-    assert {bool(row.transcript) for row in together} == {system.writes_speech}
+    assert {bool(row.transcript) for row in together} == {system.writes_transcripts}
 
 
 @pytest.mark.skipif(not VIDEO.is_file(), reason=f"{VIDEO} is absent: there is no speech to divide")
@@ -97,7 +97,7 @@ def test_a_long_recording_is_divided_and_joined(checkpoints: dict[str, str], mon
     whisper = find_system("whisper").from_pretrained(checkpoints["whisper"], device="cpu", batch_size=2)
     (row,) = whisper([Utterance(id="a", audio=str(VIDEO), language="deu")], ["eng"])
     options = VadOptions(max_speech_duration_s=3.0, min_silence_duration_ms=2000)
-    parts = [Speech(part.samples, "deu") for part in segments([load_audio(VIDEO)], options)]
+    parts = [Speech(part.samples, "deu") for part in speech_segments([load_audio(VIDEO)], options)]
     one_by_one = [whisper.decode([part], ["eng"])[0] for part in parts]
     assert len(parts) > 2
     assert row.raw == "\n".join(part.translations["eng"].raw for part in one_by_one)

@@ -14,7 +14,7 @@ import pytest
 
 from dragoman.errors import LanguageError
 from dragoman.text.languages import FAMILIES, LANGUAGES, SETS, Language, expand, find, is_code, known_targets
-from dragoman.text.scripts import as_written, between_sentences, is_spaced
+from dragoman.text.scripts import between_sentences, is_spaced, with_script
 
 # DRAGOMAN_ANCHORS: the folder with the published languages-70.tsv, beside the repository in our workplace.
 ANCHORS = Path(os.environ.get("DRAGOMAN_ANCHORS", Path(__file__).parents[3] / "shared" / "anchors"))
@@ -210,7 +210,7 @@ def test_scoring_rules() -> None:
 def test_beyond_the_102_the_references_tell_how_a_language_is_scored(
     code: str, text: str, rules: tuple[str, bool, bool]
 ) -> None:
-    found = as_written(LANGUAGES[code], [text])
+    found = with_script(LANGUAGES[code], [text])
     assert (found.bleu_tokenizer, found.uses_cer, found.writes_vowel_signs) == rules
 
 

@@ -11,14 +11,14 @@ from toy import recipe, stage, tokenizer, write_bases
 
 from dragoman.cli import app
 from dragoman.data.corpora import table
-from dragoman.data.corpora.parts import Options
+from dragoman.data.corpora.parts import PrepareOptions
 from dragoman.data.index import open_index
 from dragoman.data.synthesis import write_flac
-from dragoman.data.tasks import Item, Tags, build
+from dragoman.data.tasks import LanguageTags, TaskItem, build
 from dragoman.evaluation.generate import generate
 from dragoman.evaluation.score import score
 from dragoman.inference.translator import Translator
-from dragoman.recipe import Prompt
+from dragoman.recipe import PromptConfig
 from dragoman.records import read_hypotheses, read_manifest
 from dragoman.training.curriculum import train_curriculum
 
@@ -43,7 +43,7 @@ def test_from_a_table_to_scores(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     data = tmp_path / "data"
-    table.prepare(write_table(tmp_path), data, language="Ayacucho Quechua", options=Options())
+    table.prepare(write_table(tmp_path), data, language="Ayacucho Quechua", options=PrepareOptions())
     assert "The column text_raw is taken for Rawang (raw)." in caplog.messages
     (manifest,) = data.glob("mine.jsonl")
     assert open_index(manifest).languages == ("quy", "spa")
@@ -69,10 +69,10 @@ def test_from_a_table_to_scores(
 
 
 def test_its_tag_is_plain_text_and_words_name_it() -> None:
-    item = Item("spa", "quy", "¿Cómo estás?", "¿Imaynallam kachkanki?")
-    prompt, answer = build("srt", item, Tags())
+    item = TaskItem("spa", "quy", "¿Cómo estás?", "¿Imaynallam kachkanki?")
+    prompt, answer = build("srt", item, LanguageTags())
     assert prompt == "<|spa|><|quy|>" and answer == "¿Cómo estás?<|spa|><|quy|>¿Imaynallam kachkanki?"
     pieces = tokenizer()  # which has no such tag
     assert pieces.decode(pieces(prompt).input_ids) == prompt
-    asked = Prompt(worded={"st": "From {source} into {target}:"})
-    assert build("st", item, Tags.of(asked))[0] == "From Spanish into Ayacucho Quechua:"
+    asked = PromptConfig(worded={"st": "From {source} into {target}:"})
+    assert build("st", item, LanguageTags.from_prompt(asked))[0] == "From Spanish into Ayacucho Quechua:"

@@ -19,7 +19,7 @@ from toy import examples, losses, model, recipe, stage, write_corpus
 from dragoman.data.batching import collate
 from dragoman.data.index import open_index
 from dragoman.data.index.selection import Selection
-from dragoman.data.sampling import Order
+from dragoman.data.sampling import StepSampler
 from dragoman.errors import DataError, RecipeError
 from dragoman.model.build import LoadedModel
 from dragoman.model.folder import save_model
@@ -29,7 +29,7 @@ from dragoman.training import curriculum
 from dragoman.training.curriculum import train_curriculum
 from dragoman.training.manifests import held_out
 from dragoman.training.steps import stream_of_steps
-from dragoman.training.trainer import Job, fit, make_accelerator
+from dragoman.training.trainer import TrainingJob, fit, make_accelerator
 
 THREE = [
     stage("asr", ctc_weight=0.2),
@@ -47,7 +47,7 @@ def test_it_goes_on_where_it_stopped(prepared: Callable[[Recipe], Path], monkeyp
     folder = prepared(chosen)
     ran: list[str] = []
 
-    def watched(job: Job, accelerator: Any) -> Any:
+    def watched(job: TrainingJob, accelerator: Any) -> Any:
         ran.append(job.label)
         if job.label == "stage srt" and len(ran) == 3:
             raise KeyboardInterrupt
@@ -162,7 +162,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     loaded = model(tmp_path)
     bad = replace(collate(examples(), 0), mel=torch.full((3, 80, 100), float("nan")))
     (plan,) = recipe(stages=[stage("asr")]).stages
-    job = Job("bad", loaded.model, lambda start: iter([[bad]] * 4), plan.schedule, tmp_path / "run")
+    job = TrainingJob("bad", loaded.model, lambda start: iter([[bad]] * 4), plan.schedule, tmp_path / "run")
     with pytest.raises(DataError, match=r"bad: the loss of step 1 is not finite \(seed 0; its rows have no ids\)"):
         fit(job, make_accelerator("fp32"))
     assert not (tmp_path / "run" / "checkpoints").exists()
@@ -182,10 +182,10 @@ def test_what_made_a_loss_not_finite_is_named(prepared: Callable[[Recipe], Path]
 def test_more_processes_than_utterances_in_a_step_are_refused(prepared: Callable[[Recipe], Path]) -> None:
     """Else some would wait for a batch of theirs for ever."""
     three = SimpleNamespace(process_index=2, num_processes=3)
-    for order in (Order([1] * 9, batch=2, seed=0), Order([1, 1], batch=8, seed=0)):
+    for order in (StepSampler([1] * 9, batch=2, seed=0), StepSampler([1, 1], batch=8, seed=0)):
         with pytest.raises(DataError, match=r"a step holds 2 utterances, which 3 processes cannot share; start 2 at"):
             stream_of_steps(order, list, three)
-    assert next(stream_of_steps(Order([1] * 3, batch=3, seed=0), lambda step: [step], three)(0))
+    assert next(stream_of_steps(StepSampler([1] * 3, batch=3, seed=0), lambda step: [step], three)(0))
 
 
 def test_text_out_of_all_proportion_is_named_before_the_first_step(
@@ -215,7 +215,7 @@ def test_text_out_of_all_proportion_is_named_before_the_first_step(
 
 
 def test_what_would_stop_a_later_stage_is_told_before_the_first(prepared: Callable[[Recipe], Path]) -> None:
-    """And a recipe or manifest that was mended is taken, since nothing was trained."""
+    """And a recipe or manifest that was fixed is taken, since nothing was trained."""
 
     def stages(**source: Any) -> Recipe:
         return recipe(stages=[stage("asr"), stage("srt", data=[{"name": "train", **source}])])
@@ -251,8 +251,8 @@ def test_a_stage_begins_part_of_the_way_back(prepared: Callable[[Recipe], Path])
     folder = prepared(recipe())
     save_model(model(folder), folder / "start")
     still = {"steps": 1, "learning_rate": 1e-12, "weight_decay": 0.0}
-    stages = [stage("asr", schedule={"learning_rate": 0.1}), stage("srt", schedule=still, brought_back=0.25)]
-    chosen = recipe(stages=stages, start=str(folder / "start"))
+    stages = [stage("asr", schedule={"learning_rate": 0.1}), stage("srt", schedule=still, weight_interpolation=0.25)]
+    chosen = recipe(stages=stages, init_from=str(folder / "start"))
     train(chosen, folder)
     start, far, back = (
         load_file(path / "adapter.safetensors")
@@ -270,7 +270,7 @@ def test_a_stage_begins_part_of_the_way_back(prepared: Callable[[Recipe], Path])
 def test_a_model_teaches_only_what_it_was_last_taught(prepared: Callable[[Recipe], Path]) -> None:
     folder = prepared(recipe())
     save_model(model(folder, recipe(stages=[stage("asr"), stage("srt")])), folder / "start")
-    chosen = recipe(stages=[stage("asr", distillation=1.0)], start=str(folder / "start"))
+    chosen = recipe(stages=[stage("asr", distillation=1.0)], init_from=str(folder / "start"))
     message = r"stages.asr.distillation: .*start was last taught srt, and this stage is of asr; leave it out"
     with pytest.raises(RecipeError, match=message):
         train(chosen, folder)

@@ -11,11 +11,11 @@ import torch
 from toy import LORA, Q_FORMER, examples, model, recipe
 
 from dragoman.data.batching import Batch, Example, collate
-from dragoman.model.folder import own_tensors, save_model
+from dragoman.model.folder import save_model, trainable_state
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import train_only
 from dragoman.training.distillation import Teacher
-from dragoman.training.warm_start import start_recipe, start_tensors
+from dragoman.training.warm_start import initial_recipe, initial_tensors
 
 PARTS = ["adapter", "encoder_lora", "llm_lora"]
 WITH_LORA = recipe(encoder={"name": "base", "lora": LORA}, llm={"name": "base", "lora": LORA})
@@ -56,7 +56,7 @@ def test_the_divergence_is_that_from_a_copy_made_before(student: SpeechLLM, hear
     student.eval()
     before = deepcopy(student)
     plain = student(collate(given, 0))["loss"]
-    student.teacher = Teacher(student, own_tensors(student), 0.75)
+    student.teacher = Teacher(student, trainable_state(student), 0.75)
     assert student(collate(given, 0))["divergence"].item() == pytest.approx(0, abs=1e-6)
     move(student)
     expected, entropy = torch.zeros(()), torch.zeros(())
@@ -73,7 +73,7 @@ def test_the_divergence_is_that_from_a_copy_made_before(student: SpeechLLM, hear
 
 
 def test_only_the_student_learns_and_of_what_it_still_says_nothing(student: SpeechLLM) -> None:
-    tensors = own_tensors(student)
+    tensors = trainable_state(student)
     student.teacher = Teacher(student, tensors, 1.0)
     student.train()
     student.adapter.eval()  # without dropout the two are one
@@ -81,17 +81,17 @@ def test_only_the_student_learns_and_of_what_it_still_says_nothing(student: Spee
     student(batch)["loss"].backward()
     assert max(float(p.grad.abs().max()) for p in student.parameters() if p.grad is not None) < 1e-5
     move(student)
-    moved = own_tensors(student)
+    moved = trainable_state(student)
     student(batch)["loss"].backward()
     assert all(float(p.grad.abs().max()) > 0 for p in student.parameters() if p.requires_grad and p.grad is not None)
-    assert all(torch.equal(tensor, moved[name]) for name, tensor in own_tensors(student).items())
+    assert all(torch.equal(tensor, moved[name]) for name, tensor in trainable_state(student).items())
     assert all(torch.equal(student.teacher.tensors[f"model.{name}"], tensor) for name, tensor in tensors.items())
 
 
 def test_without_rehearsed_rows_a_teacher_says_nothing(student: SpeechLLM) -> None:
     batch = collate(examples(), 0)
     alone = student(batch)["loss"]
-    student.teacher = Teacher(student, own_tensors(student), 1.0)
+    student.teacher = Teacher(student, trainable_state(student), 1.0)
     found = student(batch)
     assert float(found["divergence"]) == 0
     torch.testing.assert_close(found["loss"], alone)
@@ -101,10 +101,10 @@ def test_the_teacher_is_the_model_that_the_recipe_goes_on_from(tmp_path: Path) -
     start = model(tmp_path, WITH_LORA)
     save_model(start, tmp_path / "start")
     student = model(tmp_path, WITH_LORA, seed=5).model
-    goes_on = WITH_LORA.model_copy(update={"start": str(tmp_path / "start")})
-    assert start_recipe(goes_on) == WITH_LORA
-    student.teacher = Teacher(student, start_tensors(student, goes_on), 0.5)
-    expected = {f"model.{name}": tensor for name, tensor in own_tensors(start.model).items()}
+    goes_on = WITH_LORA.model_copy(update={"init_from": str(tmp_path / "start")})
+    assert initial_recipe(goes_on) == WITH_LORA
+    student.teacher = Teacher(student, initial_tensors(student, goes_on), 0.5)
+    expected = {f"model.{name}": tensor for name, tensor in trainable_state(start.model).items()}
     assert student.teacher.tensors.keys() == expected.keys()
     assert all(torch.equal(student.teacher.tensors[name], tensor) for name, tensor in expected.items())
 
@@ -113,11 +113,11 @@ def test_a_teacher_without_lora_says_what_it_said_without(tmp_path: Path) -> Non
     plain = recipe()
     start = model(tmp_path, plain)
     save_model(start, tmp_path / "start")
-    goes_on = WITH_LORA.model_copy(update={"start": str(tmp_path / "start")})
+    goes_on = WITH_LORA.model_copy(update={"init_from": str(tmp_path / "start")})
     student = model(tmp_path, WITH_LORA, seed=5).model
     train_only(student, PARTS)
     move(student)
-    student.teacher = Teacher(student, start_tensors(student, goes_on), 1.0)
+    student.teacher = Teacher(student, initial_tensors(student, goes_on), 1.0)
     batch = collate(rehearsed(examples(), 1), 0)
     student.eval()
     old, new = (logits(one, batch).log_softmax(-1) for one in (start.model.eval(), student))
@@ -128,7 +128,7 @@ def test_a_teacher_without_lora_says_what_it_said_without(tmp_path: Path) -> Non
 
 def test_a_teacher_drops_nothing_out(tmp_path: Path) -> None:
     student = model(tmp_path, recipe(adapter=Q_FORMER)).model
-    student.teacher = Teacher(student, own_tensors(student), 0.5)
+    student.teacher = Teacher(student, trainable_state(student), 0.5)
     batch = collate(rehearsed(examples(), 1), 0)
     student.train()
     with torch.no_grad():

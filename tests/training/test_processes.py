@@ -35,7 +35,7 @@ def taught(prepared: Callable[[Recipe], Path]) -> Path:
     save_model(model(folder, start), folder / "start")
     asr, srt = TWO_STAGES.stages
     stages = [asr, srt.model_copy(update={"distillation": 0.5})]
-    return prepared(TWO_STAGES.model_copy(update={"start": str(folder / "start"), "stages": stages}))
+    return prepared(TWO_STAGES.model_copy(update={"init_from": str(folder / "start"), "stages": stages}))
 
 
 def alone(folder: Path, name: str, micro_batch: int) -> Path:

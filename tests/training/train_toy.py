@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from dragoman.recipe import read_stored_recipe
 from dragoman.training import curriculum
-from dragoman.training.trainer import Job, fit, make_accelerator
+from dragoman.training.trainer import TrainingJob, fit, make_accelerator
 
 
 def shard() -> None:
@@ -24,7 +24,7 @@ def shard() -> None:
     PartialState().distributed_type = DistributedType.FSDP  # AcceleratorState copies it from there
     accelerator.state.fsdp_plugin = plugin
 
-    def checked(job: Job, accelerator: Accelerator) -> nn.Module:
+    def checked(job: TrainingJob, accelerator: Accelerator) -> nn.Module:
         module = fit(job, accelerator)
         assert all(isinstance(parameter, DTensor) for parameter in job.module.parameters()), "not sharded"
         return module

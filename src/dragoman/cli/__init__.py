@@ -1,6 +1,6 @@
 """The verbs. Thin: what takes long to import is imported inside the commands, so that help comes at once.
 
-Results go to stdout, everything else to stderr. Exit codes: 0 done, 2 something that the user can mend (one sentence
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 2 something that the user can fix (one sentence
 says what), 130 interrupted.
 """
 
@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from dragoman.cli import convert, fetch, models
-from dragoman.cli.console import listen, say
+from dragoman.cli.console import log_to_stderr, say
 from dragoman.cli.data import check, prepare, shard
 from dragoman.cli.evaluation import compare, evaluate, report
 from dragoman.cli.training import encode, finetune, train
@@ -79,7 +79,7 @@ def _options(
 def main() -> None:
     """Run the command line and exit with its code; a user's mistake is one line, never a traceback."""
     _open_streams()
-    listen()
+    log_to_stderr()
     code = _closed(_run())
     sys.exit(code)
 
@@ -95,10 +95,10 @@ def _run() -> int:
         return _interrupted()
     except Exception as error:
         # whoever could not open a file for want of numbers may have taken it for missing or damaged
-        told = next(_too_many_files(error), error)
-        if not isinstance(told, DragomanError | OSError):
+        cause = next(_too_many_files(error), error)
+        if not isinstance(cause, DragomanError | OSError):
             raise
-        say(_sentence(told) if isinstance(told, OSError) else str(told))
+        say(_sentence(cause) if isinstance(cause, OSError) else str(cause))
         return 2
     return 0
 

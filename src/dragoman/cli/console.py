@@ -47,7 +47,7 @@ def _named() -> Iterator[None]:
         raise
 
 
-def listen() -> None:
+def log_to_stderr() -> None:
     """Warnings of the package become lines like ours; streams take any character; other libraries are quiet."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -56,7 +56,7 @@ def listen() -> None:
         logger.addHandler(_Lines())
 
 
-def hush() -> None:
+def silence_libraries() -> None:
     """Silence the progress bars, notes and deprecations of libraries: they speak of what the user did not name."""
     import warnings
 

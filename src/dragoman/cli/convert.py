@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dragoman.cli.console import hush, say
+from dragoman.cli.console import say, silence_libraries
 
 
 def convert(
@@ -25,7 +25,7 @@ def convert(
     chosen = load_recipe(recipe)
     from dragoman.model.released import convert as convert_checkpoint
 
-    hush()
+    silence_libraries()
     convert_checkpoint(file, chosen, out, tags)
     say(f"{file} is a model folder now: {chosen.name}.")
     typer.echo(out)

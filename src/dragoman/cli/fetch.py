@@ -20,9 +20,9 @@ def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A base model, or a model that is made of some.")],
 ) -> None:
     """Download base models and keep them, so that no network is needed later; prints their folders."""
-    from dragoman.model.bases.catalogue import BASES
+    from dragoman.model.bases.catalogue import FETCHABLE_BASES
 
-    for folder in _fetched([name] if name in BASES else _bases_of(name)):
+    for folder in _fetched([name] if name in FETCHABLE_BASES else _bases_of(name)):
         typer.echo(folder)
 
 
@@ -43,7 +43,7 @@ def _fetched(names: Sequence[str], shown: bool = True) -> list[Path]:
 
 def _bases_of(model: str) -> list[str]:
     from dragoman.model.bases import fetched_bases
-    from dragoman.model.bases.catalogue import BASES
+    from dragoman.model.bases.catalogue import FETCHABLE_BASES
     from dragoman.model.load import model_folder
     from dragoman.recipe import read_stored_recipe
 
@@ -52,7 +52,7 @@ def _bases_of(model: str) -> list[str]:
     except ModelError as error:
         if "/" in model:
             raise
-        raise ModelError(f"{error} Base models are: {', '.join(BASES)}.") from error
+        raise ModelError(f"{error} Base models are: {', '.join(FETCHABLE_BASES)}.") from error
     names = fetched_bases(read_stored_recipe(folder / "recipe.json"))
     if not names:
         say(f"{model} is whole as it is: there is nothing to fetch.")

@@ -1,4 +1,4 @@
-"""`dragoman models`: what there is, ours and others', how large it is, how to get it."""
+"""`dragoman models`: what there is, built-in and third-party, how large it is, how to get it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dragoman.cli.console import say, show_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dragoman.catalogue import Entry
+    from dragoman.catalogue import CatalogueEntry
 
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="All of it, as JSON.")] = False) -> None:
     """List models and other systems: size, languages, licence, memory, what papers report, how to get them."""
-    from dragoman.catalogue import entries
+    from dragoman.catalogue import catalogue_entries
 
-    found = entries()
+    found = catalogue_entries()
     if as_json:
         show_json(json.dumps([asdict(entry) for entry in found], indent=2, ensure_ascii=False) + "\n")
         return
@@ -32,7 +32,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="All of it, as J
     say("Languages are counted as the authors do; where they do not, nothing stands there.")
 
 
-def _table(found: list[Entry]) -> Table:
+def _table(found: list[CatalogueEntry]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -72,6 +72,6 @@ def _gigabytes(count: int | None) -> str:
     return "" if count is None else f"{count / 1e9:.1f}" if count > 1e8 else f"{count / 1e9:.2f}"
 
 
-def _licence(entry: Entry) -> str:
+def _licence(entry: CatalogueEntry) -> str:
     parts = [entry.licence, f"LLM: {entry.llm_licence}" if entry.llm_licence else None]
     return "; ".join(filter(None, parts))

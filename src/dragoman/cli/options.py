@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dragoman.cli.console import hush, say
+from dragoman.cli.console import say, silence_libraries
 from dragoman.errors import DataError, LanguageError, ModelError
 from dragoman.recipe import TranscriptBy, TranslateFrom
 from dragoman.text.languages import all_or_none, expand, find
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from dragoman.inference.decoding.glossary import Glossary
     from dragoman.recipe import Recipe
 
-Model = Annotated[str, typer.Option(help="A model folder, a built-in model, or a name on the Hugging Face hub.")]
-Checkpoint = Annotated[
+ModelOption = Annotated[str, typer.Option(help="A model folder, a built-in model, or a name on the Hugging Face hub.")]
+OptionalModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
         help="A model folder, a built-in model, or a name on the Hugging Face hub; tiny, or the system's own.",
     ),
 ]
-Other = Annotated[
+SystemOption = Annotated[
     str | None,
     typer.Option(
         "--system", help="Another system instead of ours, such as whisper or seamless-m4t-v2-large; --model says which."
     ),
 ]
-To = Annotated[
+ToOption = Annotated[
     list[str],
     typer.Option("--to", help="Target: de, deu or German; several with commas; or all; or none: a transcript alone."),
 ]
-Language = Annotated[str | None, typer.Option(help="What is spoken; told from the speech by default.")]
-AudioTrack = Annotated[
+LanguageOption = Annotated[str | None, typer.Option(help="What is spoken; detected from the speech by default.")]
+AudioTrackOption = Annotated[
     int | None,
     typer.Option(
         "--audio_track",
@@ -45,28 +45,30 @@ AudioTrack = Annotated[
         help="The audio track to hear, from 1; else the one tagged with --language, the default one, the first.",
     ),
 ]
-Beams = Annotated[int | None, typer.Option("--beam_size", min=1, help="1 is greedy; the model's own by default.")]
-Batch = Annotated[int, typer.Option("--batch_size", min=1, help="Stretches of speech decoded at once.")]
-Device = Annotated[
+BeamSizeOption = Annotated[
+    int | None, typer.Option("--beam_size", min=1, help="1 is greedy; the model's own by default.")
+]
+BatchSizeOption = Annotated[int, typer.Option("--batch_size", min=1, help="Stretches of speech decoded at once.")]
+DeviceOption = Annotated[
     str | None,
     typer.Option(
-        help="cpu, cuda, …; cuda by default where there is one. auto, of ours: the LLM over GPUs, RAM and disk."
+        help="cpu, cuda, …; cuda by default where there is one. auto, for our models: the LLM over GPUs, RAM and disk."
     ),
 ]
-Compute = Annotated[
+ComputeTypeOption = Annotated[
     str,
     typer.Option(
         "--compute_type", help="How a model is held: auto, float32, bfloat16, float16; ours also int8 or 4bit."
     ),
 ]
-By = Annotated[
+TranscriptByOption = Annotated[
     TranscriptBy | None,
     typer.Option(
         "--transcript_by",
         help="Who writes the transcript: the LLM by the adapter, or Whisper's own decoder; the model says by default.",
     ),
 ]
-From = Annotated[
+TranslateFromOption = Annotated[
     TranslateFrom | None,
     typer.Option(
         "--translate_from",
@@ -81,25 +83,27 @@ Ngrams = Annotated[
         help="Of ours: no n tokens twice, in the place of the guard against loops; the papers have 5; 0: no guard.",
     ),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
-Threshold = Annotated[float | None, typer.Option("--vad_threshold", help="Speech begins at this probability.")]
-LeastSpeech = Annotated[
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
+VadThresholdOption = Annotated[float | None, typer.Option("--vad_threshold", help="Speech begins at this probability.")]
+VadMinSpeechOption = Annotated[
     int | None, typer.Option("--vad_min_speech_duration_ms", help="Less speech than this between two pauses is none.")
 ]
-MostSpeech = Annotated[
+VadMaxSpeechOption = Annotated[
     float | None, typer.Option("--vad_max_speech_duration_s", help="The longest segment; the model's window at most.")
 ]
-LeastSilence = Annotated[
+VadMinSilenceOption = Annotated[
     int | None,
     typer.Option(
         "--vad_min_silence_duration_ms", help="A pause of this length ends a segment; --vad_speech_pad_ms at least."
     ),
 ]
-Pad = Annotated[int | None, typer.Option("--vad_speech_pad_ms", help="What a segment keeps around its speech.")]
-Hotwords = Annotated[
+VadSpeechPadOption = Annotated[
+    int | None, typer.Option("--vad_speech_pad_ms", help="What a segment keeps around its speech.")
+]
+HotwordsOption = Annotated[
     str | None, typer.Option(help="Words and names that may be said, with commas: likelier in the transcript.")
 ]
-Terms = Annotated[
+GlossaryOption = Annotated[
     Path | None,
     typer.Option(
         "--glossary", help="A CSV file of term,translation and if wanted source,target: what to write for it."
@@ -108,14 +112,14 @@ Terms = Annotated[
 
 
 @dataclass(frozen=True)
-class Wanted:
+class LanguageFlags:
     """The languages asked for; they are known, but not yet compared with a model's."""
 
     to: tuple[str, ...]
     source: str | None
 
     @classmethod
-    def read(cls, to: Sequence[str], language: str | None) -> Wanted:
+    def read(cls, to: Sequence[str], language: str | None) -> LanguageFlags:
         """Check what can be checked without a model. Raises LanguageError."""
         source = None if language is None else find(language).code
         if word := all_or_none(to):
@@ -136,16 +140,16 @@ class Wanted:
         source = None if self.source is None else recipe.known_source(self.source)
         recipe.known_targets(self.to, source)
         if self.only_transcripts:
-            from dragoman.inference.recordings import check_writes
+            from dragoman.inference.recordings import check_writes_transcripts
 
-            check_writes(recipe)
+            check_writes_transcripts(recipe)
 
 
 _OURS = ("transcript_by", "translate_from", "no_repeat_ngram_size")
 
 
 @dataclass(frozen=True)
-class How:
+class LoadOptions:
     """How to translate, whatever does: by the flags of these names."""
 
     beam_size: int | None
@@ -157,33 +161,33 @@ class How:
     translate_from: TranslateFrom | None = None
     no_repeat_ngram_size: int | None = None
 
-    def told(self) -> dict[str, Any]:
-        """What `from_pretrained` of our own models is told."""
+    def for_own_model(self) -> dict[str, Any]:
+        """What `from_pretrained` of our own models takes."""
         return {name: value for name, value in asdict(self).items() if name != "threads"}
 
-    def told_text(self) -> dict[str, Any]:
-        """What that of the LLM alone is told, which hears nothing."""
-        return {name: value for name, value in self.told().items() if name not in _OURS}
+    def for_llm_alone(self) -> dict[str, Any]:
+        """What `from_pretrained` of the LLM alone takes."""
+        return {name: value for name, value in self.for_own_model().items() if name not in _OURS}
 
-    def told_others(self) -> dict[str, Any]:
-        """What that of other systems is told. Raises ModelError for what is of ours alone."""
+    def for_external_system(self) -> dict[str, Any]:
+        """What `from_pretrained` of external systems takes. Raises ModelError for options of our own models."""
         for name in _OURS:
             if getattr(self, name) is not None:
                 raise ModelError(f"--{name} is for our own models; leave it or --system out.")
-        return self.told_text()
+        return self.for_llm_alone()
 
 
 @dataclass(frozen=True)
-class Words:
+class PhraseFlags:
     """What is known of the words before anything is heard."""
 
     hotwords: tuple[str, ...]
     glossary: Glossary | None
 
     @classmethod
-    def read(cls, hotwords: str | None, glossary: Path | None, wanted: Wanted) -> Words:
+    def read(cls, hotwords: str | None, glossary: Path | None, languages: LanguageFlags) -> PhraseFlags:
         """Raises DataError."""
-        if glossary is not None and wanted.only_transcripts:
+        if glossary is not None and languages.only_transcripts:
             raise DataError("--glossary: with --to none nothing is translated; name a target, or leave it out.")
         from dragoman.inference.decoding.glossary import Glossary
 
@@ -191,28 +195,28 @@ class Words:
         return cls(words, None if glossary is None else Glossary.read(glossary))
 
 
-def checked(model: str, wanted: Wanted, device: str | None, threads: int | None) -> Path:
-    """The model's folder. The recipe comes first, so that a wrong language is told before the weights are read."""
+def resolve_model(model: str, languages: LanguageFlags, device: str | None, threads: int | None) -> Path:
+    """The model's folder. The recipe comes first, so that a wrong language is reported before the weights are read."""
     from dragoman.cli.fetch import fetch_bases
     from dragoman.model.hub import BUILT_IN
     from dragoman.model.load import model_folder
     from dragoman.recipe import read_stored_recipe
 
-    hush()
+    silence_libraries()
     folder = model_folder(model)
     recipe = read_stored_recipe(folder / "recipe.json")
-    wanted.check(recipe)
+    languages.check(recipe)
     if folder.parent == BUILT_IN:
         say(f"{recipe.name}: {recipe.about} Name a model of your own, or one on the Hugging Face hub, with --model.")
-    prepared(device, threads)
+    prepare_device(device, threads)
     fetch_bases(recipe)
     return folder
 
 
-def prepared(device: str | None, threads: int | None) -> None:
-    """Quiet libraries, a device that is there, so many threads. Raises DragomanError."""
+def prepare_device(device: str | None, threads: int | None) -> None:
+    """Quiet libraries, a device that is there, this many threads. Raises DragomanError."""
     from dragoman.cli.devices import check_device, set_threads
 
-    hush()
+    silence_libraries()
     set_threads(threads)
     check_device(None if device == "auto" else device)  # which devices, is seen when a model is loaded

@@ -26,7 +26,7 @@ def progress_bar(doing: str, shown: bool = True) -> Iterator[Callable[[int, int]
 
 @contextmanager
 def progress_bars(shown: bool = True, in_bytes: bool = False) -> Iterator[OnProgress]:
-    """A bar on stderr for one thing after the other; where that is no terminal, a line when each has ended."""
+    """A bar on stderr for one thing after the other; where that is not a terminal, a line when each has ended."""
     bars = _Bars(shown, in_bytes)
     try:
         yield bars

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dragoman.files import whole_file
+from dragoman.files import atomic_file
 
 Array = NDArray[Any]
 
@@ -36,7 +36,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Array], about: Mapping[str, st
         header[name] = {"dtype": _NAMES[array.dtype.name], "shape": list(array.shape), "data_offsets": [start, end]}
     text = json.dumps(header, ensure_ascii=False).encode()
     text += b" " * (-len(text) % _ALIGNED)
-    with whole_file(path) as out:
+    with atomic_file(path) as out:
         out.buffer.write(len(text).to_bytes(8, "little") + text)
         for _, array in ordered:
             out.buffer.write(np.ascontiguousarray(array).data)

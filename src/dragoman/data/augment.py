@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from dragoman.data.audio import Waveform
 from dragoman.data.features import LogMel, mel_centres
-from dragoman.recipe import Augment
+from dragoman.recipe import AugmentConfig
 
 Mel = npt.NDArray[np.float32]
 
@@ -23,7 +23,7 @@ class AugmentedMel:
     """A waveform's features; altered, when `settings` are given, by the random numbers of a call."""
 
     features: LogMel
-    settings: Augment | None
+    settings: AugmentConfig | None
 
     def __call__(self, waveform: Waveform, random: np.random.Generator) -> Mel:
         """(N,) -> (M, F)."""
@@ -52,7 +52,7 @@ def warped(mel: Mel, factor: float) -> Mel:
     return moved
 
 
-def masked(mel: Mel, settings: Augment, random: np.random.Generator) -> Mel:
+def masked(mel: Mel, settings: AugmentConfig, random: np.random.Generator) -> Mel:
     """(M, F) with bands of bins and stretches of frames as loud as the mean."""
     mel = mel.copy()
     mean = mel.mean()

@@ -24,7 +24,7 @@ Mel = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Row:
+class TextRow:
     """One row of text: prompt and answer ids; the answer ends with the end token, and is empty in decoding.
     `rehearsed`: it asks for what the model could do before training began."""
 
@@ -40,12 +40,12 @@ class Example:
     `transcript` ids serve the auxiliary CTC loss."""
 
     mel: Mel | None
-    rows: tuple[Row, ...]
+    rows: tuple[TextRow, ...]
     transcript: tuple[int, ...] = ()
     frames: Frames | None = None
 
     @property
-    def is_heard(self) -> bool:
+    def uses_speech(self) -> bool:
         """Whether there is speech."""
         return self.mel is not None or self.frames is not None
 
@@ -177,7 +177,7 @@ def pad_ids(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return padded, lengths
 
 
-def pad_rows(rows: Sequence[Row], pad_id: int, side: Literal["left", "right"] = "right") -> TextRows:
+def pad_rows(rows: Sequence[TextRow], pad_id: int, side: Literal["left", "right"] = "right") -> TextRows:
     """Prompt and answer one after the other, padded to the longest row."""
     size = max((len(row.prompt) + len(row.answer) for row in rows), default=0)
     input_ids = torch.full((len(rows), size), pad_id)

@@ -11,13 +11,13 @@ from transformers import PreTrainedTokenizerBase
 
 from dragoman.data.audio import Waveform, load_audio
 from dragoman.data.augment import AugmentedMel
-from dragoman.data.batching import Batch, Example, Mel, Row, collate
+from dragoman.data.batching import Batch, Example, Mel, TextRow, collate
 from dragoman.data.features import LogMel
 from dragoman.data.frames import FrameStore
 from dragoman.data.index import ManifestIndex
 from dragoman.data.index.selection import Draw, wanted
 from dragoman.data.sampling import row_random
-from dragoman.data.tasks import TASKS, Item, Tags, answer_parts, escape
+from dragoman.data.tasks import TASKS, LanguageTags, TaskItem, answer_parts, escape
 from dragoman.errors import AudioError
 from dragoman.recipe import Recipe, Stage
 from dragoman.records import Utterance
@@ -26,14 +26,14 @@ from dragoman.records import Utterance
 @dataclass(frozen=True)
 class TextEncoder:
     """Text -> ids. Prompt and answer are tokenised apart: joined, byte pairs can merge across the border.
-    `goes_on`: there is text in front of the audio, and <bos> in front of that."""
+    `continues_text`: there is text in front of the audio, and <bos> in front of that."""
 
     tokenizer: PreTrainedTokenizerBase
-    goes_on: bool = False
+    continues_text: bool = False
 
     def prompt(self, text: str) -> tuple[int, ...]:
         """Begins with the tokenizer's <bos> where it has one (the papers' Gemma rows: audio, then <bos>)."""
-        return self.plain(text) if self.goes_on else tuple(self.tokenizer(text).input_ids)
+        return self.plain(text) if self.continues_text else tuple(self.tokenizer(text).input_ids)
 
     def answer(self, *parts: str) -> tuple[int, ...]:
         """Parts one after the other, tokenised apart; ends with the end token."""
@@ -65,10 +65,10 @@ class Examples:
     ) -> None:
         self.indexes, self.stage, self.recipe = indexes, stage, recipe
         self.wanted = [sorted(wanted(source, recipe)) for source in stage.data]
-        self.tags = Tags.of(recipe.prompt)
-        self.text = TextEncoder(tokenizer, goes_on=bool(recipe.prompt.before_audio))
+        self.tags = LanguageTags.from_prompt(recipe.prompt)
+        self.text = TextEncoder(tokenizer, continues_text=bool(recipe.prompt.before_audio))
         self.pad_id = int(tokenizer.pad_token_id)
-        features = LogMel.of(recipe.audio)
+        features = LogMel.from_config(recipe.audio)
         self.features = AugmentedMel(features, stage.augment)
         self.micro_batch, self.micro_tokens = micro_batch, micro_tokens
         self.frames = frames
@@ -77,7 +77,7 @@ class Examples:
     def micro_batches(self, draws: Sequence[Draw]) -> list[Batch]:
         """One step of one process."""
         examples = [self.example(draw) for draw in draws]
-        alike = ([one for one in examples if one.is_heard is heard] for heard in (True, False))
+        alike = ([one for one in examples if one.uses_speech is heard] for heard in (True, False))
         return [collate(part, self.pad_id) for own in alike for part in self._cut(own)]
 
     def _cut(self, examples: Sequence[Example]) -> list[Sequence[Example]]:
@@ -100,7 +100,7 @@ class Examples:
 
     def _widest(self, examples: Sequence[Example]) -> int:
         """Positions of a row of the batch that the LLM reads: [audio][text], each padded to the longest."""
-        heard = [example.mel_frames for example in examples if example.is_heard]
+        heard = [example.mel_frames for example in examples if example.uses_speech]
         texts = [len(row.prompt) + len(row.answer) for example in examples for row in example.rows]
         return max(map(self.recipe.audio_tokens, heard), default=0) + max(texts, default=0)
 
@@ -153,12 +153,12 @@ class Examples:
             targets = sorted(random.choice(targets, most, replace=False).tolist())
         return task, targets
 
-    def _row(self, task: str, utterance: Utterance, target: str) -> Row:
+    def _row(self, task: str, utterance: Utterance, target: str) -> TextRow:
         translation = utterance.translations.get(target, "")
-        item = Item(utterance.language, target, utterance.text, translation)
+        item = TaskItem(utterance.language, target, utterance.text, translation)
         prompt, answer = TASKS[task].prompt(item, self.tags), answer_parts(task, item, self.tags)
         rehearsed = (task, utterance.language, target) in self.rehearsed
-        return Row(self.text.prompt(prompt), self.text.answer(*answer), rehearsed)
+        return TextRow(self.text.prompt(prompt), self.text.answer(*answer), rehearsed)
 
 
 def mel_of(utterance: Utterance, features: Callable[[Waveform], Mel]) -> Mel:

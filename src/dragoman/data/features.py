@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.errors import AudioError
-from dragoman.recipe import Audio
+from dragoman.recipe import AudioConfig
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,7 @@ class LogMel:
     silence_s: float = 0.0
 
     @classmethod
-    def of(cls, audio: Audio) -> LogMel:
+    def from_config(cls, audio: AudioConfig) -> LogMel:
         """As a recipe says."""
         return cls(audio.mel_bins, audio.window_s, audio.padding == "window", audio.silence_s)
 

@@ -3,7 +3,7 @@
 A folder for each manifest, and in it:
 
 - `rows`: which rows of the manifest, and what their frames were made with and from
-- `000000.frames`, ...: the frames of so many of these rows, one after the other, with a checksum for each utterance
+- `000000.frames`, ...: the frames of this many of these rows, one after the other, with a checksum for each utterance
 
 A file is there whole or not at all, and is never changed. Frames are read from mapped files and checked each time.
 N rows, n rows of a shard, S frames of an utterance, E encoder width.

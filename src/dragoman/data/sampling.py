@@ -23,14 +23,14 @@ _BATCHES_PER_BUCKET = 64
 
 
 @dataclass(frozen=True)
-class Shares:
+class GroupQuotas:
     """`group` (N,) of each item, and how often each group comes: `quota` (G,) items an epoch, N in all."""
 
     group: Rows
     quota: Rows
 
     @classmethod
-    def of(cls, group: Rows, share: Sequence[float] | NDArray[Any]) -> Shares:
+    def from_shares(cls, group: Rows, share: Sequence[float] | NDArray[Any]) -> GroupQuotas:
         """Groups by their share of the draws (any scale); every group comes at least once an epoch."""
         exact = len(group) * np.asarray(share) / np.sum(share)
         quota = np.maximum(np.floor(exact), 1).astype(np.int64)
@@ -60,7 +60,8 @@ def epoch_batches(
 ) -> list[Rows]:
     """Every row once, in batches of `batch` rows of like length (the last of the epoch may be smaller).
 
-    With `shard` (N,), the rows of so many shards come together, shards in a random order; rows are shuffled among them.
+    With `shard` (N,), the rows of this many shards come together, shards in a random order; rows are shuffled among
+    them.
     """
     random = np.random.default_rng([seed, epoch])
     length = np.asarray(lengths)
@@ -95,14 +96,14 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Order:
+class StepSampler:
     """The steps of a run: B = `batch` of N items with `lengths` (N,), each item once an epoch or by `shares`; `shard`
     (N,) and `shards_at_once` as in `epoch_batches`."""
 
     lengths: Sequence[int] | Rows
     batch: int
     seed: int
-    shares: Shares | None = None
+    shares: GroupQuotas | None = None
     shard: Rows | None = None
     shards_at_once: int = 1
 

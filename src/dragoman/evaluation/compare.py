@@ -27,17 +27,17 @@ from dragoman.evaluation.significance import (
     ALPHA,
     DECOMPOSED,
     Differences,
-    Pairing,
+    PairedCounts,
     counts,
     differences,
     lower_is_better,
     signatures,
     value,
 )
-from dragoman.parallel import by_itself, counted, in_order
+from dragoman.parallel import counted, in_order, single_threaded
 from dragoman.records import Hypothesis
 from dragoman.text.languages import Language, find
-from dragoman.text.scripts import as_written
+from dragoman.text.scripts import with_script
 
 Verdict = Literal["better", "worse", "equal"]
 _Rows = dict[tuple[str, str], Hypothesis]  # by utterance id and target, in this order
@@ -92,7 +92,7 @@ class _Sentence(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Job:
+class _SignificanceJob:
     """One test; it is sent to another process."""
 
     metric: str
@@ -100,14 +100,14 @@ class _Job:
     sentences: tuple[_Sentence, ...]
     utterances: tuple[int, ...]
     """Which of its source language's utterances the sentences are."""
-    of: int
+    num_utterances: int
 
     @property
     def language(self) -> Language:
         return _language(self.direction, self.sentences)
 
 
-class _Tested(NamedTuple):
+class _TestResult(NamedTuple):
     baseline: float
     system: float
     p_values: dict[str, float]
@@ -140,7 +140,7 @@ def compare(
     if not all(planned):
         raise DataError("There is nothing to compare: the runs hold neither translations nor transcripts of both.")
     every = [job for jobs in planned for job in jobs]
-    tested = counted(in_order(_test, every, min(workers, len(every)), start=by_itself), len(every), on_progress)
+    tested = counted(in_order(_test, every, min(workers, len(every)), start=single_threaded), len(every), on_progress)
     found: list[Comparison] = []
     for run, jobs in zip(others, planned, strict=True):
         for metric in dict.fromkeys(job.metric for job in jobs):
@@ -174,14 +174,14 @@ def _testable(metrics: Sequence[str]) -> list[str]:
     unfit = [name for name in chosen if name not in DECOMPOSED]
     if metrics and unfit:
         raise DataError(
-            f"{unfit[0]} cannot be tested: it is no function of sums over sentences; use {', '.join(DECOMPOSED)}."
+            f"{unfit[0]} cannot be tested: it is not a function of sums over sentences; use {', '.join(DECOMPOSED)}."
         )
     return [name for name in chosen if name in DECOMPOSED]
 
 
 def _described(run: Run) -> dict[str, Any]:
-    account = run.account and {**run.account.model_dump(), "hypotheses_per_second": run.account.speed}
-    return {"name": run.name, "hypotheses": len(run.hypotheses), "account": account}
+    stats = run.stats and {**run.stats.model_dump(), "hypotheses_per_second": run.stats.speed}
+    return {"name": run.name, "hypotheses": len(run.hypotheses), "account": stats}
 
 
 def _by_key(run: Run) -> _Rows:
@@ -212,7 +212,7 @@ def _check_same(baseline: Run, ours: _Rows, other: Run, theirs: _Rows) -> None:
                 )
 
 
-def _jobs(metrics: Sequence[str], baseline: Run, ours: _Rows, other: Run) -> list[_Job]:
+def _jobs(metrics: Sequence[str], baseline: Run, ours: _Rows, other: Run) -> list[_SignificanceJob]:
     """Every metric for every direction it suits, in the order in which `score` lists them."""
     theirs = _by_key(other)
     _check_same(baseline, ours, other, theirs)
@@ -231,7 +231,7 @@ def _jobs(metrics: Sequence[str], baseline: Run, ours: _Rows, other: Run) -> lis
 
 def _language(direction: str, sentences: Sequence[_Sentence]) -> Language:
     """That of the texts, as the references are written."""
-    return as_written(find(direction.split("-")[-1]), (sentence.reference for sentence in sentences))
+    return with_script(find(direction.split("-")[-1]), (sentence.reference for sentence in sentences))
 
 
 def _translations(ours: _Rows, theirs: _Rows) -> dict[str, list[_Sentence]]:
@@ -278,20 +278,24 @@ def _numbers(directions: dict[str, list[_Sentence]]) -> dict[str, dict[str, int]
     return {source: {id: number for number, id in enumerate(sorted(found))} for source, found in ids.items()}
 
 
-def _job(metric: str, direction: str, sentences: list[_Sentence], numbers: dict[str, int]) -> _Job:
-    return _Job(metric, direction, tuple(sentences), tuple(numbers[s.utterance] for s in sentences), len(numbers))
+def _job(metric: str, direction: str, sentences: list[_Sentence], numbers: dict[str, int]) -> _SignificanceJob:
+    return _SignificanceJob(
+        metric, direction, tuple(sentences), tuple(numbers[s.utterance] for s in sentences), len(numbers)
+    )
 
 
-def _test(job: _Job) -> _Tested:
+def _test(job: _SignificanceJob) -> _TestResult:
     metric = DECOMPOSED[job.metric](job.language)
     references = [sentence.reference for sentence in job.sentences]
     baseline = counts(metric, [sentence.baseline for sentence in job.sentences], references)
     system = counts(metric, [sentence.system for sentence in job.sentences], references)
-    own, shared = differences(Pairing(metric, baseline, system, np.array(job.utterances), job.of))
-    return _Tested(value(metric, baseline), value(metric, system), own.p_values(), shared)
+    own, shared = differences(PairedCounts(metric, baseline, system, np.array(job.utterances), job.num_utterances))
+    return _TestResult(value(metric, baseline), value(metric, system), own.p_values(), shared)
 
 
-def _compared(system: str, baseline: str, jobs: Sequence[_Job], tested: Iterator[_Tested]) -> list[Comparison]:
+def _compared(
+    system: str, baseline: str, jobs: Sequence[_SignificanceJob], tested: Iterator[_TestResult]
+) -> list[Comparison]:
     """The directions of one metric, and their mean, each direction counting once."""
     rows: list[Comparison] = []
     sums: Differences | None = None

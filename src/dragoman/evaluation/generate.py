@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from dragoman.errors import DataError
-from dragoman.evaluation.parts import Batch, Parts, locked
-from dragoman.files import whole_file
-from dragoman.records import Hypothesis, Utterance, to_line
+from dragoman.evaluation.part_files import PartFiles, UtteranceBatch, locked
+from dragoman.files import atomic_file
+from dragoman.records import Hypothesis, Utterance, to_json_line
 from dragoman.text.languages import expand
 
 Translate = Callable[[Sequence[Utterance], Sequence[str]], list[Hypothesis]]
@@ -32,7 +32,7 @@ targets one per utterance, a transcript, whose target is its own language."""
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class GenerationSummary:
     """What `generate` did, in hypotheses."""
 
     total: int
@@ -61,7 +61,7 @@ def generate(
     on_progress: Callable[[int, int], None] | None = None,
     rank: int = 0,
     processes: int = 1,
-) -> Summary:
+) -> GenerationSummary:
     """Translate every utterance into every target but its own language and write the hypotheses to `out`.
 
     `targets` are languages or sets of them, as `expand` takes them; where there are none, all is transcribed. `sources`
@@ -85,12 +85,12 @@ def generate(
     batches = _plan(heard, targets, references, batch_size, only_with_reference)
     total = sum(len(batch.pairs()) for batch in batches)
     missing = _missing(heard, targets, references)
-    parts = Parts(out, batches, rank)
+    parts = PartFiles(out, batches, rank)
     there = [path for path in (out, *parts.files()) if path.exists()]
     _claim(out, _request(utterances, targets, only_with_reference, system, total), there)
     with _lock(out, processes, shared=True):  # nobody joins what is being read
         if out.exists():
-            return Summary(total, total, missing, unheard, joined=rank == 0)
+            return GenerationSummary(total, total, missing, unheard, joined=rank == 0)
         before = parts.whole()
         watch = parts.appended()
     mine = [batches[number] for number in range(rank, len(batches), processes) if number not in before]
@@ -98,12 +98,12 @@ def generate(
     written = 0
     for batch in mine:
         rows = _ordered(batch, translate(batch.utterances, batch.targets))
-        parts.append("".join(to_line(_with_references(row, u, references)) for u, row in rows))
+        parts.append("".join(to_json_line(_with_references(row, u, references)) for u, row in rows))
         written += len(rows)
         if on_progress:
             on_progress(min(total, done + written + watch()), total)
     with _lock(out, processes):
-        return Summary(total, total - written, missing, unheard, joined=parts.join())
+        return GenerationSummary(total, total - written, missing, unheard, joined=parts.join())
 
 
 def _lock(out: Path, processes: int, *, shared: bool = False) -> AbstractContextManager[None]:
@@ -147,7 +147,7 @@ def _plan(
     references: _References,
     batch_size: int,
     only_with_reference: bool,
-) -> list[Batch]:
+) -> list[UtteranceBatch]:
     """Batches of utterances with the same targets; an utterance's own language does not tell them apart."""
     groups: dict[tuple[str, ...], list[Utterance]] = defaultdict(list)
     for utterance in utterances:
@@ -168,7 +168,7 @@ def _plan(
             else "There is nothing to transcribe: no utterance has a transcript to compare with; add them."
         )
     return [
-        Batch(tuple(group[start : start + batch_size]), wanted)
+        UtteranceBatch(tuple(group[start : start + batch_size]), wanted)
         for wanted, group in groups.items()
         for start in range(0, len(group), batch_size)
     ]
@@ -191,7 +191,7 @@ def _request(
     system: str,
     total: int,
 ) -> dict[str, Any]:
-    digest = hashlib.sha256("".join(map(to_line, utterances)).encode()).hexdigest()
+    digest = hashlib.sha256("".join(map(to_json_line, utterances)).encode()).hexdigest()
     return {
         "system": system,
         "targets": list(targets),
@@ -218,7 +218,7 @@ def _claim(out: Path, request: dict[str, Any], written: Sequence[Path]) -> None:
         raise DataError(f"{out} or its .part exists, but not {sidecar.name}; choose another name or delete it.")
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(sidecar) as file:
+        with atomic_file(sidecar) as file:
             file.write(json.dumps(request, ensure_ascii=False, indent=1) + "\n")
 
 
@@ -236,7 +236,7 @@ def _differing(sidecar: Path, request: dict[str, Any]) -> list[str]:
     return [key for key, value in request.items() if before.get(key) != value]
 
 
-def _ordered(batch: Batch, rows: Sequence[Hypothesis]) -> list[tuple[Utterance, Hypothesis]]:
+def _ordered(batch: UtteranceBatch, rows: Sequence[Hypothesis]) -> list[tuple[Utterance, Hypothesis]]:
     """The rows of a batch in the order of the plan; a system that returns others is a bug."""
     by_pair = {(row.id, row.target): row for row in rows}
     pairs = batch.pairs()

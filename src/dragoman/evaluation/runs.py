@@ -16,16 +16,16 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics import Score
-from dragoman.evaluation.readers import Given, read
+from dragoman.evaluation.readers import InputSpec, read
 from dragoman.evaluation.score import ALL, score
-from dragoman.files import whole_file
+from dragoman.files import atomic_file
 from dragoman.parallel import cores
 from dragoman.records import Hypothesis, read_hypotheses
 from dragoman.text.csv_rows import csv_rows
 from dragoman.text.languages import is_code
 
 HYPOTHESES = "hypotheses.jsonl"
-_ACCOUNT = "run.json"
+_RUN_STATS = "run.json"
 
 # How metrics that a published table names in any case are written, and those of which less is better.
 _NAMES = {name.lower(): name for name in ("BLEU", "spBLEU", "chrF", "chrF++", "COMET", "WER", "CER")}
@@ -37,7 +37,7 @@ NEUTRAL = frozenset({"length"})
 _TEXT = "text"  # how `dragoman evaluate --text` names itself in the request
 
 
-class Account(BaseModel):
+class RunStats(BaseModel):
     """What it took. An interrupted run is timed from where it went on, so the seconds are those of `hypotheses`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -63,39 +63,39 @@ class Run:
 
     name: str
     hypotheses: list[Hypothesis]
-    account: Account | None = None
+    stats: RunStats | None = None
 
 
 def read_run(path: Path) -> Run:
     """A folder that `dragoman evaluate` wrote, or a file in any format that brings its references and languages.
     Raises DataError, ManifestError."""
     if not path.is_dir():
-        return Run(str(path), read(Given(path)).rows)
+        return Run(str(path), read(InputSpec(path)).rows)
     written = path / HYPOTHESES
     if not written.exists():
         unfinished = any(path.glob(f"{HYPOTHESES}.part*"))
         raise DataError(
-            f"{path}: {'is not finished; start its `dragoman evaluate` again' if unfinished else 'is no run'}:"
+            f"{path}: {'is not finished; start its `dragoman evaluate` again' if unfinished else 'is not a run'}:"
             f" there is no {HYPOTHESES}."
         )
-    return Run(str(path), read_hypotheses(written), _read_account(path / _ACCOUNT))
+    return Run(str(path), read_hypotheses(written), _read_run_stats(path / _RUN_STATS))
 
 
-def write_account(folder: Path, account: Account) -> None:
+def write_run_stats(folder: Path, stats: RunStats) -> None:
     """Beside the hypotheses. Raises OutputError."""
-    with whole_file(folder / _ACCOUNT) as file:
-        file.write(account.model_dump_json(indent=1) + "\n")
+    with atomic_file(folder / _RUN_STATS) as file:
+        file.write(stats.model_dump_json(indent=1) + "\n")
 
 
-def _read_account(path: Path) -> Account | None:
+def _read_run_stats(path: Path) -> RunStats | None:
     if not path.exists():
         return None
     try:
-        return Account.model_validate_json(path.read_bytes())
+        return RunStats.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "file"
-        raise DataError(f"{path}: {field}: {first['msg']}; mend it, or delete it.") from error
+        raise DataError(f"{path}: {field}: {first['msg']}; fix it, or delete it.") from error
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _read(path: Path, name: str) -> ScoredRun:
 def read_and_score(path: Path, name: str) -> ScoredRun:
     """A file in any format that brings its references and languages, scored here by the default metrics. Raises what
     `read` and `score` raise."""
-    found = read(Given(path))
+    found = read(InputSpec(path))
     return ScoredRun(
         name, scores=_grouped(score(found.rows, counts=found.counts, workers=cores()), path), hypotheses=path
     )
@@ -211,7 +211,7 @@ def read_table(path: Path, name: str) -> ScoredRun:
     rows: list[Score] = []
     for line, cells in table:
         if len(cells) != len(names):
-            raise DataError(f"{path}:{line}: has {len(cells)} columns, not {len(names)}; mend it.")
+            raise DataError(f"{path}:{line}: has {len(cells)} columns, not {len(names)}; fix it.")
         rows += _published(path, line, dict(zip(names, cells, strict=True)), key)
     return ScoredRun(name, scores=_grouped(rows, path))
 
@@ -227,7 +227,7 @@ def _published(path: Path, line: int, row: dict[str, str], key: str) -> list[Sco
     direction = (row[key] or "").replace("_", "-")
     codes = direction.split("-")
     if len(codes) != 2 or not all(map(is_code, codes)):
-        raise DataError(f"{path}:{line}: {key}: {row[key]!r} is no direction like eng-deu; mend it.")
+        raise DataError(f"{path}:{line}: {key}: {row[key]!r} is not a direction like eng-deu; fix it.")
     scores = []
     for column, text in row.items():
         if column in (key, "idx"):
@@ -235,7 +235,7 @@ def _published(path: Path, line: int, row: dict[str, str], key: str) -> list[Sco
         try:
             value = float(text)
         except (TypeError, ValueError):
-            raise DataError(f"{path}:{line}: {column}: {text!r} is no number; mend it.") from None
+            raise DataError(f"{path}:{line}: {column}: {text!r} is not a number; fix it.") from None
         metric = _NAMES.get(column.lower(), column)
         scores.append(Score(metric=metric, direction=direction, value=value, count=0, signature=f"{metric}|published"))
     return scores
@@ -245,7 +245,7 @@ def _grouped(rows: Sequence[Score], path: Path) -> dict[str, dict[str, Score]]:
     grouped: dict[str, dict[str, Score]] = {}
     for row in rows:
         if not math.isfinite(row.value):
-            raise DataError(f"{path}: {row.metric} of {row.direction} is no number ({row.value}); score it again.")
+            raise DataError(f"{path}: {row.metric} of {row.direction} is not a number ({row.value}); score it again.")
         scores = grouped.setdefault(row.metric, {})
         if row.direction in scores:
             raise DataError(f"{path}: {row.metric} of {row.direction} is there twice; remove one.")

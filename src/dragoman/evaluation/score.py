@@ -20,11 +20,11 @@ from unicodedata import is_normalized
 from rich.table import Table
 
 from dragoman.errors import DataError
-from dragoman.evaluation.metrics import METRICS, Metric, Pair, Score, Side, choose
-from dragoman.parallel import by_itself, counted, in_order
+from dragoman.evaluation.metrics import METRICS, Metric, Score, ScoringPair, Side, choose
+from dragoman.parallel import counted, in_order, single_threaded
 from dragoman.records import Hypothesis
 from dragoman.text.languages import Language, find
-from dragoman.text.scripts import as_written
+from dragoman.text.scripts import with_script
 
 ALL = "all"
 """The direction of a summary: the mean over directions of a metric, the sum of a count."""
@@ -38,7 +38,7 @@ _WORTH_STARTING = 10_000
 Counts = Mapping[str, Callable[[Hypothesis], bool | None]]
 """What is counted beside the metrics, by name; None: there is nothing to ask of such a hypothesis."""
 
-_Groups = dict[str, list[Pair]]  # by direction, in the order of the file
+_Groups = dict[str, list[ScoringPair]]  # by direction, in the order of the file
 _log = logging.getLogger(__name__)
 
 
@@ -65,7 +65,7 @@ def score(
     only. The mean is over directions, each counting once, whatever its size. Texts in another Unicode form than their
     references are scored as they are, which is said.
 
-    So many processes share the directions when there are rows enough to be worth their start; `on_progress` hears
+    This many processes share the directions when there are rows enough to be worth their start; `on_progress` hears
     (scores done, total).
 
     Raises DataError naming the utterance when a pair of utterance and target comes twice, a reference is
@@ -82,23 +82,23 @@ def score(
     workers = workers if len(rows) >= _WORTH_STARTING else 1
     # a metric that is not in METRICS may hold a model: it is counted here
     shared = [job for jobs in planned for job in sorted(jobs, key=_target) if job.kind in METRICS.values()]
-    results = counted(in_order(run, shared, min(workers, len(shared)), start=by_itself), len(shared), on_progress)
+    results = counted(in_order(run, shared, min(workers, len(shared)), start=single_threaded), len(shared), on_progress)
     scored = dict(zip(map(id, shared), results, strict=True))
     scores = [score for jobs in planned for score in _with_mean([scored.get(id(job)) or run(job) for job in jobs])]
     return scores + _counts(rows, COUNTS if counts is None else counts)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ScoringJob:
     """A metric and one direction's pairs: what is scored by itself, here or in another process."""
 
     name: str
     kind: type[Metric]
     direction: str
-    pairs: list[Pair]
+    pairs: list[ScoringPair]
 
 
-def run(job: Job) -> Score:
+def run(job: ScoringJob) -> Score:
     """The score of one direction."""
     metric = job.kind(_language(job.direction, job.pairs))
     return _row(job.name, job.direction, metric.score(job.pairs), len(job.pairs), metric.signature)
@@ -141,14 +141,14 @@ def _transcripts(rows: Sequence[Hypothesis]) -> _Groups:
     for row in rows:
         other = first.setdefault(row.id, row)
         if (row.source, row.reference_transcript) != (other.source, other.reference_transcript):
-            raise DataError(f"The rows of utterance {row.id!r} differ in source or reference transcript; mend them.")
+            raise DataError(f"The rows of utterance {row.id!r} differ in source or reference transcript; fix them.")
     unique = list(first.values())
     if not any(row.transcript for row in unique) or not any(row.reference_transcript for row in unique):
         return {}
     groups: _Groups = defaultdict(list)
     for row in unique:
         reference = _required(row.reference_transcript, row, "transcript")
-        groups[row.source].append(Pair(row.transcript, reference))
+        groups[row.source].append(ScoringPair(row.transcript, reference))
     return with_speech(groups)
 
 
@@ -157,7 +157,7 @@ def _translations(rows: Sequence[Hypothesis]) -> _Groups:
     for row in rows:
         if row.target != row.source:
             reference = _required(row.reference, row, "translation")
-            groups[_direction(row)].append(Pair(row.translation, reference, row.reference_transcript or ""))
+            groups[_direction(row)].append(ScoringPair(row.translation, reference, row.reference_transcript or ""))
     return with_speech(groups)
 
 
@@ -200,17 +200,21 @@ def _required(reference: str | None, row: Hypothesis, side: Side) -> str:
     return reference
 
 
-def _by_direction(name: str, kind: type[Metric], groups: _Groups) -> list[Job]:
+def _by_direction(name: str, kind: type[Metric], groups: _Groups) -> list[ScoringJob]:
     found = sorted(groups.items())
-    return [Job(name, kind, direction, pairs) for direction, pairs in found if kind.suits(_language(direction, pairs))]
+    return [
+        ScoringJob(name, kind, direction, pairs)
+        for direction, pairs in found
+        if kind.suits(_language(direction, pairs))
+    ]
 
 
-def _language(direction: str, pairs: Sequence[Pair]) -> Language:
+def _language(direction: str, pairs: Sequence[ScoringPair]) -> Language:
     """That of the texts, as the references are written: the target of a translation, the source of a transcript."""
-    return as_written(find(direction.split("-")[-1]), (pair.reference for pair in pairs))
+    return with_script(find(direction.split("-")[-1]), (pair.reference for pair in pairs))
 
 
-def _target(job: Job) -> str:
+def _target(job: ScoringJob) -> str:
     """What runs side by side, because metrics keep the n-grams of references that they have just seen."""
     return job.direction.split("-")[-1]
 

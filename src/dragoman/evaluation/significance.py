@@ -4,7 +4,7 @@ Both tests are sacreBLEU's (Koehn 2004; Riezler and Maxwell 2005), draw by draw,
 command line prints. Three things are added. The statistics of the sentences are counted once for both tests. The mean
 over directions is tested too: all directions of one source language are drawn with the same utterances, because
 translations of the same speech go wrong together. And no p-value is below 2^(1-k) where the systems differ in k
-sentences: so many of the ways to exchange them are as extreme as the truth. sacreBLEU counts only those that are more
+sentences: this many of the ways to exchange them are as extreme as the truth. sacreBLEU counts only those that are more
 extreme, and finds a system significantly better than itself (k = 0) or by a single sentence.
 
 Legend: N sentences of a direction, U utterances of its source language, K counts of a sentence, R trials.
@@ -102,7 +102,7 @@ def lower_is_better(name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Pairing:
+class PairedCounts:
     """Two systems' counts on one direction, and which of its source's utterances the sentences are."""
 
     metric: SacreMetric
@@ -112,7 +112,7 @@ class Pairing:
     """(N, K)"""
     utterances: Array
     """(N,) of U, rising"""
-    of: int
+    num_utterances: int
     """U"""
 
 
@@ -160,22 +160,22 @@ def value(metric: SacreMetric, stats: Array) -> float:
     return float(_scores(metric, stats.sum(0)[None].tolist())[0])
 
 
-def differences(pairing: Pairing) -> tuple[Differences, Differences]:
+def differences(pairing: PairedCounts) -> tuple[Differences, Differences]:
     """When the direction's own sentences are drawn, which is sacreBLEU's test, and when the utterances of its source
     language are, for the mean over directions; the same where the direction has all of them."""
     size = len(pairing.first)
     own = _draw(pairing, np.arange(size), size)
-    return own, own if size == pairing.of else _draw(pairing, pairing.utterances, pairing.of)
+    return own, own if size == pairing.num_utterances else _draw(pairing, pairing.utterances, pairing.num_utterances)
 
 
-def _draw(pairing: Pairing, rows: Array, of: int) -> Differences:
+def _draw(pairing: PairedCounts, rows: Array, num_utterances: int) -> Differences:
     metric, first, second = pairing.metric, pairing.first, pairing.second
-    weights = _resamples(of)[:, rows]
+    weights = _resamples(num_utterances)[:, rows]
     # 32 bits, as sacreBLEU's, or a p-value near a tie may differ by one resample
     resampled = [_scores(metric, (weights @ stats).astype(np.float32)) for stats in (first, second)]
     shuffled = []
     for start in range(0, TRIALS, _AT_ONCE):
-        moved = _flips(of)[start : start + _AT_ONCE, rows] @ (second - first)  # (R, K)
+        moved = _flips(num_utterances)[start : start + _AT_ONCE, rows] @ (second - first)  # (R, K)
         one, other = first.sum(0) + moved, second.sum(0) - moved
         shuffled.append(_scores(metric, other.tolist()) - _scores(metric, one.tolist()))
     observed = value(metric, second) - value(metric, first)
@@ -189,12 +189,12 @@ def _scores(metric: SacreMetric, sums: Any) -> Array:
 
 @lru_cache(maxsize=2)
 def _resamples(count: int) -> Array:
-    """How often each of so many sentences is in each resample, (R, count)."""
+    """How often each of this many sentences is in each resample, (R, count)."""
     drawn = np.random.default_rng(SEED).choice(count, size=(RESAMPLES, count), replace=True)
     return np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(np.int32)
 
 
 @lru_cache(maxsize=2)
 def _flips(count: int) -> Array:
-    """Which of so many sentences change sides in each trial, (R, count)."""
+    """Which of this many sentences change sides in each trial, (R, count)."""
     return np.random.default_rng(SEED).integers(2, size=(TRIALS, count), dtype=bool)

@@ -20,8 +20,8 @@ def translation_scores(loaded: LoadedModel, utterances: Sequence[Utterance]) -> 
     taught = loaded.recipe.stages[-1] if loaded.recipe.stages else None
     if taught is not None and not taught.all_tasks:
         return {}  # the LLM has not learnt to listen yet
-    hears = taught is None or taught.hears
-    translator = Translator(loaded, beam_size=1) if hears else TextTranslator(loaded, beam_size=1)
+    uses_audio = taught is None or taught.uses_audio
+    translator = Translator(loaded, beam_size=1) if uses_audio else TextTranslator(loaded, beam_size=1)
     rows: list[Hypothesis] = []
     for start in range(0, len(utterances), _TOGETHER):
         some = utterances[start : start + _TOGETHER]
@@ -31,7 +31,7 @@ def translation_scores(loaded: LoadedModel, utterances: Sequence[Utterance]) -> 
         targets = [known[number % len(known)] for number in range(begin, begin + min(_TARGETS, len(known)))]
         translated = [one for one in some if any(code in one.translations for code in targets)]
         found = translator(translated, targets) if translated else []
-        if hears and loaded.recipe.writes_speech:
+        if uses_audio and loaded.recipe.writes_transcripts:
             found += translator([one for one in some if one.text and one not in translated], [])
         rows += [
             row for row in (_referenced(h, by_id[h.id]) for h in found) if row.reference or row.target == row.source

@@ -11,19 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from dragoman.data.batching import Mel
-from dragoman.inference.decoding.decoder import Decoder, Request
+from dragoman.inference.decoding.decoder import Decoder, DecodeRequest
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 
 Numbers = npt.NDArray[np.float64]
 
-SURE = 0.95
+CONFIDENT = 0.95
 """Where greedy transcripts make no language so likely, beams look for likelier ones in the two likeliest."""
 _WORST = -20.0
 """No transcript counts less a token: one too long for its audio is impossible to CTC, and would outvote all others of
 a recording."""
 
 
-class Identifier:
+class LanguageIdentifier:
     """Of a model's source languages, the likeliest. `batch_size` rows are decoded at a time, one mel's at least.
     `temperature` makes probabilities of the log-likelihoods a token; 1 is as they are."""
 
@@ -31,12 +31,12 @@ class Identifier:
         self.decoder, self.sources, self.temperature = decoder, sources, temperature
         self.rows_at_once = max(1, batch_size // len(sources)) * len(sources)
 
-    def together(self, mels: Sequence[Mel]) -> dict[str, float]:
+    def identify_recording(self, mels: Sequence[Mel]) -> dict[str, float]:
         """How likely each language is spoken in all of these, the likeliest first; together 1."""
         shares = self._shares(self.likelihoods([mels]))[0].tolist()
         return dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))
 
-    def each(self, mels: Sequence[Mel]) -> list[tuple[str, float]]:
+    def identify_segments(self, mels: Sequence[Mel]) -> list[tuple[str, float]]:
         """The likeliest language of each mel, and how likely it is."""
         shares = self._shares(self.likelihoods([[mel] for mel in mels]))
         return [(self.sources[row.argmax()], float(row.max())) for row in shares]
@@ -59,7 +59,7 @@ class Identifier:
         found = np.where(asked, 0.0, -np.inf)
         for start in range(0, len(wanted), self.rows_at_once):
             chosen = wanted[start : start + self.rows_at_once]
-            requests = [Request(mel, self.sources[language], ()) for _, language, mel in chosen]
+            requests = [DecodeRequest(mel, self.sources[language], ()) for _, language, mel in chosen]
             for (group, language, _), score in zip(chosen, self.decoder.likelihoods(requests, beams), strict=True):
                 found[group, language] += max(score, _WORST)
         return found
@@ -67,7 +67,7 @@ class Identifier:
     def _doubted(self, likelihoods: Numbers) -> npt.NDArray[np.bool_]:
         """The two likeliest languages of each group where none is sure, (G, L)."""
         second = np.sort(likelihoods, axis=1)[:, -2:][:, :1]
-        unsure = self._shares(likelihoods).max(axis=1, keepdims=True) < SURE
+        unsure = self._shares(likelihoods).max(axis=1, keepdims=True) < CONFIDENT
         doubted: npt.NDArray[np.bool_] = unsure & (likelihoods >= second)
         return doubted
 
@@ -78,20 +78,20 @@ class Identifier:
         return shares
 
 
-class WhisperIdentifier:
+class WhisperLanguageIdentifier:
     """As Whisper tells a language: by the first token that its decoder writes (Radford et al. 2022, section 2.3), among
     the languages that the model hears."""
 
     def __init__(self, whisper: WhisperDecoder, sources: Sequence[str], batch_size: int) -> None:
         self.whisper, self.sources, self.batch_size = whisper, sources, batch_size
 
-    def together(self, mels: Sequence[Mel]) -> dict[str, float]:
-        """As `Identifier.together`; mels are the decoder's own."""
+    def identify_recording(self, mels: Sequence[Mel]) -> dict[str, float]:
+        """As `LanguageIdentifier.together`; mels are the decoder's own."""
         scores = self._scores(mels).sum(0)
         shares = np.exp(scores - np.logaddexp.reduce(scores)).tolist()
         return dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))
 
-    def each(self, mels: Sequence[Mel]) -> list[tuple[str, float]]:
+    def identify_segments(self, mels: Sequence[Mel]) -> list[tuple[str, float]]:
         """The likeliest language of each mel, and how likely it is."""
         scores = self._scores(mels)
         return [(self.sources[row.argmax()], float(np.exp(row.max()))) for row in scores]

@@ -18,7 +18,7 @@ _LAST_MARKS = regex.compile(r"[\p{P}\s]*$")
 
 
 @dataclass(frozen=True)
-class Text:
+class PartialText:
     """A text that grows: `stable` stays as it is, `tentative` may still change. The text is one behind the other."""
 
     stable: str
@@ -28,23 +28,23 @@ class Text:
         return self.stable + self.tentative
 
 
-class Growing:
+class LocalAgreement:
     """One text, from decoding to decoding; each of them begins with what is stable."""
 
     def __init__(self) -> None:
-        self.text = Text("")
+        self.text = PartialText("")
         self._before: str | None = None
 
-    def add(self, decoded: str, *, may_settle: bool = True) -> None:
-        """The next decoding; it makes something stable if it `may_settle`."""
+    def add(self, decoded: str, *, can_commit: bool = True) -> None:
+        """The next decoding; it makes something stable if it `can_commit`."""
         stable = self.text.stable
-        if may_settle and self._before is not None:
-            stable = max(stable, agreed(self._before, decoded), key=len)
-        self.text = Text(stable, decoded[len(stable) :])
+        if can_commit and self._before is not None:
+            stable = max(stable, common_words(self._before, decoded), key=len)
+        self.text = PartialText(stable, decoded[len(stable) :])
         self._before = decoded
 
 
-def agreed(one: str, other: str) -> str:
+def common_words(one: str, other: str) -> str:
     """The whole words that both texts begin with; signs, where words are written without spaces.
 
     A decoder ends the sentence where the speech that it has heard ends, so marks at the end of a text say nothing.

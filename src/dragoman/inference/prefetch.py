@@ -9,24 +9,24 @@ from functools import partial
 from queue import Empty, Full, Queue
 from typing import Generic, NoReturn, TypeVar
 
-Item = TypeVar("Item")
+ItemT = TypeVar("ItemT")
 THREAD = "dragoman-ahead"
 _PATIENCE_S = 0.1
 
 
-class ahead(Iterator[Item], Generic[Item]):
+class Prefetcher(Iterator[ItemT], Generic[ItemT]):
     """The same items, made by a thread that starts at once and stays at most `size` ahead. An error is raised where the
     item would have come. The thread ends with the items, or soon after `stop` or when nobody holds this iterator any
     more."""
 
-    def __init__(self, items: Iterable[Item], size: int) -> None:
-        self._queue: Queue[Callable[[], Item]] = Queue(size)
+    def __init__(self, items: Iterable[ItemT], size: int) -> None:
+        self._queue: Queue[Callable[[], ItemT]] = Queue(size)
         self._stopped = threading.Event()
-        self._last: Callable[[], Item] | None = None
+        self._last: Callable[[], ItemT] | None = None
         made = (items, self._queue, weakref.ref(self), self._stopped)
         threading.Thread(target=_fill, args=made, name=THREAD, daemon=True).start()
 
-    def __next__(self) -> Item:
+    def __next__(self) -> ItemT:
         take = self._last or self._take()
         try:
             return take()
@@ -34,7 +34,7 @@ class ahead(Iterator[Item], Generic[Item]):
             self._last = take  # the end, or an error, stays
             raise
 
-    def _take(self) -> Callable[[], Item]:
+    def _take(self) -> Callable[[], ItemT]:
         while True:
             try:
                 return self._queue.get(timeout=_PATIENCE_S)
@@ -56,7 +56,7 @@ _Reader = Callable[[], object]
 """A weak reference to the iterator: None when it is gone. A finaliser would swallow an interrupt that comes in it."""
 
 
-def _fill(items: Iterable[Item], queue: Queue[Callable[[], Item]], reader: _Reader, stopped: threading.Event) -> None:
+def _fill(items: Iterable[ItemT], queue: Queue[Callable[[], ItemT]], reader: _Reader, stopped: threading.Event) -> None:
     """The thread; it does not hold the iterator that reads the queue, so that it can be forgotten."""
     try:
         for item in items:
@@ -70,7 +70,7 @@ def _fill(items: Iterable[Item], queue: Queue[Callable[[], Item]], reader: _Read
     _put(queue, partial(_raised, error), reader)
 
 
-def _put(queue: Queue[Callable[[], Item]], take: Callable[[], Item], reader: _Reader) -> bool:
+def _put(queue: Queue[Callable[[], ItemT]], take: Callable[[], ItemT], reader: _Reader) -> bool:
     while reader() is not None:
         try:
             queue.put(take, timeout=_PATIENCE_S)
@@ -80,7 +80,7 @@ def _put(queue: Queue[Callable[[], Item]], take: Callable[[], Item], reader: _Re
     return False
 
 
-def _given(item: Item) -> Item:
+def _given(item: ItemT) -> ItemT:
     return item
 
 

@@ -20,11 +20,11 @@ NOT_CALIBRATED = "not calibrated"
 class Segment:
     """One stretch of speech, in seconds from the start of the recording; translations by ISO 639-3 code.
 
-    `language` is what is spoken, also a code; `language_confidence` how likely it is that, where it was told from the
-    speech. `score` and `scores` are the mean log-probability of the tokens of the transcript and of each translation,
-    where they are told. Named by "transcript" or a target's code are what was stopped before its end (`truncated`),
-    what was held from saying the same over and over (`looped`), and translations that are in another language
-    (`off_target`). `missed` holds for each target what the glossary asks for and could not be brought in.
+    `language` is what is spoken, also a code; `language_confidence` how likely it is that, where it was detected from
+    the speech. `score` and `scores` are the mean log-probability of the tokens of the transcript and of each
+    translation, where they are known. Named by "transcript" or a target's code are what was stopped before its end
+    (`truncated`), what was held from saying the same over and over (`looped`), and translations that are in another
+    language (`off_target`). `missed` holds for each target what the glossary asks for and could not be brought in.
     """
 
     start_s: float
@@ -87,12 +87,16 @@ class Result:
     def language_confidence(self) -> float | None:
         """How likely it is that `language` is spoken where it is said to be, over its duration; None where it was
         given."""
-        told = [
+        weighted = [
             (segment.end_s - segment.start_s, segment.language_confidence)
             for segment in self.segments
             if segment.language == self.language and segment.language_confidence is not None
         ]
-        return sum(seconds * likely for seconds, likely in told) / sum(seconds for seconds, _ in told) if told else None
+        return (
+            sum(seconds * likely for seconds, likely in weighted) / sum(seconds for seconds, _ in weighted)
+            if weighted
+            else None
+        )
 
     @property
     def calibration(self) -> str:
@@ -102,7 +106,7 @@ class Result:
 
     @property
     def doubts_language(self) -> bool:
-        """Whether `language` was told from the speech, and not surely."""
+        """Whether `language` was detected from the speech, and not surely."""
         likely = self.language_confidence
         fitted = next((segment.calibration for segment in self.segments if segment.calibration), None)
         return likely is not None and likely < (LOW_LANGUAGE if fitted is None else fitted.low_language)

@@ -15,27 +15,26 @@ import numpy as np
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.errors import DragomanError
-from dragoman.inference.decoding.decoder import Decoded
+from dragoman.inference.decoding.decoder import DecodedSpeech
 from dragoman.inference.decoding.glossary import Glossary
-from dragoman.inference.local_agreement import Growing, Text
-from dragoman.inference.prefetch import ahead
-from dragoman.inference.recordings import Speech, Told, segment_of
+from dragoman.inference.local_agreement import LocalAgreement, PartialText
+from dragoman.inference.prefetch import Prefetcher
+from dragoman.inference.recordings import DetectedLanguage, Speech, to_segment
 from dragoman.inference.result import Segment
 from dragoman.inference.translator import Translator
-from dragoman.vad import Segment as Stretch
-from dragoman.vad import Segmenter
+from dragoman.vad import Segmenter, SpeechSegment
 
 _LOOK = SAMPLE_RATE // 10
-"""So many samples from one look at what is open to the next."""
+"""This many samples from one look at what is open to the next."""
 _IDENTIFIED_BY_S = 3.0
 """The language is settled when so much speech was heard."""
 _TRANSCRIPT = "transcript"
 _MOST_WAITING = 6000
-"""So many blocks are taken from a source ahead of the model; then the source has to wait."""
+"""This many blocks are taken from a source ahead of the model; then the source has to wait."""
 
 
 @dataclass(frozen=True)
-class Update:
+class PartialSegment:
     """The open segment as far as it is heard, in seconds from the start; translations by ISO 639-3 code. `number`
     counts the segments."""
 
@@ -43,22 +42,22 @@ class Update:
     start_s: float
     end_s: float
     language: str
-    transcript: Text
-    translations: dict[str, Text]
+    transcript: PartialText
+    translations: dict[str, PartialText]
 
 
 @dataclass(frozen=True)
-class Final:
+class FinalSegment:
     """A segment that has ended. Its texts begin with what was stable before; all of them are."""
 
     number: int
     segment: Segment
 
 
-Event = Update | Final
+LiveEvent = PartialSegment | FinalSegment
 
 
-class Live:
+class LiveTranslator:
     """Translate speech while it is spoken.
 
     >>> live = Live(Translator.from_pretrained("tiny"), to=["deu"], language="eng")
@@ -67,8 +66,8 @@ class Live:
     ...         print(event.segment.transcript, event.segment.translations["deu"])
 
     `to`, `language`, `hotwords` and `glossary` are as in Translator.translate; without a language there are no updates
-    until it was told from the first seconds of speech. A segment is decoded anew with every `min_chunk_s` seconds that
-    it grows. Raises LanguageError, ModelError, DragomanError.
+    until it was detected from the first seconds of speech. A segment is decoded anew with every `min_chunk_s` seconds
+    that it grows. Raises LanguageError, ModelError, DragomanError.
     """
 
     def __init__(
@@ -82,121 +81,126 @@ class Live:
         glossary: Glossary | None = None,
     ) -> None:
         if not 0 < min_chunk_s < math.inf:
-            raise DragomanError("Give a min_chunk_s above 0: after so many seconds of new speech it is decoded anew.")
+            raise DragomanError("Give a min_chunk_s above 0: after this many seconds of new speech it is decoded anew.")
         self.translator = translator
         self.min_chunk_s = min_chunk_s
-        self._wanted = translator.wanted(to, language, False, hotwords, glossary)
-        self._told: Told | None = None
-        if self._wanted.source is not None:
-            self._told = self._wanted.source, None
+        self._options = translator.options(to, language, False, hotwords, glossary)
+        self._detected: DetectedLanguage | None = None
+        if self._options.source is not None:
+            self._detected = self._options.source, None
         self._first: list[Waveform] = []  # the segments that ended before the language was settled
         self._segmenter = Segmenter(translator.vad)
         self._rest = np.zeros(0, np.float32)
-        self._open: _Open | None = None
+        self._open: _OpenSegment | None = None
         self._number = 0
-        self._incoming: ahead[Waveform] | None = None
+        self._blocks: Prefetcher[Waveform] | None = None
 
-    def follow(self, blocks: Iterable[Waveform]) -> Iterator[Event]:
+    def follow(self, blocks: Iterable[Waveform]) -> Iterator[LiveEvent]:
         """The events of a source that goes on by itself, such as a microphone, to its end.
 
         A thread takes the blocks, so that none is lost while the model works. Where the model is slower than the
         speech, updates are left out and the newest state is decoded.
         """
-        self._incoming = ahead(blocks, _MOST_WAITING)
-        for block in self._incoming:
-            yield from self.push(block, behind=self._incoming.waiting)
+        self._blocks = Prefetcher(blocks, _MOST_WAITING)
+        for block in self._blocks:
+            yield from self.push(block, skip_updates=self._blocks.waiting)
         yield from self.finish()
 
     def stop(self) -> None:
         """Listen no more: `follow` goes on to the end of what was heard so far. A signal's handler may call it."""
-        if self._incoming is not None:
-            self._incoming.stop()
+        if self._blocks is not None:
+            self._blocks.stop()
 
-    def push(self, block: Waveform, *, behind: bool = False) -> Iterator[Event]:
-        """Take the next samples (N,) and yield what comes of them; `behind`: more are waiting, so give no updates."""
+    def push(self, block: Waveform, *, skip_updates: bool = False) -> Iterator[LiveEvent]:
+        """Take the next samples (N,) and yield what comes of them; `skip_updates`: more are waiting, so give no
+        updates."""
         rest = np.concatenate([self._rest, block])
         whole = len(rest) - len(rest) % _LOOK
         self._rest = rest[whole:]
         for at in range(0, whole, _LOOK):
             yield from self._ended(self._segmenter.push(rest[at : at + _LOOK]))
             speech = self._segmenter.peek()  # also when behind: where segments end does not depend on how fast we are
-            if speech is not None and not behind:
+            if speech is not None and not skip_updates:
                 yield from self._grown(speech)
 
-    def finish(self) -> Iterator[Event]:
+    def finish(self) -> Iterator[LiveEvent]:
         """The speech is over: end what is open."""
         yield from self._ended(self._segmenter.push(self._rest))
         yield from self._ended(self._segmenter.finish())
 
-    def _grown(self, speech: Stretch) -> Iterator[Event]:
+    def _grown(self, speech: SpeechSegment) -> Iterator[LiveEvent]:
         """Decode the open segment if it has grown enough."""
         heard_s = self._open.heard_s if self._open else speech.start_s
-        if speech.end_s - heard_s < self.min_chunk_s or (told := self._tell(speech, has_ended=False)) is None:
+        if speech.end_s - heard_s < self.min_chunk_s or (detected := self._detect(speech, has_ended=False)) is None:
             return
-        decoded, opened = self._decode(speech, told[0])
+        decoded, opened = self._decode(speech, detected[0])
         opened.add(decoded, speech.end_s)
         if opened.is_shown:
             texts = {name: growing.text for name, growing in opened.texts.items()}
             transcript = texts.pop(_TRANSCRIPT)
-            yield Update(self._number, speech.speech_start_s, speech.speech_end_s, told[0], transcript, texts)
+            yield PartialSegment(
+                self._number, speech.speech_start_s, speech.speech_end_s, detected[0], transcript, texts
+            )
 
-    def _ended(self, speeches: Iterator[Stretch]) -> Iterator[Event]:
-        """Decode what has ended; where nothing is said it is told only if an update said something."""
+    def _ended(self, speeches: Iterator[SpeechSegment]) -> Iterator[LiveEvent]:
+        """Decode what has ended; where nothing is said it is reported only if an update said something."""
         for speech in speeches:
-            told = self._tell(speech, has_ended=True)
-            assert told is not None
-            decoded, ended = self._decode(speech, told[0])
+            detected = self._detect(speech, has_ended=True)
+            assert detected is not None
+            decoded, ended = self._decode(speech, detected[0])
             self._open = None
             if ended.is_shown or _says_something(decoded):
-                yield Final(self._number, segment_of(speech, told, decoded, self.translator.calibration))
+                yield FinalSegment(self._number, to_segment(speech, detected, decoded, self.translator.calibration))
                 self._number += 1
 
-    def _tell(self, speech: Stretch, *, has_ended: bool) -> Told | None:
+    def _detect(self, speech: SpeechSegment, *, has_ended: bool) -> DetectedLanguage | None:
         """What is spoken, and how likely; None while it is too early to say."""
-        if self._told is None:
-            heard = [*self._first, speech.samples]
-            is_enough = sum(map(len, heard)) >= _IDENTIFIED_BY_S * SAMPLE_RATE
+        if self._detected is None:
+            waveforms = [*self._first, speech.samples]
+            is_enough = sum(map(len, waveforms)) >= _IDENTIFIED_BY_S * SAMPLE_RATE
             if not (is_enough or has_ended):
                 return None
-            told = next(iter(self.translator.identify(heard).items()))
+            detected = next(iter(self.translator.identify(waveforms).items()))
             if not is_enough:
-                self._first = heard
-                return told
-            self._told, self._first = told, []
-        return self._told
+                self._first = waveforms
+                return detected
+            self._detected, self._first = detected, []
+        return self._detected
 
-    def _decode(self, speech: Stretch, source: str) -> tuple[Decoded, _Open]:
-        request = self.translator.request(Speech(speech.samples, source), self._wanted)
+    def _decode(self, speech: SpeechSegment, source: str) -> tuple[DecodedSpeech, _OpenSegment]:
+        request = self.translator.request(Speech(speech.samples, source), self._options)
         if self._open is None:
-            self._open = _Open(speech.start_s, source, request.targets, self.translator.recipe.writes_speech)
-        (decoded,) = self.translator.decoder([replace(request, begun=self._open.begun)])
+            self._open = _OpenSegment(
+                speech.start_s, source, request.targets, self.translator.recipe.writes_transcripts
+            )
+        (decoded,) = self.translator.decoder([replace(request, prefixes=self._open.prefixes)])
         return decoded, self._open
 
 
-class _Open:
+class _OpenSegment:
     """What is known of the open segment, up to `heard_s`; `texts` holds the transcript and each target by its code."""
 
-    def __init__(self, start_s: float, source: str, targets: Sequence[str], writes_speech: bool) -> None:
+    def __init__(self, start_s: float, source: str, targets: Sequence[str], writes_transcripts: bool) -> None:
         self.heard_s = start_s
         self.is_shown = False
-        self.texts = {name: Growing() for name in (_TRANSCRIPT, *targets)}
-        self._writes_speech = writes_speech
+        self.texts = {name: LocalAgreement() for name in (_TRANSCRIPT, *targets)}
+        self._writes_speech = writes_transcripts
 
     @property
-    def begun(self) -> dict[str, str]:
+    def prefixes(self) -> dict[str, str]:
         return {name: growing.text.stable for name, growing in self.texts.items()}
 
-    def add(self, decoded: Decoded, heard_s: float) -> None:
+    def add(self, decoded: DecodedSpeech, heard_s: float) -> None:
         """A translation is of the whole transcript, its tentative end too: two that agree were often written from two
         that do not, and while nothing of these is stable, neither is the translation."""
         self.heard_s = heard_s
         self.is_shown |= _says_something(decoded)
         transcript = self.texts[_TRANSCRIPT]
         transcript.add(decoded.transcript)
-        may_settle = bool(transcript.text.stable) or not self._writes_speech
+        can_commit = bool(transcript.text.stable) or not self._writes_speech
         for code, translation in decoded.translations.items():
-            self.texts[code].add(translation.text, may_settle=may_settle)
+            self.texts[code].add(translation.text, can_commit=can_commit)
 
 
-def _says_something(decoded: Decoded) -> bool:
+def _says_something(decoded: DecodedSpeech) -> bool:
     return bool(decoded.transcript) or any(found.text for found in decoded.translations.values())

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig
 
-from dragoman.data.batching import Row, pad_rows
+from dragoman.data.batching import TextRow, pad_rows
 from dragoman.data.examples import TextEncoder
-from dragoman.data.tasks import TASKS, Item, Tags
+from dragoman.data.tasks import TASKS, LanguageTags, TaskItem
 from dragoman.model.build import LoadedModel
-from dragoman.model.load import load_on
+from dragoman.model.load import load_for_inference
 from dragoman.records import Hypothesis, Utterance
 
 
@@ -30,7 +30,7 @@ class TextTranslator:
         no_repeat_ngram_size: int | None = None,
     ) -> None:
         self.llm, self.tokenizer, self.batch_size = loaded.model.llm.eval(), loaded.tokenizer, batch_size
-        self.tags = Tags.of(loaded.recipe.prompt)
+        self.tags = LanguageTags.from_prompt(loaded.recipe.prompt)
         taught = any("mt" in stage.all_tasks for stage in loaded.recipe.stages)
         self.as_it_was = (
             contextlib.nullcontext if taught else getattr(self.llm, "disable_adapter", contextlib.nullcontext)
@@ -57,7 +57,7 @@ class TextTranslator:
         no_repeat_ngram_size: int | None = None,
     ) -> TextTranslator:
         """`device` and `compute_type` as for a Translator. Raises ModelError."""
-        loaded = load_on(name, device, compute_type)
+        loaded = load_for_inference(name, device, compute_type)
         return cls(loaded, beam_size=beam_size, batch_size=batch_size, no_repeat_ngram_size=no_repeat_ngram_size)
 
     @torch.inference_mode()
@@ -85,8 +85,8 @@ class TextTranslator:
 
     def _translate(self, wanted: Sequence[tuple[Utterance, str]]) -> list[tuple[str, bool]]:
         task = TASKS["mt"]
-        items = [Item(utterance.language, code, utterance.text) for utterance, code in wanted]
-        rows = [Row(self.text.prompt(task.prompt(item, self.tags))) for item in items]
+        items = [TaskItem(utterance.language, code, utterance.text) for utterance, code in wanted]
+        rows = [TextRow(self.text.prompt(task.prompt(item, self.tags))) for item in items]
         text = pad_rows(rows, self.tokenizer.pad_token_id, "left").to(self.llm.device)
         with self.as_it_was():
             found = self.llm.generate(
@@ -97,7 +97,7 @@ class TextTranslator:
             for ids, item in zip(found[:, text.input_ids.shape[1] :].tolist(), items, strict=True)
         ]
 
-    def _output(self, ids: list[int], item: Item) -> tuple[str, bool]:
+    def _output(self, ids: list[int], item: TaskItem) -> tuple[str, bool]:
         end = self.tokenizer.eos_token_id
         kept = ids[: ids.index(end)] if end in ids else ids
         parsed = TASKS["mt"].parse(self.tokenizer.decode(kept), item, self.tags)

@@ -8,14 +8,14 @@ from pathlib import Path
 from dragoman.data.audio import Waveform
 from dragoman.data.batching import Mel
 from dragoman.data.features import LogMel
-from dragoman.inference.decoding.decoder import Decoded, Decoder, Request
+from dragoman.inference.decoding.decoder import DecodedSpeech, Decoder, DecodeRequest
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
-from dragoman.inference.language_id import Identifier, WhisperIdentifier
-from dragoman.inference.recordings import Speech, SpeechTranslator, Told, Wanted
+from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageIdentifier
+from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator, TranslateOptions
 from dragoman.model.build import LoadedModel
-from dragoman.model.load import load_on
+from dragoman.model.load import load_for_inference
 from dragoman.recipe import Recipe, TranscriptBy, TranslateFrom
-from dragoman.vad import suited_to
+from dragoman.vad import vad_options_for
 
 
 class Translator(SpeechTranslator):
@@ -39,7 +39,7 @@ class Translator(SpeechTranslator):
     ) -> None:
         self.recipe: Recipe = loaded.recipe
         audio, decoding = self.recipe.audio, self.recipe.decoding
-        self.features = LogMel.of(audio)
+        self.features = LogMel.from_config(audio)
         weights = next(loaded.model.encoder.parameters())
         by_whisper = (transcript_by or decoding.transcript_by) == "whisper"
         self.whisper = WhisperDecoder.load(self.recipe, weights.device, weights.dtype) if by_whisper else None
@@ -54,14 +54,14 @@ class Translator(SpeechTranslator):
         )
         self.calibration = loaded.calibration
         temperature = 1.0 if loaded.calibration is None else loaded.calibration.language_temperature
-        self.identifier: Identifier | WhisperIdentifier = Identifier(
+        self.identifier: LanguageIdentifier | WhisperLanguageIdentifier = LanguageIdentifier(
             self.decoder, self.sources, batch_size, temperature
         )
         if self.whisper is not None:
-            self.identifier = WhisperIdentifier(self.whisper, self.sources, batch_size)
+            self.identifier = WhisperLanguageIdentifier(self.whisper, self.sources, batch_size)
         self.name, self.batch_size, self.window_s = self.recipe.name, batch_size, audio.window_s
-        self.writes_speech = self.identifies = self.takes_words = self.recipe.writes_speech
-        self.vad = suited_to(self.recipe).varied(vad_parameters or {}, self.name)
+        self.writes_transcripts = self.identifies_language = self.supports_phrases = self.recipe.writes_transcripts
+        self.vad = vad_options_for(self.recipe).varied(vad_parameters or {}, self.name)
 
     @classmethod
     def from_pretrained(
@@ -82,7 +82,7 @@ class Translator(SpeechTranslator):
         auto. `vad_parameters` are those of VadOptions that differ from what suits the model. `transcript_by` and
         `translate_from` say who writes the transcript and what is translated, see recipe.Decoding; the model's own by
         default. `no_repeat_ngram_size`: as for a Decoder. Raises ModelError."""
-        loaded = load_on(name, device, compute_type, merged=True)
+        loaded = load_for_inference(name, device, compute_type, merged=True)
         return cls(
             loaded,
             beam_size=beam_size,
@@ -110,29 +110,29 @@ class Translator(SpeechTranslator):
         to the LLM and (where the model was taught by CTC) to the audio tokens alone, per token. waveforms: (N,) at
         16 kHz each, within the model's window.
         """
-        return self.identifier.together(self._identified(waveforms))
+        return self.identifier.identify_recording(self._identified(waveforms))
 
-    def _told(self, waveforms: Sequence[Waveform]) -> list[Told]:
-        return list(self.identifier.each(self._identified(waveforms)))
+    def _detect_languages(self, waveforms: Sequence[Waveform]) -> list[DetectedLanguage]:
+        return list(self.identifier.identify_segments(self._identified(waveforms)))
 
     def _identified(self, waveforms: Sequence[Waveform]) -> list[Mel]:
-        """What the language is told from."""
+        """What the language is detected from."""
         features = self.features if self.whisper is None else self.whisper.features
         return [features(waveform) for waveform in waveforms]
 
-    def _decoded(self, speech: Sequence[Speech], wanted: Wanted) -> list[Decoded]:
+    def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> list[DecodedSpeech]:
         """Neighbours in length share a batch; the order of the result is that of the speech."""
-        requests = [self.request(part, wanted) for part in speech]
+        requests = [self.request(part, options) for part in speech]
         order = sorted(range(len(requests)), key=lambda number: requests[number].mel.shape[1])
-        found: dict[int, Decoded] = {}
+        found: dict[int, DecodedSpeech] = {}
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
             found.update(zip(chosen, self.decoder([requests[number] for number in chosen]), strict=True))
         return [found[number] for number in range(len(requests))]
 
-    def request(self, part: Speech, wanted: Wanted) -> Request:
+    def request(self, part: Speech, options: TranslateOptions) -> DecodeRequest:
         """What the decoder is asked of a stretch of speech."""
-        targets = tuple(code for code in wanted.targets if code != part.language)
-        heard = None if self.whisper is None else self.whisper.features(part.samples)
+        targets = tuple(code for code in options.targets if code != part.language)
+        whisper_mel = None if self.whisper is None else self.whisper.features(part.samples)
         mel = self.features(part.samples)
-        return Request(mel, part.language, targets, wanted.hotwords, wanted.glossary, whisper_mel=heard)
+        return DecodeRequest(mel, part.language, targets, options.hotwords, options.glossary, whisper_mel=whisper_mel)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
-from dragoman.recipe import MlpAdapter, QFormerAdapter, StackedAdapter
+from dragoman.recipe import MlpConfig, QFormerConfig, StackedConfig
 
 
 class QFormer(nn.Module):
@@ -21,7 +21,7 @@ class QFormer(nn.Module):
     LayerNorm is in the released weights, not in the papers). Silence is attended, as the authors do, unless the clip
     is trimmed: then only its own frames are."""
 
-    def __init__(self, settings: QFormerAdapter, encoder_width: int, llm_width: int) -> None:
+    def __init__(self, settings: QFormerConfig, encoder_width: int, llm_width: int) -> None:
         super().__init__()
         config = Blip2QFormerConfig(
             hidden_size=settings.hidden,
@@ -54,7 +54,7 @@ class QFormer(nn.Module):
 class Mlp(nn.Module):
     """Linear layers with GELU between them on every frame (LLaST section 3)."""
 
-    def __init__(self, settings: MlpAdapter, encoder_width: int, llm_width: int) -> None:
+    def __init__(self, settings: MlpConfig, encoder_width: int, llm_width: int) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Linear(encoder_width, llm_width)]
         for _ in range(settings.layers - 1):
@@ -68,7 +68,7 @@ class Mlp(nn.Module):
 class Stacked(nn.Module):
     """`stack` neighbouring frames side by side -> MLP -> LayerNorm. Positions past a clip's end are zero."""
 
-    def __init__(self, settings: StackedAdapter, encoder_width: int, llm_width: int) -> None:
+    def __init__(self, settings: StackedConfig, encoder_width: int, llm_width: int) -> None:
         super().__init__()
         self.stack = settings.stack
         self.mlp = _projection(encoder_width * settings.stack, settings.hidden, llm_width)
@@ -86,9 +86,7 @@ class Stacked(nn.Module):
 ADAPTERS: dict[str, Callable[[Any, int, int], nn.Module]] = {"q-former": QFormer, "mlp": Mlp, "stacked": Stacked}
 
 
-def make_adapter(
-    settings: QFormerAdapter | MlpAdapter | StackedAdapter, encoder_width: int, llm_width: int
-) -> nn.Module:
+def make_adapter(settings: QFormerConfig | MlpConfig | StackedConfig, encoder_width: int, llm_width: int) -> nn.Module:
     """The adapter that a recipe names."""
     return ADAPTERS[settings.kind](settings, encoder_width, llm_width)
 

@@ -16,13 +16,13 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from dragoman.errors import ModelError
 from dragoman.model.adapters import make_adapter
-from dragoman.model.bases import Place, find_encoder, find_llm
-from dragoman.model.bases.catalogue import BASES
+from dragoman.model.bases import BaseLocation, find_encoder, find_llm
+from dragoman.model.bases.catalogue import FETCHABLE_BASES
 from dragoman.model.calibration import Calibration
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.llm import empty_llm, first_line, load_llm, load_pretrained, width, with_lora
 from dragoman.model.speech_llm import SpeechLLM
-from dragoman.recipe import Encoder, Llm, Recipe
+from dragoman.recipe import EncoderConfig, LlmConfig, Recipe
 
 _BLANK = "<|blank|>"
 
@@ -70,11 +70,11 @@ def pinned(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update=commits)
 
 
-def _revision(base: Encoder | Llm, kind: Any) -> str | None:
+def _revision(base: EncoderConfig | LlmConfig, kind: Any) -> str | None:
     """The recipe's, or else the commit that the hub's cache holds of this base; None for what is no hub's."""
-    if base.revision is not None or base.name in ("base", *BASES) or Path(base.name).exists():
+    if base.revision is not None or base.name in ("base", *FETCHABLE_BASES) or Path(base.name).exists():
         return base.revision
-    _config(kind, Place(base.name, base.name))  # puts it there
+    _config(kind, BaseLocation(base.name, base.name))  # puts it there
     file = try_to_load_from_cache(base.name, "config.json")
     return Path(file).parent.name if isinstance(file, str) else None
 
@@ -106,7 +106,7 @@ def assemble(recipe: Recipe, encoder: SpeechEncoder, llm: Any, tokenizer: PreTra
     return model
 
 
-def _config(kind: Any, place: Place) -> Any:
+def _config(kind: Any, place: BaseLocation) -> Any:
     try:
         return kind.from_pretrained(place.weights, revision=place.revision)
     except (OSError, ValueError) as error:

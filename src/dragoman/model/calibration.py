@@ -8,13 +8,13 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from dragoman.errors import ModelError
-from dragoman.files import whole_file
-from dragoman.recipe.strict import Strict
+from dragoman.files import atomic_file
+from dragoman.recipe.strict import StrictModel
 
 NAME = "calibration.json"
 
 
-class Calibration(Strict):
+class Calibration(StrictModel):
     """What is less confident than `low_transcript` or `low_translation` is rather wrong than right; a language that is
     less likely than `low_language` is doubted. `language_temperature` makes probabilities of the languages'
     log-likelihoods a token. `about` says what they were fitted on."""
@@ -27,7 +27,7 @@ class Calibration(Strict):
 
     def save(self, folder: Path) -> None:
         """Into a model's folder. Raises OutputError."""
-        with whole_file(folder / NAME) as file:
+        with atomic_file(folder / NAME) as file:
             file.write(self.model_dump_json(indent=2) + "\n")
 
 
@@ -40,4 +40,4 @@ def read_calibration(folder: Path) -> Calibration | None:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "file"
-        raise ModelError(f"{folder / NAME}: {where}: {first['msg']}; mend it, or delete it.") from error
+        raise ModelError(f"{folder / NAME}: {where}: {first['msg']}; fix it, or delete it.") from error

@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dragoman.errors import ModelError
-from dragoman.files import to_disk, whole_folder
+from dragoman.files import atomic_folder, to_disk
 from dragoman.model.bases import VOCABULARY
 from dragoman.model.build import LoadedModel, new_model
 from dragoman.model.calibration import read_calibration
-from dragoman.model.hardware.placement import follow, spread
+from dragoman.model.hardware.placement import is_offloaded, place_lora_beside_base
 from dragoman.model.llm import first_line
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import part_of
@@ -36,7 +36,7 @@ def save_model(loaded: LoadedModel, folder: Path, tensors: dict[str, Tensor] | N
 
     `tensors` are the model's by their names in it, where the model itself lacks them (it is spread over processes).
     """
-    tensors = own_tensors(loaded.model) if tensors is None else tensors
+    tensors = trainable_state(loaded.model) if tensors is None else tensors
     write_folder(folder, loaded.recipe, loaded.model, tensors, loaded.bases)
 
 
@@ -44,7 +44,7 @@ def write_folder(
     folder: Path, recipe: Recipe, model: SpeechLLM, tensors: dict[str, Tensor], bases: Path | None = None
 ) -> None:
     """`save_model` for tensors at hand; `model`, from which nothing but its shape is taken, may be a skeleton."""
-    with whole_folder(folder) as new:
+    with atomic_folder(folder) as new:
         save_file(_below(tensors, "adapter."), new / "adapter.safetensors")
         for part, prefix, module in lora_parts(model):
             base = recipe.llm.name if part == "llm_lora" else recipe.encoder.name
@@ -68,7 +68,7 @@ def merge_lora(model: SpeechLLM) -> None:
     fewer bits, which would be rounded anew, nor into those that lie elsewhere."""
     for part, _, module in lora_parts(model):
         base = module.get_base_model()
-        if any(getattr(base, held, False) for held in ("is_loaded_in_4bit", "is_loaded_in_8bit")) or spread(base):
+        if any(getattr(base, held, False) for held in ("is_loaded_in_4bit", "is_loaded_in_8bit")) or is_offloaded(base):
             continue
         if part == "llm_lora":
             model.llm = module.merge_and_unload()
@@ -76,7 +76,7 @@ def merge_lora(model: SpeechLLM) -> None:
             model.encoder.whisper = module.merge_and_unload()
 
 
-def own_tensors(model: SpeechLLM) -> dict[str, Tensor]:
+def trainable_state(model: SpeechLLM) -> dict[str, Tensor]:
     """What a model folder holds beside the bases: adapter and LoRA, copied to the CPU."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items() if part_of(name)}
 
@@ -98,7 +98,7 @@ def load_as(
     recipe: Recipe, folder: Path, dtype: torch.dtype, llm_options: Mapping[str, Any] = MappingProxyType({})
 ) -> LoadedModel:
     loaded = new_model(recipe, folder, dtype, llm_options)
-    follow(loaded.model.llm)
+    place_lora_beside_base(loaded.model.llm)
     # Every name is checked; the frozen weights are not among them.
     loaded.model.load_state_dict(stored_tensors(loaded.model, folder), strict=False)
     loaded.model.eval()
@@ -106,8 +106,8 @@ def load_as(
 
 
 def stored_tensors(model: SpeechLLM, folder: Path) -> dict[str, Tensor]:
-    """`own_tensors` of the model in a folder, which has exactly those of `model`, in the same shapes; but for LoRA that
-    the model there is without."""
+    """`trainable_state` of the model in a folder, which has exactly those of `model`, in the same shapes; but for LoRA
+    that the model there is without."""
     known = stored_recipe(folder)
     adapter = read_tensors(folder / "adapter.safetensors")
     _check_same(model.adapter.state_dict(), adapter, folder / "adapter.safetensors")

@@ -46,7 +46,7 @@ def locate(name: str | Path) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 
     try:
-        hf_hub_download(str(name), "recipe.json")  # first: what is no model of ours may be large
+        hf_hub_download(str(name), "recipe.json")  # first: what is not one of our models may be large
         return Path(snapshot_download(str(name)))
     except RemoteEntryNotFoundError as error:
         raise ModelError(
@@ -89,5 +89,5 @@ def _not_downloaded(name: str, error: Exception | None) -> ModelError:
             " folder in HF_HOME, or in XDG_CACHE_HOME for all caches."
         )
     return ModelError(
-        f"{name!r} is no folder here, and cannot be downloaded from the Hugging Face hub: check name and network."
+        f"{name!r} is not a folder here, and cannot be downloaded from the Hugging Face hub: check name and network."
     )

@@ -27,8 +27,8 @@ from transformers.utils import logging
 
 from dragoman.errors import ModelError
 from dragoman.model.bases import find_llm
-from dragoman.model.hardware.placement import take_over
-from dragoman.recipe import Llm, Lora, Quantisation
+from dragoman.model.hardware.placement import copy_device_hook
+from dragoman.recipe import LlmConfig, Lora, Quantisation
 
 _ODD = {
     "missing_keys": "is missing",
@@ -38,8 +38,8 @@ _ODD = {
 
 
 def load_pretrained(kind: Any, name: str | Path, *, what: str, own: bool = False, **options: Any) -> Any:
-    """`kind.from_pretrained`, strictly: weights that are missing are an error, and in a folder of ours so are weights
-    that are left over (a checkpoint on the hub may hold more than the part that is used)."""
+    """`kind.from_pretrained`, strictly: weights that are missing are an error, and in a folder that Dragoman wrote so
+    are weights that are left over (a checkpoint on the hub may hold more than the part that is used)."""
     try:
         model, found = kind.from_pretrained(name, output_loading_info=True, ignore_mismatched_sizes=True, **options)
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
@@ -66,7 +66,7 @@ def without_bars() -> Iterator[None]:
 
 
 def load_llm(
-    settings: Llm, bases: Path | None, dtype: torch.dtype, others: Mapping[str, Any] = MappingProxyType({})
+    settings: LlmConfig, bases: Path | None, dtype: torch.dtype, others: Mapping[str, Any] = MappingProxyType({})
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The frozen LM and its tokenizer: from `bases` when they are ours, else by name and revision. `others` are options
     of `from_pretrained`: where it is put, or another dtype than the model's other parts have."""
@@ -106,8 +106,8 @@ def _fewer_bits(quantisation: Quantisation, dtype: Any) -> BitsAndBytesConfig:
 
 
 def text_tower(llm: PreTrainedModel) -> PreTrainedModel:
-    """Gemma3 from 4B up comes with eyes: LoRA's names would be found there too, and it does not go on from embeddings
-    alone. What is left is its language model, the same weights under the names of Gemma3ForCausalLM."""
+    """Gemma3 from 4B up has a vision tower: LoRA's names would be found there too, and it does not go on from
+    embeddings alone. What is left is its language model, the same weights under the names of Gemma3ForCausalLM."""
     if not isinstance(llm, Gemma3ForConditionalGeneration):
         return llm
     with torch.device("meta"):
@@ -117,7 +117,7 @@ def text_tower(llm: PreTrainedModel) -> PreTrainedModel:
         setattr(tower, held, getattr(llm, held, False))
     if hasattr(llm, "hf_device_map"):
         tower.hf_device_map = llm.hf_device_map
-    take_over(tower, llm)
+    copy_device_hook(tower, llm)
     return tower.eval()
 
 

@@ -24,7 +24,7 @@ def model_folder(name: str | Path) -> Path:
     return _converted(str(name), found) if found.is_file() else found
 
 
-def load_on(
+def load_for_inference(
     name: str | Path, device: str | None = None, compute_type: str = "auto", *, merged: bool = False
 ) -> LoadedModel:
     """A model by folder or name, to be used and not trained. `device` is torch's name of one (CUDA where there is one
@@ -32,14 +32,14 @@ def load_on(
     LoRA in its weights. Raises ModelError, before weights are read, when there is too little memory for them."""
     from dragoman.model.build import skeleton
     from dragoman.model.folder import load_as, merge_lora, stored_recipe
-    from dragoman.model.hardware.int8 import hold_in_int8
+    from dragoman.model.hardware.int8 import quantise_to_int8
     from dragoman.model.hardware.memory import check_memory
-    from dragoman.model.hardware.placement import Placement, say_where
+    from dragoman.model.hardware.placement import Placement, report_offloading
     from dragoman.model.hardware.precision import precision
 
     folder = model_folder(name)
     recipe = stored_recipe(folder)
-    placement = Placement.of(device)
+    placement = Placement.choose(device)
     held = precision(compute_type, placement.main, recipe.llm.quantisation)
     empty = skeleton(recipe, folder)
     if not placement.auto:
@@ -49,12 +49,12 @@ def load_on(
     as_held = recipe.model_copy(update={"llm": recipe.llm.model_copy(update={"quantisation": held.quantisation})})
     own_dtype = {"dtype": "auto"} if held.by_fbgemm else {}  # nothing is gained by reading more than the checkpoint has
     loaded = load_as(as_held, folder, held.dtype, {**placement.options(empty), **own_dtype})
-    say_where(recipe.name, loaded.model.llm, placement.main)
+    report_offloading(recipe.name, loaded.model.llm, placement.main)
     loaded.model.move_beside_llm(placement.main)
     if merged:
         merge_lora(loaded.model)
     if held.by_fbgemm:
-        hold_in_int8(loaded.model.llm)
+        quantise_to_int8(loaded.model.llm)
     return replace(loaded, recipe=recipe)
 
 

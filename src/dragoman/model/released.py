@@ -38,7 +38,7 @@ def convert(file: Path, recipe: Recipe, out: Path, tags: Mapping[str, str] | Non
     """Write a released checkpoint as the model folder `out`, whole or not at all. `tags` are language tags that this
     checkpoint was trained with, where they differ from the recipe's ({"cmn": "cmn"}).
 
-    Raises ModelError for a file that is no such checkpoint or one of another system than the recipe's, RecipeError,
+    Raises ModelError for a file that is not such a checkpoint or one of another system than the recipe's, RecipeError,
     LanguageError, OutputError.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):

@@ -17,7 +17,7 @@ from dragoman.model.llm import embed, width
 from dragoman.model.splice import splice
 
 
-class Distils(Protocol):
+class DistillationTeacher(Protocol):
     """A teacher as the model knows it, see `training.distillation`."""
 
     weight: float
@@ -52,7 +52,7 @@ class SpeechLLM(nn.Module):
         self.register_buffer("lead_ids", torch.tensor(lead_ids, dtype=torch.long), persistent=False)
         self.ctc_weight = 0.0
         self.ctc_sampled: int | None = None
-        self.teacher: Distils | None = None
+        self.teacher: DistillationTeacher | None = None
         # Gemma's embeddings are louder in its first layer than in its table: measured as that layer gets them.
         pieces = llm.get_input_embeddings().num_embeddings
         some = torch.arange(0, pieces, -(-pieces // 4096), device=llm.device)
@@ -61,7 +61,7 @@ class SpeechLLM(nn.Module):
             self.embedding_std = float(embed(llm, some).detach().float().std())
             self.table_std = float(llm.get_input_embeddings().weight.detach().float().std())
 
-    def hear(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_audio(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         """mel (U, M, F), num_frames (U,) -> audio (U, A, D), num_audio (U,): encoder and adapter, once an utterance; A
         counts the lead too."""
         return self.adapt(*self.encoder(mel.to(next(self.encoder.parameters()).dtype), num_frames))
@@ -83,7 +83,7 @@ class SpeechLLM(nn.Module):
     def audio(self, batch: Any) -> tuple[Tensor, Tensor]:
         """A data.batching.Batch -> what is heard: audio (U, A, D), num_audio (U,)."""
         if batch.mel is not None:
-            return self.hear(batch.mel, batch.num_frames)
+            return self.encode_audio(batch.mel, batch.num_frames)
         if batch.frames is not None:
             return self.adapt(batch.frames, batch.num_frames)
         return self.lead(len(batch.num_frames))
@@ -92,7 +92,7 @@ class SpeechLLM(nn.Module):
         """A data.batching.Batch and what is heard -> logits (N, V) of the N tokens that have a label, row by row, each
         from what stands before it. The head is most of a small LLM's work: it sees no other places."""
         text = batch.text
-        learnt = _learnt(text.labels)
+        learnt = _has_label(text.labels)
         rows, mask, position_ids = splice(
             audio, num_audio, embed(self.llm, text.input_ids), text.attention_mask, batch.utterance_of
         )
@@ -118,7 +118,7 @@ class SpeechLLM(nn.Module):
         if not batch.text.num_rows:
             return {"loss": self.ctc_weight * self.ctc_of(batch, audio, num_audio)}
         logits = self.logits(batch, audio, num_audio)
-        learnt = _learnt(batch.text.labels)
+        learnt = _has_label(batch.text.labels)
         entropy = nn.functional.cross_entropy(logits.float(), batch.text.labels[:, 1:][learnt], reduction="none")
         parts = {"entropy": entropy.sum()}
         loss = parts["entropy"]
@@ -206,7 +206,7 @@ class SpeechLLM(nn.Module):
         return self
 
 
-def _learnt(labels: Tensor) -> Tensor:
+def _has_label(labels: Tensor) -> Tensor:
     """(B, T) -> (B, T - 1): which tokens from the second on have a label; torch's own mark, -100, is none. A prompt is
     never empty, so none is lost."""
     return labels[:, 1:] >= 0

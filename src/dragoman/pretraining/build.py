@@ -8,13 +8,13 @@ from pathlib import Path
 
 from dragoman.data.corpora.tatoeba import Sentence
 from dragoman.errors import DataError, DragomanError, RecipeError
-from dragoman.files import to_disk, whole_folder
+from dragoman.files import atomic_folder, to_disk
 from dragoman.model.llm import load_tokenizer
 from dragoman.pretraining.encoder import pretrain_encoder
 from dragoman.pretraining.llm import pretrain_llm
 from dragoman.pretraining.tokenizer import train_tokenizer
-from dragoman.progress import OnProgress, unheard
-from dragoman.recipe import Bases, Recipe
+from dragoman.progress import OnProgress, no_progress
+from dragoman.recipe import BasesConfig, Recipe
 from dragoman.records import read_manifest, read_rows
 from dragoman.training.trainer import make_accelerator
 
@@ -27,7 +27,7 @@ def build_bases(
     out: Path,
     parts: tuple[str, ...] = PARTS,
     compiled: bool = False,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = no_progress,
 ) -> None:
     """Write `out/tokenizer`, `out/llm` and `out/encoder` in Hugging Face's formats, from the corpus in `data`
     (`text.train.jsonl`, `text.valid.jsonl`, `train.jsonl`, `valid.jsonl`)."""
@@ -35,7 +35,7 @@ def build_bases(
         raise RecipeError(f"The recipe {recipe.name!r} has no [bases] table: its encoder and LLM are downloaded.")
     if make_accelerator("fp32").num_processes > 1:
         raise DragomanError("`dragoman bases` runs in one process; start it without torchrun.")
-    makers: dict[str, Callable[[Recipe, Bases, Path, Path, bool, OnProgress], None]] = {
+    makers: dict[str, Callable[[Recipe, BasesConfig, Path, Path, bool, OnProgress], None]] = {
         "tokenizer": _tokenizer,
         "llm": _llm,
         "encoder": _encoder,
@@ -53,7 +53,9 @@ def read_sentences(data: Path, split: str) -> list[Sentence]:
     return [row for _, row in read_rows(path, Sentence)]
 
 
-def _tokenizer(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool, on_progress: OnProgress) -> None:
+def _tokenizer(
+    recipe: Recipe, bases: BasesConfig, data: Path, out: Path, compiled: bool, on_progress: OnProgress
+) -> None:
     texts = [
         text
         for sentence in read_sentences(data, "train")
@@ -64,7 +66,7 @@ def _tokenizer(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bo
     _finish(out / "tokenizer", tokenizer.save_pretrained)
 
 
-def _llm(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool, on_progress: OnProgress) -> None:
+def _llm(recipe: Recipe, bases: BasesConfig, data: Path, out: Path, compiled: bool, on_progress: OnProgress) -> None:
     llm = pretrain_llm(
         bases.llm,
         load_tokenizer(out / "tokenizer"),
@@ -80,7 +82,9 @@ def _llm(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool, on
     _finish(out / "llm", llm.half().save_pretrained)
 
 
-def _encoder(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool, on_progress: OnProgress) -> None:
+def _encoder(
+    recipe: Recipe, bases: BasesConfig, data: Path, out: Path, compiled: bool, on_progress: OnProgress
+) -> None:
     encoder = pretrain_encoder(
         bases.encoder,
         recipe,
@@ -98,6 +102,6 @@ def _encoder(recipe: Recipe, bases: Bases, data: Path, out: Path, compiled: bool
 def _finish(folder: Path, save: Callable[[Path], object]) -> None:
     """Save a part, whole or not at all. Weights are stored in half precision, so that what the adapter is trained on
     is, to the bit, what is shipped."""
-    with whole_folder(folder) as new:
+    with atomic_folder(folder) as new:
         save(new)
         to_disk(new)

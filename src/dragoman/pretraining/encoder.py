@@ -18,13 +18,13 @@ from dragoman.data.audio import load_audio
 from dragoman.data.augment import AugmentedMel
 from dragoman.data.batching import Mel, pad_ids, pad_mels
 from dragoman.data.features import LogMel
-from dragoman.data.sampling import Order, Step, row_random
+from dragoman.data.sampling import Step, StepSampler, row_random
 from dragoman.model.encoder import SpeechEncoder
-from dragoman.progress import OnProgress, unheard
-from dragoman.recipe import EncoderBase, Recipe
+from dragoman.progress import OnProgress, no_progress
+from dragoman.recipe import EncoderBaseConfig, Recipe
 from dragoman.records import Utterance
 from dragoman.training.steps import stream_of_steps
-from dragoman.training.trainer import Job, fit
+from dragoman.training.trainer import TrainingJob, fit
 
 _BLANK = 0
 _WORKERS = 1
@@ -77,7 +77,7 @@ def _ctc(logits: Tensor, lengths: Tensor, labels: Tensor, label_lengths: Tensor)
     )
 
 
-def new_whisper_encoder(base: EncoderBase, recipe: Recipe) -> WhisperEncoder:
+def new_whisper_encoder(base: EncoderBaseConfig, recipe: Recipe) -> WhisperEncoder:
     """Random weights in Whisper's shape; sinusoidal positions as Whisper's."""
     config = WhisperConfig(
         num_mel_bins=recipe.audio.mel_bins,
@@ -90,7 +90,7 @@ def new_whisper_encoder(base: EncoderBase, recipe: Recipe) -> WhisperEncoder:
     return WhisperEncoder(config)
 
 
-class SpeechRows:
+class CtcBatches:
     """Utterances -> CTC batches."""
 
     def __init__(
@@ -131,7 +131,7 @@ def spoken(text: str) -> str:
 
 
 def pretrain_encoder(
-    base: EncoderBase,
+    base: EncoderBaseConfig,
     recipe: Recipe,
     tokenizer: PreTrainedTokenizerBase,
     train: Sequence[Utterance],
@@ -139,19 +139,19 @@ def pretrain_encoder(
     folder: Path,
     accelerator: Accelerator,
     compiled: bool = False,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = no_progress,
 ) -> WhisperEncoder:
     """Train (or go on training) the encoder in `folder`; returns it without the heads."""
     alphabet = sorted({letter for utterance in train for letter in spoken(utterance.text)})
     letters = {letter: number for number, letter in enumerate(alphabet, 1)}
-    features = LogMel.of(recipe.audio)
-    rows = SpeechRows(train, letters, tokenizer, AugmentedMel(features, base.augment), base.schedule.seed)
-    held_out = SpeechRows(valid, letters, tokenizer, AugmentedMel(features, None))
+    features = LogMel.from_config(recipe.audio)
+    rows = CtcBatches(train, letters, tokenizer, AugmentedMel(features, base.augment), base.schedule.seed)
+    held_out = CtcBatches(valid, letters, tokenizer, AugmentedMel(features, None))
     torch.manual_seed(base.schedule.seed)
     encoder = SpeechEncoder(new_whisper_encoder(base, recipe), recipe.audio.padding)
     module = CtcEncoder(encoder, len(letters) + 1, len(tokenizer))
-    order = Order(rows.lengths, base.schedule.batch, base.schedule.seed)
-    job = Job(
+    order = StepSampler(rows.lengths, base.schedule.batch, base.schedule.seed)
+    job = TrainingJob(
         label="speech encoder",
         module=module,
         stream=stream_of_steps(order, rows.micro_batches, accelerator, _WORKERS),
@@ -166,7 +166,7 @@ def pretrain_encoder(
     return encoder.whisper
 
 
-def _letter_errors(module: CtcEncoder, rows: SpeechRows, device: torch.device) -> dict[str, float]:
+def _letter_errors(module: CtcEncoder, rows: CtcBatches, device: torch.device) -> dict[str, float]:
     """Character error rate of the greedy reading, and the loss, on held-out speech."""
     import jiwer
 

@@ -19,15 +19,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from dragoman.data.batching import IGNORED, Row, TextRows, pad_rows
+from dragoman.data.batching import IGNORED, TextRow, TextRows, pad_rows
 from dragoman.data.corpora.tatoeba import Sentence
-from dragoman.data.sampling import Order, Step, row_random
-from dragoman.data.tasks import Item, Tags, build
+from dragoman.data.sampling import Step, StepSampler, row_random
+from dragoman.data.tasks import LanguageTags, TaskItem, build
 from dragoman.pretraining.tokenizer import BLANK
-from dragoman.progress import OnProgress, unheard
-from dragoman.recipe import LlmBase
+from dragoman.progress import OnProgress, no_progress
+from dragoman.recipe import LlmBaseConfig
 from dragoman.training.steps import stream_of_steps
-from dragoman.training.trainer import Job, fit
+from dragoman.training.trainer import TrainingJob, fit
 
 # What a batch reads (task, with something in the place of audio?) and how often. All rows of a batch read the same, so
 # that they are of one length; translation from clean text is what takes longest to learn and costs least.
@@ -37,7 +37,7 @@ _VALIDATED = 1000
 
 
 @dataclass(frozen=True)
-class Pair:
+class SentencePair:
     """A sentence in two languages, each with its variants, which take turns over the epochs."""
 
     source: str
@@ -46,9 +46,9 @@ class Pair:
     translations: tuple[str, ...]
     turn: int
 
-    def item(self, epoch: int) -> Item:
+    def item(self, epoch: int) -> TaskItem:
         turn = self.turn + epoch
-        return Item(
+        return TaskItem(
             self.source,
             self.target,
             self.transcripts[turn % len(self.transcripts)],
@@ -72,7 +72,7 @@ class SummedLoss(nn.Module):
         return {"loss": loss}
 
 
-def new_llm(base: LlmBase, tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCausalLM:
+def new_llm(base: LlmBaseConfig, tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCausalLM:
     """Random weights in Qwen2's shape; input and output embeddings are one matrix."""
     config = Qwen2Config(
         vocab_size=len(tokenizer),
@@ -92,7 +92,7 @@ def new_llm(base: LlmBase, tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCausal
 
 
 def pretrain_llm(
-    base: LlmBase,
+    base: LlmBaseConfig,
     tokenizer: PreTrainedTokenizerBase,
     train: Sequence[Sentence],
     valid: Sequence[Sentence],
@@ -101,15 +101,15 @@ def pretrain_llm(
     folder: Path,
     accelerator: Accelerator,
     compiled: bool = False,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = no_progress,
 ) -> Qwen2ForCausalLM:
     """Train (or go on training) the LM in `folder`; returns it."""
     torch.manual_seed(base.schedule.seed)
     module = SummedLoss(new_llm(base, tokenizer))
-    rows = PairRows(directed_pairs(train, sources, targets), tokenizer, base.schedule.seed)
-    held_out = PairRows(directed_pairs(valid, sources, targets), tokenizer, base.schedule.seed)
-    order = Order(rows.lengths, base.schedule.batch, base.schedule.seed)
-    job = Job(
+    rows = SentencePairBatches(directed_pairs(train, sources, targets), tokenizer, base.schedule.seed)
+    held_out = SentencePairBatches(directed_pairs(valid, sources, targets), tokenizer, base.schedule.seed)
+    order = StepSampler(rows.lengths, base.schedule.batch, base.schedule.seed)
+    job = TrainingJob(
         label="language model",
         module=module,
         stream=stream_of_steps(order, rows.micro_batches, accelerator),
@@ -123,7 +123,7 @@ def pretrain_llm(
     return module.llm
 
 
-def directed_pairs(sentences: Sequence[Sentence], sources: Sequence[str], targets: Sequence[str]) -> list[Pair]:
+def directed_pairs(sentences: Sequence[Sentence], sources: Sequence[str], targets: Sequence[str]) -> list[SentencePair]:
     """Every ordered pair of languages a sentence has; as many turns as the larger number of variants, at most 3."""
     pairs = []
     for sentence in sentences:
@@ -131,14 +131,14 @@ def directed_pairs(sentences: Sequence[Sentence], sources: Sequence[str], target
             if source in sources and target in targets:
                 one, other = sentence.texts[source], sentence.texts[target]
                 turns = min(3, max(len(one), len(other)))
-                pairs += [Pair(source, target, one, other, turn) for turn in range(turns)]
+                pairs += [SentencePair(source, target, one, other, turn) for turn in range(turns)]
     return pairs
 
 
-class PairRows:
+class SentencePairBatches:
     """Turns numbered pairs into batches; format, variants and corruption follow from seed, epoch and numbers."""
 
-    def __init__(self, pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
+    def __init__(self, pairs: Sequence[SentencePair], tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
         self.pairs = pairs
         self.tokenizer = tokenizer
         self.seed = seed
@@ -155,13 +155,13 @@ class PairRows:
         """One process's share of a step, at once; the last share of an epoch may be empty."""
         return [self.batch(int(share.visit[0]), share.item.tolist())] if len(share.item) else []
 
-    def _row(self, epoch: int, number: int, task: str, heard: bool) -> Row:
+    def _row(self, epoch: int, number: int, task: str, heard: bool) -> TextRow:
         item = self.pairs[number].item(epoch)
-        prompt, answer = (self._ids(text) for text in build(task, item, Tags()))
+        prompt, answer = (self._ids(text) for text in build(task, item, LanguageTags()))
         if heard:
             random = row_random(self.seed, epoch, number)
             prompt = stand_in(self._ids(item.transcript), self.blank, len(self.tokenizer), random) + prompt
-        return Row(tuple(prompt), (*answer, self.tokenizer.eos_token_id))
+        return TextRow(tuple(prompt), (*answer, self.tokenizer.eos_token_id))
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
@@ -181,7 +181,7 @@ def stand_in(ids: Sequence[int], blank: int, vocabulary: int, random: np.random.
     return heard
 
 
-def _mean_loss(module: SummedLoss, rows: PairRows, device: torch.device) -> dict[str, float]:
+def _mean_loss(module: SummedLoss, rows: SentencePairBatches, device: torch.device) -> dict[str, float]:
     total, targets = 0.0, 0
     chosen = range(0, len(rows.pairs), max(1, len(rows.pairs) // _VALIDATED))
     for start in range(0, len(chosen), 64):

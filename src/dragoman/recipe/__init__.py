@@ -6,50 +6,50 @@ and overrides its tables key by key (lists and `tasks` are replaced whole). If i
 order; what one leaves unsaid is as in the other recipe's stage of the same name.
 """
 
-from dragoman.recipe.bases import Bases, EncoderBase, LlmBase, TatoebaCorpus
+from dragoman.recipe.bases import BasesConfig, EncoderBaseConfig, LlmBaseConfig, TatoebaConfig
 from dragoman.recipe.files import dump_recipe, load_recipe, names, parse_recipe, read_stored_recipe
 from dragoman.recipe.model import (
-    Adapter,
-    Audio,
-    Encoder,
-    Llm,
+    AdapterConfig,
+    AudioConfig,
+    EncoderConfig,
+    LlmConfig,
     Lora,
-    MlpAdapter,
-    Prompt,
-    QFormerAdapter,
+    MlpConfig,
+    PromptConfig,
+    QFormerConfig,
     Quantisation,
-    StackedAdapter,
+    StackedConfig,
     TranscriptBy,
     TranslateFrom,
-    Vocabulary,
+    VocabularyConfig,
 )
-from dragoman.recipe.stages import Augment, Schedule, Source, Stage
-from dragoman.recipe.whole import MEL_FRAMES_PER_S, Recipe
+from dragoman.recipe.recipe import MEL_FRAMES_PER_S, Recipe
+from dragoman.recipe.stages import AugmentConfig, DataSource, Schedule, Stage
 
 __all__ = [
     "MEL_FRAMES_PER_S",
-    "Adapter",
-    "Audio",
-    "Augment",
-    "Bases",
-    "Encoder",
-    "EncoderBase",
-    "Llm",
-    "LlmBase",
+    "AdapterConfig",
+    "AudioConfig",
+    "AugmentConfig",
+    "BasesConfig",
+    "DataSource",
+    "EncoderBaseConfig",
+    "EncoderConfig",
+    "LlmBaseConfig",
+    "LlmConfig",
     "Lora",
-    "MlpAdapter",
-    "Prompt",
-    "QFormerAdapter",
+    "MlpConfig",
+    "PromptConfig",
+    "QFormerConfig",
     "Quantisation",
     "Recipe",
     "Schedule",
-    "Source",
-    "StackedAdapter",
+    "StackedConfig",
     "Stage",
-    "TatoebaCorpus",
+    "TatoebaConfig",
     "TranscriptBy",
     "TranslateFrom",
-    "Vocabulary",
+    "VocabularyConfig",
     "dump_recipe",
     "load_recipe",
     "names",

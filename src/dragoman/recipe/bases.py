@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from dragoman.recipe.stages import Augment, Schedule
-from dragoman.recipe.strict import Strict
+from dragoman.recipe.stages import AugmentConfig, Schedule
+from dragoman.recipe.strict import StrictModel
 from dragoman.text.languages import is_code
 
 
-class TatoebaCorpus(Strict):
+class TatoebaConfig(StrictModel):
     """The corpus that the bases and stages learn from: everyday sentences, narrowed to a domain and spoken by
     espeak-ng (`dragoman prepare tatoeba`)."""
 
@@ -46,17 +46,17 @@ class TatoebaCorpus(Strict):
         return languages
 
     @model_validator(mode="after")
-    def _of_its_languages(self) -> TatoebaCorpus:
+    def _of_its_languages(self) -> TatoebaConfig:
         if others := [code for code in (*self.clips_of, *self.spoken_first) if code not in self.languages]:
             raise ValueError(f"clips_of and spoken_first: {others[0]!r} is not among the corpus's languages")
         return self
 
 
-class TokenizerBase(Strict):
+class TokenizerBaseConfig(StrictModel):
     pieces: int = Field(gt=0)
 
 
-class TransformerBase(Strict):
+class TransformerBaseConfig(StrictModel):
     """Widths and depth of a small transformer, and how it is pre-trained."""
 
     hidden: int = Field(gt=0)
@@ -66,19 +66,19 @@ class TransformerBase(Strict):
     schedule: Schedule
 
 
-class LlmBase(TransformerBase):
+class LlmBaseConfig(TransformerBaseConfig):
     """A decoder in Qwen2's shape, pre-trained on text in the task formats, with corrupted copies in the place of
     audio."""
 
 
-class EncoderBase(TransformerBase):
+class EncoderBaseConfig(TransformerBaseConfig):
     """A Whisper-shaped encoder pre-trained with CTC."""
 
-    augment: Augment | None = None
+    augment: AugmentConfig | None = None
 
 
-class Bases(Strict):
-    corpus: TatoebaCorpus
-    tokenizer: TokenizerBase
-    llm: LlmBase
-    encoder: EncoderBase
+class BasesConfig(StrictModel):
+    corpus: TatoebaConfig
+    tokenizer: TokenizerBaseConfig
+    llm: LlmBaseConfig
+    encoder: EncoderBaseConfig

@@ -10,10 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from dragoman.errors import RecipeError
-from dragoman.recipe.whole import Recipe
+from dragoman.recipe.recipe import Recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 _LENGTH = {"steps", "epochs"}
+_RENAMED = {"start": "init_from", "brought_back": "weight_interpolation"}
+"""Keys as earlier versions called them."""
 
 
 def load_recipe(name: str | Path) -> Recipe:
@@ -72,7 +74,7 @@ def _locate_parent(child: Path, parent: str) -> Path:
 
 def _table(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A recipe's table over that of the one that it extends; `children` extend this one."""
-    table = _read_toml(path)
+    table = _with_new_keys(_read_toml(path))
     parent = table.pop("extends", None)
     if parent is None:
         return table
@@ -91,6 +93,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: is not valid TOML ({error}).") from error
+
+
+def _with_new_keys(table: dict[str, Any]) -> dict[str, Any]:
+    """Before recipes are merged: one that extends another may use the old name of a key and the other the new one."""
+    renamed = {_RENAMED.get(key, key): value for key, value in table.items()}
+    if _are_tables(renamed.get("stages")):
+        renamed["stages"] = [_with_new_keys(stage) for stage in renamed["stages"]]
+    return renamed
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

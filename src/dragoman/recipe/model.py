@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from dragoman.recipe.strict import Strict, TaskName
+from dragoman.recipe.strict import StrictModel, TaskName
 
 Quantisation = Literal["8bit", "4bit"]
 
 
-class Lora(Strict):
+class Lora(StrictModel):
     """Low-rank weights beside the named linear layers; PEFT's terms."""
 
     rank: int = Field(gt=0)
@@ -20,7 +20,7 @@ class Lora(Strict):
     targets: list[str] | Literal["all-linear"]
 
 
-class Audio(Strict):
+class AudioConfig(StrictModel):
     """What the encoder hears: mel bins, its window, and whether clips are padded to it (as Whisper and the papers
     do) or trimmed to the speech."""
 
@@ -31,7 +31,7 @@ class Audio(Strict):
     """Behind a trimmed clip: Whisper listens for the end of the speech."""
 
 
-class Encoder(Strict):
+class EncoderConfig(StrictModel):
     """`name` is a Hugging Face name or folder; "base" is the one that `[bases]` describes."""
 
     name: str
@@ -39,7 +39,7 @@ class Encoder(Strict):
     lora: Lora | None = None
 
 
-class Vocabulary(Strict):
+class VocabularyConfig(StrictModel):
     """Which of the LLM's pieces are kept (Ushio et al. 2023): those that the texts of these manifests need in the
     recipe's languages, and of the `most_frequent` of its own order those that are spelt with their characters. Language
     tags become pieces."""
@@ -48,7 +48,7 @@ class Vocabulary(Strict):
     most_frequent: int = Field(default=0, ge=0)
 
 
-class Llm(Strict):
+class LlmConfig(StrictModel):
     """`name` as in Encoder. `scale_audio` multiplies the adapter's output by sqrt(hidden), which Gemma2's checkpoints
     of the papers expect (transformers <= 5.3 did it inside the model). `quantisation` holds its frozen weights in 8
     bits (LLM.int8) or 4 (NF4, as QLoRA and LLaST), in training and after: LoRA learns beside the weights as they are
@@ -59,7 +59,7 @@ class Llm(Strict):
     scale_audio: bool = False
     quantisation: Quantisation | None = None
     lora: Lora | None = None
-    vocabulary: Vocabulary | None = None
+    vocabulary: VocabularyConfig | None = None
 
     @field_validator("lora", mode="before")
     @classmethod
@@ -67,7 +67,7 @@ class Llm(Strict):
         return None if value == "none" else value
 
 
-class QFormerAdapter(Strict):
+class QFormerConfig(StrictModel):
     """Q-Former -> (mean over `pool` neighbours) -> MLP -> LayerNorm: LLM-SRT (pool 1) and MCAT (pool 5)."""
 
     kind: Literal["q-former"]
@@ -82,14 +82,14 @@ class QFormerAdapter(Strict):
     mlp_hidden: int | None = Field(default=None, gt=0)
 
 
-class MlpAdapter(Strict):
+class MlpConfig(StrictModel):
     """A plain MLP on every frame, no downsampling: LLaST (there on the speech's frames only: padding "trimmed")."""
 
     kind: Literal["mlp"]
     layers: int = Field(default=3, gt=0)
 
 
-class StackedAdapter(Strict):
+class StackedConfig(StrictModel):
     """`stack` neighbouring frames side by side -> MLP -> LayerNorm (SLAM-LLM's linear projector). `ctc_blank`: what
     stands for "nothing" in the CTC loss is learnt, in the place of the padding piece's embedding."""
 
@@ -99,10 +99,10 @@ class StackedAdapter(Strict):
     ctc_blank: bool = False
 
 
-Adapter = Annotated[QFormerAdapter | MlpAdapter | StackedAdapter, Field(discriminator="kind")]
+AdapterConfig = Annotated[QFormerConfig | MlpConfig | StackedConfig, Field(discriminator="kind")]
 
 
-class Prompt(Strict):
+class PromptConfig(StrictModel):
     """`tags` renames the tag of a language for checkpoints that were trained with another one (LLM-SRT: cmn -> zho).
 
     `worded` says a task's prompt in words in the place of tags, with {source}, {target} (languages by name) and
@@ -128,7 +128,7 @@ TranscriptBy = Literal["adapter", "whisper"]
 TranslateFrom = Literal["speech", "transcript"]
 
 
-class Decoding(Strict):
+class DecodingConfig(StrictModel):
     """How a model is used unless the caller says otherwise.
 
     `transcript_by`: the LLM writes what it hears through the adapter, or Whisper's own decoder does.

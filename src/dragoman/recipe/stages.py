@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from dragoman.recipe.strict import Strict, TaskName
+from dragoman.recipe.strict import StrictModel, TaskName
 from dragoman.text.languages import expand
 
-Part = Literal["adapter", "llm_lora", "encoder_lora"]
+TrainablePart = Literal["adapter", "llm_lora", "encoder_lora"]
 
 
-class _Optimisation(Strict):
+class _Optimisation(StrictModel):
     batch: int = Field(gt=0)
     learning_rate: float = Field(gt=0.0)
     warmup_steps: int = Field(default=0, ge=0)
@@ -54,12 +54,12 @@ class StageSchedule(_Optimisation):
         return self
 
     def over(self, items: int) -> Schedule:
-        """For a stage of so many items; a step never holds items of two epochs."""
+        """For a stage of this many items; a step never holds items of two epochs."""
         steps = self.steps or (self.epochs or 0) * math.ceil(items / self.batch)
         return Schedule(steps=steps, **self.model_dump(exclude={"steps", "epochs"}))
 
 
-class Augment(Strict):
+class AugmentConfig(StrictModel):
     """How training alters the speech: `speed` plays it up to that share faster or slower, `warp` shifts its spectrum by
     up to that share; then bands of up to `frequency_width` mel bins and stretches of up to `time_width` frames (10 ms)
     are masked."""
@@ -72,7 +72,7 @@ class Augment(Strict):
     time_width: int = Field(default=0, ge=0)
 
 
-class Source(Strict):
+class DataSource(StrictModel):
     """One manifest (`<data>/<name>.jsonl`) with filters; languages are codes or named sets, empty means any. Where
     targets are named, an utterance without a translation into one of them is left out. `tasks` in the place of the
     stage's: `{ mt = 1.0 }` for a manifest of text alone."""
@@ -91,7 +91,7 @@ class Source(Strict):
         return list(expand(value))
 
 
-class Stage(Strict):
+class Stage(StrictModel):
     """One stage of the curriculum: which tasks, which parameters, which data, how long.
 
     The task mt leaves the speech out and teaches the LLM to translate the transcripts. A stage without tasks leaves the
@@ -101,32 +101,34 @@ class Stage(Strict):
     `targets` is the number of target languages that share one utterance's encoder pass in a batch.
     `temperature` T draws a spoken language of n utterances in proportion to n^(1/T): 1 leaves the data as they are,
     more brings small languages nearer to large ones. `shards_at_once` takes the tar shards in a random order and the
-    utterances of so many together, for storage that is slow out of order.
+    utterances of this many together, for storage that is slow out of order.
     `ctc_weight` adds a CTC loss between the adapter's outputs and the frozen embedding matrix of the LLM, which makes
-    an adapter align that starts from nothing; with `ctc_sampled`, the pieces that no transcript of a batch has are
-    stood for by so many of them, drawn anew each time (sampled softmax, Jean et al. 2015).
-    `brought_back` is for a later stage of a recipe that goes on from a model: this one begins at such a share of the
-    way from that model's weights to those that the stages before have left (WiSE-FT, Wortsman et al. 2022), LoRA's two
-    factors each by itself.
-    `distillation` is for a recipe that goes on from a model: in what this one was last taught, the loss is so many
+    an adapter align that starts from scratch; with `ctc_sampled`, the pieces that no transcript of a batch has are
+    stood for by this many of them, drawn anew each time (sampled softmax, Jean et al. 2015).
+    `weight_interpolation` is for a later stage of a recipe that goes on from a model: this one begins at such a share
+    of the way from that model's weights to those that the stages before have left (WiSE-FT, Wortsman et al. 2022),
+    LoRA's two factors each by itself.
+    `distillation` is for a recipe that goes on from a model: in what this one was last taught, the loss is this many
     times the divergence from what it said, in the place of the cross-entropy (Learning without Forgetting, Li and Hoiem
     2016, whose weight is 1).
     """
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     tasks: dict[TaskName, float]
-    trains: list[Part] = Field(min_length=1)
-    data: list[Source] = Field(min_length=1)
+    trains: list[TrainablePart] = Field(min_length=1)
+    data: list[DataSource] = Field(min_length=1)
     schedule: StageSchedule
     max_per_language: int | None = Field(default=None, gt=0)
     max_per_direction: int | None = Field(default=None, gt=0)
     targets: int = Field(default=1, gt=0)
     temperature: float = Field(default=1.0, ge=1.0, allow_inf_nan=False)
     shards_at_once: int | None = Field(default=None, gt=0)
-    augment: Augment | None = None
+    augment: AugmentConfig | None = None
     ctc_weight: float = Field(default=0.0, ge=0.0)
     ctc_sampled: int | None = Field(default=None, gt=0)
-    brought_back: float = Field(default=1.0, gt=0.0, le=1.0)
+    weight_interpolation: float = Field(
+        default=1.0, gt=0.0, le=1.0, validation_alias=AliasChoices("weight_interpolation", "brought_back")
+    )
     distillation: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
 
     @model_validator(mode="after")
@@ -139,15 +141,15 @@ class Stage(Strict):
     def _something_is_taught(self) -> Stage:
         if not self.all_tasks and not (self.ctc_weight and "llm_lora" not in self.trains):
             raise ValueError("tasks: a stage without tasks aligns by CTC: give it ctc_weight, and leave llm_lora out")
-        if not self.hears and (self.trains != ["llm_lora"] or self.ctc_weight or self.augment):
+        if not self.uses_audio and (self.trains != ["llm_lora"] or self.ctc_weight or self.augment):
             raise ValueError("mt is text alone: such a stage trains llm_lora, without ctc_weight and augment")
         return self
 
-    def tasks_of(self, source: Source) -> dict[TaskName, float]:
+    def tasks_of(self, source: DataSource) -> dict[TaskName, float]:
         """What is asked of a source's utterances, with weights."""
         return self.tasks if source.tasks is None else source.tasks
 
-    def is_heard(self, source: Source) -> bool:
+    def uses_speech(self, source: DataSource) -> bool:
         """Whether the speech of a source is needed."""
         return set(self.tasks_of(source)) != {"mt"}
 
@@ -157,6 +159,6 @@ class Stage(Strict):
         return frozenset(task for source in self.data for task in self.tasks_of(source))
 
     @property
-    def hears(self) -> bool:
+    def uses_audio(self) -> bool:
         """Whether any of its tasks has speech in it."""
-        return any(self.is_heard(source) for source in self.data)
+        return any(self.uses_speech(source) for source in self.data)

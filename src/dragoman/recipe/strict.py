@@ -9,5 +9,5 @@ from pydantic import BaseModel, ConfigDict
 TaskName = Literal["asr", "smt", "srt", "st", "mt"]
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -75,7 +75,7 @@ class SubtitleOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _SpeechPart:
     """A stretch of speech and what is said in it, in one language or in each of two."""
 
     start_ms: int
@@ -114,7 +114,7 @@ class _Layout:
         """Of one language."""
         return max(1, self.options.max_line_count // len(self.codes))
 
-    def parts(self, result: Result) -> Iterator[_Part]:
+    def parts(self, result: Result) -> Iterator[_SpeechPart]:
         """The segments, without those that have no text."""
         for segment in result.segments:
             texts = tuple(
@@ -122,9 +122,9 @@ class _Layout:
                 for code, wide in zip(self.codes, self.widths, strict=True)
             )
             if any(texts):
-                yield _Part(round(1000 * segment.start_s), round(1000 * segment.end_s), texts)
+                yield _SpeechPart(round(1000 * segment.start_s), round(1000 * segment.end_s), texts)
 
-    def divided(self, part: _Part) -> Iterator[_Part]:
+    def divided(self, part: _SpeechPart) -> Iterator[_SpeechPart]:
         """A part as cues. The text with most words says where they may end; the other is divided as near as it can."""
         lead = max(part.texts, key=len)
         shares = _shares(lead)
@@ -133,7 +133,7 @@ class _Layout:
         ends = self._ends(part.texts, bounds, times)
         for start, end in zip([0, *ends], ends, strict=False):
             texts = (text[bound[start] : bound[end]] for text, bound in zip(part.texts, bounds, strict=True))
-            yield _Part(times[start], times[end], tuple(texts))
+            yield _SpeechPart(times[start], times[end], tuple(texts))
 
     def _ends(
         self, texts: Sequence[Sequence[Word]], bounds: Sequence[Sequence[int]], times: Sequence[int]
@@ -171,9 +171,9 @@ class _Layout:
             ends.append(before[ends[-1]])
         return ends[::-1]
 
-    def merged(self, parts: Sequence[_Part]) -> list[_Part]:
+    def merged(self, parts: Sequence[_SpeechPart]) -> list[_SpeechPart]:
         """Each part that is over before it can be read joins a neighbour, if one is near and both fit on the screen."""
-        found: list[_Part] = []
+        found: list[_SpeechPart] = []
         for part, after in zip(parts, [*parts[1:], None], strict=False):
             if found and self._join(found[-1], part) and (_is_brief(found[-1], part) or _is_brief(part, after)):
                 found[-1] = self._together(found[-1], part)
@@ -181,18 +181,18 @@ class _Layout:
                 found.append(part)
         return found
 
-    def _join(self, first: _Part, second: _Part) -> bool:
+    def _join(self, first: _SpeechPart, second: _SpeechPart) -> bool:
         near = second.start_ms - first.end_ms <= _PAUSE_MS and second.end_ms - first.start_ms <= LONGEST_MS
         return near and all(
             len(lines(text, width)) <= self.most_lines
             for text, width in zip(self._together(first, second).texts, self.widths, strict=True)
         )
 
-    def _together(self, first: _Part, second: _Part) -> _Part:
+    def _together(self, first: _SpeechPart, second: _SpeechPart) -> _SpeechPart:
         texts = map(one_after_another, first.texts, second.texts)
-        return _Part(first.start_ms, second.end_ms, tuple(texts))
+        return _SpeechPart(first.start_ms, second.end_ms, tuple(texts))
 
-    def timed(self, parts: Sequence[_Part]) -> Iterator[Cue]:
+    def timed(self, parts: Sequence[_SpeechPart]) -> Iterator[Cue]:
         """A cue begins with its speech and ends with it, a gap before the next; where it cannot be read by then, it
         stays a little, if it can."""
         for part, after in zip(parts, [*parts[1:], None], strict=False):
@@ -203,7 +203,7 @@ class _Layout:
             end = max(end, min(part.end_ms, start + SHORTEST_MS))
             yield Cue(start, min(end, start + LONGEST_MS), self._text(part))
 
-    def _text(self, part: _Part) -> str:
+    def _text(self, part: _SpeechPart) -> str:
         rows = [_directed(lines(text, width)) for text, width in zip(part.texts, self.widths, strict=True)]
         return "\n".join(itertools.chain.from_iterable(rows))
 
@@ -235,11 +235,11 @@ def _alongside(text: Sequence[Word], shares: Sequence[float]) -> list[int]:
     return [*found, len(text)]
 
 
-def _limit(part: _Part, after: _Part | None) -> int:
+def _limit(part: _SpeechPart, after: _SpeechPart | None) -> int:
     return part.end_ms + _LINGERS_MS if after is None else after.start_ms - _GAP_MS
 
 
-def _is_brief(part: _Part, after: _Part | None) -> bool:
+def _is_brief(part: _SpeechPart, after: _SpeechPart | None) -> bool:
     """Whether it cannot be shown for the shortest time, even if it stays a little."""
     return min(max(part.end_ms, _limit(part, after)), part.end_ms + _LINGERS_MS) - part.start_ms < SHORTEST_MS
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dragoman.files import whole_file
+from dragoman.files import atomic_file
 from dragoman.subtitles.cues import Cue, SubtitleOptions, cues, said
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def write_outputs(
     """
     written = []
     for name, text in outputs(result, stem, formats, options).items():
-        with whole_file(folder / name) as out:
+        with atomic_file(folder / name) as out:
             out.write(text)
         written.append(folder / name)
     return written

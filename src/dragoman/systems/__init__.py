@@ -6,9 +6,9 @@ from dragoman.errors import ModelError
 from dragoman.systems.audio_llm import Qwen2Audio
 from dragoman.systems.base import System
 from dragoman.systems.cascade import cascade
+from dragoman.systems.machine_translation import ChatTranslator, Nllb
 from dragoman.systems.omni import Qwen3Omni, Qwen25Omni
 from dragoman.systems.seamless import Seamless
-from dragoman.systems.texts import ChatTranslator, Nllb
 from dragoman.systems.voxtral import Voxtral
 from dragoman.systems.whisper import Whisper
 

@@ -9,14 +9,14 @@ from typing import Any
 from transformers import Qwen2AudioForConditionalGeneration
 
 from dragoman.data.audio import SAMPLE_RATE
-from dragoman.inference.decoding.decoder import Decoded, Translation
+from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
 from dragoman.inference.recordings import Speech
-from dragoman.systems.base import NOTHING, OfOne, into_each
-from dragoman.systems.pretrained import Checkpoint
+from dragoman.systems.base import EMPTY_TRANSLATION, SingleCheckpointSystem, translate_into_each
+from dragoman.systems.pretrained import CheckpointSpec
 from dragoman.text.languages import LANGUAGES
 
 
-class AudioLlm(OfOne):
+class AudioLlm(SingleCheckpointSystem):
     """Greedy. All languages: what such a model really knows, it does not tell."""
 
     @property
@@ -35,16 +35,16 @@ class AudioLlm(OfOne):
     def inputs(self, prompts: list[str], samples: list[Any]) -> Any:
         """What the model is given, padded on the left: `input_ids` (B, T) and the rest. samples: (N,) each."""
 
-    def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[Decoded]:
+    def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[DecodedSpeech]:
         def translate(rows: list[int], target: str) -> list[Translation]:
             chosen = [speech[number] for number in rows]
             return self._write(chosen, [self.asked(part.language, target) for part in chosen])
 
-        return into_each(speech, targets, self.transcribe(speech), translate)
+        return translate_into_each(speech, targets, self.transcribe(speech), translate)
 
     def transcribe(self, speech: Sequence[Speech]) -> list[Translation]:
         """What is said, of those that are asked for it too."""
-        return [NOTHING] * len(speech)
+        return [EMPTY_TRANSLATION] * len(speech)
 
     def _write(self, speech: Sequence[Speech], prompts: list[str]) -> list[Translation]:
         inputs = self.inputs(prompts, [part.samples for part in speech])
@@ -57,7 +57,7 @@ class Qwen2Audio(AudioLlm):
     (QwenLM/Qwen2-Audio, eval_audio/evaluate_st.py with its covost2_eval.jsonl); they say Mandarin for Chinese."""
 
     name = "qwen2-audio-7b"
-    checkpoint = Checkpoint(Qwen2AudioForConditionalGeneration, "Qwen/Qwen2-Audio-7B")
+    checkpoint = CheckpointSpec(Qwen2AudioForConditionalGeneration, "Qwen/Qwen2-Audio-7B")
 
     def asked(self, source: str, target: str) -> str:
         spoken = LANGUAGES[source].iso1 or source

@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 from dragoman.data.audio import Waveform
 from dragoman.errors import LanguageError
-from dragoman.inference.decoding.decoder import Decoded, Translation
-from dragoman.inference.recordings import Speech, SpeechTranslator, Told, Wanted
-from dragoman.systems.pretrained import Checkpoint, Pretrained
+from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
+from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator, TranslateOptions
+from dragoman.systems.pretrained import CheckpointSpec, PretrainedModel
 from dragoman.vad import VadOptions
 
 _PAUSE_MS = 2000
 """As our own models of whole windows are given long recordings: long stretches, divided where nobody speaks."""
-NOTHING = Translation("", "", False)
+EMPTY_TRANSLATION = Translation("", "", False)
 
 
 class System(SpeechTranslator):
@@ -31,9 +31,9 @@ class System(SpeechTranslator):
     name: str
     """Its key in SYSTEMS."""
     window_s: float = 30.0
-    writes_speech = identifies = takes_words = False
+    writes_transcripts = identifies_language = supports_phrases = False
 
-    def __init__(self, parts: Sequence[Pretrained], batch_size: int = 16) -> None:
+    def __init__(self, parts: Sequence[PretrainedModel], batch_size: int = 16) -> None:
         self.parts, self.batch_size = tuple(parts), batch_size
         self.vad = VadOptions(max_speech_duration_s=self.window_s, min_silence_duration_ms=_PAUSE_MS)
 
@@ -52,11 +52,12 @@ class System(SpeechTranslator):
         given. `compute_type` is float32, bfloat16, float16 or auto. Raises ModelError."""
 
     @abstractmethod
-    def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[Decoded]:
+    def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[DecodedSpeech]:
         """A batch into each target that is not its own language; the transcript is empty where a system writes none."""
 
     def language_scores(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
-        """Log-probability that each of `sources` is spoken, (waveforms, sources); of a system that `identifies`."""
+        """Log-probability that each of `sources` is spoken, (waveforms, sources); of a system that
+        `identifies_language`."""
         raise LanguageError(f"{self.name} cannot tell what is spoken; name it.")
 
     def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
@@ -67,7 +68,7 @@ class System(SpeechTranslator):
         """Tells it from others: weights and beams."""
         return ", ".join(f"{part.name} {part.identity} beams {part.beams}" for part in self.parts)
 
-    def _told(self, waveforms: Sequence[Waveform]) -> list[Told]:
+    def _detect_languages(self, waveforms: Sequence[Waveform]) -> list[DetectedLanguage]:
         return [next(iter(self._spoken(row).items())) for row in self.language_scores(waveforms)]
 
     def _spoken(self, scores: npt.NDArray[np.float64]) -> dict[str, float]:
@@ -75,23 +76,23 @@ class System(SpeechTranslator):
         shares = np.exp(scores - np.logaddexp.reduce(scores)).tolist()
         return dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))
 
-    def _decoded(self, speech: Sequence[Speech], wanted: Wanted) -> list[Decoded]:
+    def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> list[DecodedSpeech]:
         """Neighbours in length share a batch; the order of the result is that of the speech."""
         order = sorted(range(len(speech)), key=lambda number: len(speech[number].samples))
-        found: dict[int, Decoded] = {}
+        found: dict[int, DecodedSpeech] = {}
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
-            decoded = self.decode([speech[number] for number in chosen], wanted.targets)
+            decoded = self.decode([speech[number] for number in chosen], options.targets)
             found.update(zip(chosen, decoded, strict=True))
         return [found[number] for number in range(len(speech))]
 
 
-class OfOne(System):
+class SingleCheckpointSystem(System):
     """A system that is one checkpoint, its `part`."""
 
-    checkpoint: ClassVar[Checkpoint]
+    checkpoint: ClassVar[CheckpointSpec]
 
-    def __init__(self, part: Pretrained, batch_size: int = 16) -> None:
+    def __init__(self, part: PretrainedModel, batch_size: int = 16) -> None:
         super().__init__([part], batch_size)
         self.part = part
 
@@ -108,12 +109,12 @@ class OfOne(System):
         return cls(cls.checkpoint.load(name, device, compute_type, beam_size), batch_size)
 
 
-def into_each(
+def translate_into_each(
     speech: Sequence[Speech],
     targets: Sequence[str],
     transcripts: Sequence[Translation],
     translate: Callable[[list[int], str], list[Translation]],
-) -> list[Decoded]:
+) -> list[DecodedSpeech]:
     """One target after the other, by `translate`, which is given numbers of `speech` and a language that none of it is
     in."""
     found: list[dict[str, Translation]] = [{} for _ in speech]
@@ -122,6 +123,6 @@ def into_each(
         for number, translation in zip(rows, translate(rows, code) if rows else [], strict=True):
             found[number][code] = translation
     return [
-        Decoded(transcript.text, translations, transcript.truncated)
+        DecodedSpeech(transcript.text, translations, transcript.truncated)
         for transcript, translations in zip(transcripts, found, strict=True)
     ]

@@ -1,5 +1,5 @@
 """Cascades: one model writes what is said, another translates the text. Any `Transcriber` goes with any
-`TextTranslator`."""
+`MachineTranslator`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy.typing as npt
 
 from dragoman.data.audio import Waveform
 from dragoman.errors import ModelError
-from dragoman.inference.decoding.decoder import Decoded, Translation
+from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
 from dragoman.inference.recordings import Speech
-from dragoman.systems.base import NOTHING, System, into_each
-from dragoman.systems.pretrained import Pretrained
-from dragoman.systems.texts import TextTranslator
+from dragoman.systems.base import EMPTY_TRANSLATION, System, translate_into_each
+from dragoman.systems.machine_translation import MachineTranslator
+from dragoman.systems.pretrained import PretrainedModel
 
 
 class Transcriber(Protocol):
     """Speech -> what is said. Whisper, Seamless and Voxtral are such."""
 
     @property
-    def parts(self) -> tuple[Pretrained, ...]: ...
+    def parts(self) -> tuple[PretrainedModel, ...]: ...
 
     @property
     def sources(self) -> list[str]: ...
@@ -32,7 +32,7 @@ class Transcriber(Protocol):
     def window_s(self) -> float: ...
 
     @property
-    def identifies(self) -> bool: ...
+    def identifies_language(self) -> bool: ...
 
     def language_scores(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]: ...
 
@@ -43,14 +43,14 @@ class Cascade(System):
     """Its transcripts are the recogniser's. What is cut short stays marked: a translation of half a transcript too."""
 
     name = "cascade"
-    writes_speech = True
+    writes_transcripts = True
     asr: ClassVar[Any]
-    mt: ClassVar[type[TextTranslator]]
+    mt: ClassVar[type[MachineTranslator]]
 
-    def __init__(self, hears: Transcriber, writes: TextTranslator, batch_size: int = 16) -> None:
-        self.hears, self.writes = hears, writes
-        self.window_s, self.identifies = hears.window_s, hears.identifies
-        super().__init__([*hears.parts, writes.part], batch_size)
+    def __init__(self, asr_model: Transcriber, mt_model: MachineTranslator, batch_size: int = 16) -> None:
+        self.asr_model, self.mt_model = asr_model, mt_model
+        self.window_s, self.identifies_language = asr_model.window_s, asr_model.identifies_language
+        super().__init__([*asr_model.parts, mt_model.part], batch_size)
 
     @classmethod
     def from_pretrained(
@@ -69,42 +69,44 @@ class Cascade(System):
             usual = f"{cls.asr.checkpoint.name}+{cls.mt.checkpoint.name}"
             raise ModelError(f"{cls.name} is two models: name them as in {usual}.")
         ((heard, written),) = pairs
-        hears = cls.asr.from_pretrained(
+        asr_model = cls.asr.from_pretrained(
             heard or None, device=device, compute_type=compute_type, beam_size=beam_size, batch_size=batch_size
         )
-        writes = cls.mt.from_pretrained(written or None, device=device, compute_type=compute_type, beam_size=beam_size)
-        return cls(hears, writes, batch_size)
+        mt_model = cls.mt.from_pretrained(
+            written or None, device=device, compute_type=compute_type, beam_size=beam_size
+        )
+        return cls(asr_model, mt_model, batch_size)
 
     @property
     def sources(self) -> list[str]:
-        written = self.writes.languages
-        return [code for code in self.hears.sources if code in written]
+        written = self.mt_model.languages
+        return [code for code in self.asr_model.sources if code in written]
 
     @property
     def targets(self) -> Collection[str]:
-        return self.writes.languages
+        return self.mt_model.languages
 
     def language_scores(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
         """The recogniser's, of the languages that the translator knows too."""
-        written = self.writes.languages
-        both = [at for at, code in enumerate(self.hears.sources) if code in written]
-        return self.hears.language_scores(waveforms)[:, both]
+        written = self.mt_model.languages
+        both = [at for at, code in enumerate(self.asr_model.sources) if code in written]
+        return self.asr_model.language_scores(waveforms)[:, both]
 
-    def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[Decoded]:
-        transcripts = self.hears.transcribe(speech)
+    def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[DecodedSpeech]:
+        transcripts = self.asr_model.transcribe(speech)
 
         def translate(rows: list[int], target: str) -> list[Translation]:
             said = [number for number in rows if transcripts[number].text]  # the rest is silence
             texts = [(transcripts[number].text, speech[number].language) for number in said]
-            found = dict(zip(said, self.writes.translate(texts, target) if texts else [], strict=True))
-            return [found.get(number, NOTHING) for number in rows]
+            found = dict(zip(said, self.mt_model.translate(texts, target) if texts else [], strict=True))
+            return [found.get(number, EMPTY_TRANSLATION) for number in rows]
 
-        return into_each(speech, targets, transcripts, translate)
+        return translate_into_each(speech, targets, transcripts, translate)
 
 
-def cascade(asr: Any, mt: type[TextTranslator]) -> type[Cascade]:
+def cascade(asr: Any, mt: type[MachineTranslator]) -> type[Cascade]:
     """Of two kinds, as a system of its own."""
-    about = {"name": f"{asr.name}+{mt.name}", "asr": asr, "mt": mt, "identifies": asr.identifies}
+    about = {"name": f"{asr.name}+{mt.name}", "asr": asr, "mt": mt, "identifies": asr.identifies_language}
     return type(f"{asr.__name__}{mt.__name__}", (Cascade,), about)
 
 

@@ -20,22 +20,22 @@ from transformers.models.qwen3_omni_moe.processing_qwen3_omni_moe import _get_fe
 
 from dragoman.data.audio import SAMPLE_RATE
 from dragoman.systems.audio_llm import AudioLlm
-from dragoman.systems.pretrained import Checkpoint, Pretrained
+from dragoman.systems.pretrained import CheckpointSpec, PretrainedModel
 from dragoman.text.languages import LANGUAGES
 
 
 @dataclass(frozen=True)
-class _Ears:
+class _OmniAudioProcessor:
     tokenizer: Any
     feature_extractor: Any
 
     @classmethod
-    def from_pretrained(cls, name: str) -> _Ears:
+    def from_pretrained(cls, name: str) -> _OmniAudioProcessor:
         return cls(AutoTokenizer.from_pretrained(name), WhisperFeatureExtractor.from_pretrained(name))
 
 
-def _thinker(kind: Any, name: str) -> Checkpoint:
-    return Checkpoint(kind, name, processor=_Ears, inner="thinker_config")
+def _thinker(kind: Any, name: str) -> CheckpointSpec:
+    return CheckpointSpec(kind, name, processor=_OmniAudioProcessor, inner="thinker_config")
 
 
 class Qwen25Omni(AudioLlm):
@@ -46,9 +46,9 @@ class Qwen25Omni(AudioLlm):
     checkpoint = _thinker(Qwen2_5OmniThinkerForConditionalGeneration, "Qwen/Qwen2.5-Omni-7B")
     frames = staticmethod(_frames_2_5)
 
-    def __init__(self, part: Pretrained, batch_size: int = 16) -> None:
+    def __init__(self, part: PretrainedModel, batch_size: int = 16) -> None:
         super().__init__(part, batch_size)
-        # The thinker alone is told nowhere what ends a turn and what pads: `<|im_end|>` and `<|endoftext|>`.
+        # The thinker's own files do not say what ends a turn and what pads: `<|im_end|>` and `<|endoftext|>`.
         end, pad = part.tokenizer.eos_token_id, part.tokenizer.pad_token_id
         part.model.generation_config.update(eos_token_id=[end, pad], pad_token_id=pad)
 

@@ -25,7 +25,7 @@ MAX_NEW_TOKENS = 400
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class CheckpointSpec:
     """What a system is made of: transformers' `kind` of model, the usual checkpoint's `name` on the hub, how many
     `beams` it is used with. `processor` prepares its inputs; `inner` names the kind's config in that of the checkpoint,
     where it is a part of it."""
@@ -42,13 +42,13 @@ class Checkpoint:
         device: str | None = None,
         compute_type: str = "auto",
         beam_size: int | None = None,
-    ) -> Pretrained:
+    ) -> PretrainedModel:
         """This one, or another of its kind by folder or name on the hub; a folder of LoRA in PEFT's format is merged
         into the checkpoint that it names. On CUDA where there is one; "auto" is bf16, on a CPU fp32. Raises ModelError
         when something cannot be read, and, before the weights are, when memory is short."""
         if device == "auto":
             raise ModelError("The device auto is for our own models; name another, such as cuda or cpu.")
-        name, main = name or self.name, Placement.of(device).main
+        name, main = name or self.name, Placement.choose(device).main
         dtype = unquantised(compute_type, main)
         base, lora = _base_of(name)
         try:
@@ -65,11 +65,11 @@ class Checkpoint:
         if lora is not None:
             model = _merged(model, lora, Path(name))
             identity += f" with {digest_of_weights(Path(name))}"
-        return Pretrained(model.eval(), prepares, name, identity, beam_size or self.beams)
+        return PretrainedModel(model.eval(), prepares, name, identity, beam_size or self.beams)
 
 
 @dataclass(frozen=True, eq=False)
-class Pretrained:
+class PretrainedModel:
     """`name` is a folder, or a name on the hub; `identity` tells its weights from others."""
 
     model: PreTrainedModel

@@ -1,6 +1,6 @@
 """SeamlessM4T-v2: speech in about a hundred languages -> text in 96 (Seamless Communication 2023, arXiv 2312.05187).
 
-It is told the target by the token that its text decoder begins with, and nothing of the source.
+The target is given by the token that its text decoder begins with; the source is not given.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import SeamlessM4Tv2ForSpeechToText
 
 from dragoman.data.audio import SAMPLE_RATE
-from dragoman.inference.decoding.decoder import Decoded, Translation
+from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
 from dragoman.inference.recordings import Speech
-from dragoman.systems.base import NOTHING, OfOne, into_each
-from dragoman.systems.pretrained import Checkpoint, Pretrained
+from dragoman.systems.base import EMPTY_TRANSLATION, SingleCheckpointSystem, translate_into_each
+from dragoman.systems.pretrained import CheckpointSpec, PretrainedModel
 from dragoman.text.languages import is_code
 
 # Where Seamless' code is not ours: it names the member of a macrolanguage (the model card's table of languages).
@@ -31,14 +31,14 @@ _LEAST = SAMPLE_RATE // 10
 """Samples; less than two frames of features cannot be normalised."""
 
 
-class Seamless(OfOne):
+class Seamless(SingleCheckpointSystem):
     """Direct translation (S2TT); `transcribe` serves cascades. Beam 5, as in its authors' own
     `Translator`."""
 
     name = "seamless-m4t-v2-large"
-    checkpoint = Checkpoint(SeamlessM4Tv2ForSpeechToText, "facebook/seamless-m4t-v2-large", beams=5)
+    checkpoint = CheckpointSpec(SeamlessM4Tv2ForSpeechToText, "facebook/seamless-m4t-v2-large", beams=5)
 
-    def __init__(self, part: Pretrained, batch_size: int = 16) -> None:
+    def __init__(self, part: PretrainedModel, batch_size: int = 16) -> None:
         super().__init__(part, batch_size)
         known = part.model.generation_config.text_decoder_lang_to_code_id
         ours = {own: code for code, own in _OWN.items()}
@@ -56,11 +56,11 @@ class Seamless(OfOne):
     def targets(self) -> list[str]:
         return list(self._codes)
 
-    def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[Decoded]:
+    def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[DecodedSpeech]:
         def translate(rows: list[int], target: str) -> list[Translation]:
             return self._write([speech[number] for number in rows], target)
 
-        return into_each(speech, targets, [NOTHING] * len(speech), translate)
+        return translate_into_each(speech, targets, [EMPTY_TRANSLATION] * len(speech), translate)
 
     def transcribe(self, speech: Sequence[Speech]) -> list[Translation]:
         """What is said: the target is the language it is said in."""

@@ -21,7 +21,7 @@ from dragoman.data.batching import IGNORED
 from dragoman.data.index import ManifestIndex
 from dragoman.data.sampling import Rows, Step
 from dragoman.errors import DataError
-from dragoman.files import whole_folder
+from dragoman.files import atomic_folder
 from dragoman.inference.recordings import Speech
 from dragoman.systems.seamless import Seamless
 
@@ -93,7 +93,7 @@ class SeamlessLora(nn.Module):
     def save(self, folder: Path) -> None:
         """In PEFT's format, whole or not at all, as `--model` takes it. It names the checkpoint it stands beside."""
         self.model.peft_config["default"].base_model_name_or_path = self.name
-        with whole_folder(folder) as new:
+        with atomic_folder(folder) as new:
             self.model.save_pretrained(new, save_embedding_layers=False)
             (new / "README.md").unlink(missing_ok=True)
 

@@ -19,7 +19,7 @@ from dragoman.data.audio import SAMPLE_RATE
 from dragoman.inference.decoding.decoder import Translation
 from dragoman.inference.recordings import Speech
 from dragoman.systems.audio_llm import AudioLlm
-from dragoman.systems.pretrained import Checkpoint
+from dragoman.systems.pretrained import CheckpointSpec
 from dragoman.text.languages import LANGUAGES
 
 _PLACE = "[AUDIO]"
@@ -27,29 +27,31 @@ _RECORDING = f"<s>[INST][BEGIN_AUDIO]{_PLACE}"
 
 
 @dataclass(frozen=True)
-class _Ears:
+class _VoxtralAudioProcessor:
     tokenizer: Any
     feature_extractor: Any
 
     @classmethod
-    def from_pretrained(cls, name: str) -> _Ears:
+    def from_pretrained(cls, name: str) -> _VoxtralAudioProcessor:
         tokenizer = convert_tekken_tokenizer(cached_file(name, "tekken.json"))
         return cls(tokenizer, WhisperFeatureExtractor.from_pretrained(name))
 
 
 class Voxtral(AudioLlm):
-    """It transcribes by its own mode for that, told the language, and translates by an instruction after the recording.
-    The words of the instruction are ours: its authors publish none."""
+    """It transcribes by its own mode for that, given the language, and translates by an instruction after the
+    recording. The words of the instruction are ours: its authors publish none."""
 
     name = "voxtral-mini-3b"
-    checkpoint = Checkpoint(VoxtralForConditionalGeneration, "mistralai/Voxtral-Mini-3B-2507", processor=_Ears)
-    writes_speech = True
+    checkpoint = CheckpointSpec(
+        VoxtralForConditionalGeneration, "mistralai/Voxtral-Mini-3B-2507", processor=_VoxtralAudioProcessor
+    )
+    writes_transcripts = True
 
     def transcribe(self, speech: Sequence[Speech]) -> list[Translation]:
         return self._write(speech, [self.heard(part.language) for part in speech])
 
     def heard(self, source: str) -> str:
-        """The whole prompt for a transcript; a language that has no code of two letters is told from the speech."""
+        """The whole prompt for a transcript; a language that has no code of two letters is detected from the speech."""
         spoken = LANGUAGES[source].iso1
         return f"{_RECORDING}[/INST]{f'lang:{spoken}' if spoken else ''}[TRANSCRIBE]"
 

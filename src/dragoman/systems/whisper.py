@@ -1,6 +1,6 @@
 """Whisper: speech in about a hundred languages -> what is said, or English (Radford et al. 2022, arXiv 2212.04356).
 
-It is told the language and the task by tokens that its decoder begins with (section 2.3). `large-v3-turbo` and the
+It takes the language and the task as tokens that its decoder begins with (section 2.3). `large-v3-turbo` and the
 `distil` checkpoints transcribe only: they were not trained to translate (the authors' and the distillers' cards).
 """
 
@@ -16,24 +16,24 @@ from transformers import WhisperForConditionalGeneration
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.errors import ModelError
-from dragoman.inference.decoding.decoder import Decoded, Translation
+from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
 from dragoman.inference.recordings import Speech
-from dragoman.systems.base import OfOne, into_each
-from dragoman.systems.pretrained import Checkpoint, Pretrained
+from dragoman.systems.base import SingleCheckpointSystem, translate_into_each
+from dragoman.systems.pretrained import CheckpointSpec, PretrainedModel
 from dragoman.text.languages import find
 
 _PROMPT = 4
 """Tokens before the text: start, language, task, no timestamps; they share the decoder's positions with it."""
 
 
-class Whisper(OfOne):
+class Whisper(SingleCheckpointSystem):
     """Whisper's own translation, which is into English; `transcribe` serves cascades. Greedy, without timestamps."""
 
     name = "whisper"
-    checkpoint = Checkpoint(WhisperForConditionalGeneration, "openai/whisper-large-v3")
-    writes_speech = identifies = True
+    checkpoint = CheckpointSpec(WhisperForConditionalGeneration, "openai/whisper-large-v3")
+    writes_transcripts = identifies_language = True
 
-    def __init__(self, part: Pretrained, batch_size: int = 16) -> None:
+    def __init__(self, part: PretrainedModel, batch_size: int = 16) -> None:
         super().__init__(part, batch_size)
         known = getattr(part.model.generation_config, "lang_to_id", None)
         if not known:
@@ -48,11 +48,11 @@ class Whisper(OfOne):
     def targets(self) -> list[str]:
         return ["eng"]
 
-    def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[Decoded]:
+    def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[DecodedSpeech]:
         def translate(rows: list[int], target: str) -> list[Translation]:
             return self._write([speech[number] for number in rows], "translate")
 
-        return into_each(speech, targets, self.transcribe(speech), translate)
+        return translate_into_each(speech, targets, self.transcribe(speech), translate)
 
     def language_scores(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
         """By the first token that its decoder writes, among those of the languages we know (section 2.3)."""

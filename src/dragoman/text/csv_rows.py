@@ -28,7 +28,7 @@ def encoding_of(path: Path) -> str:
 
 def csv_rows(path: Path, needed: Collection[str] = ()) -> Iterator[tuple[int, list[str]]]:
     """The cells of each row that is not empty, the first of which names the columns, with the line on which it begins;
-    quoted as in RFC 4180. What separates them is told by the first line, which should name the columns `needed`.
+    quoted as in RFC 4180. What separates them is detected from the first line, which should name the columns `needed`.
 
     Raises DataError naming file and line where it cannot be read.
     """
@@ -50,8 +50,8 @@ def csv_rows(path: Path, needed: Collection[str] = ()) -> Iterator[tuple[int, li
         ) from error
     except csv.Error as error:
         raise DataError(
-            f"{path}:{begins}: is no proper CSV ({error}): in the row that begins here a quote is not closed, or not"
-            " doubled within a text; mend it."
+            f"{path}:{begins}: is not proper CSV ({error}): in the row that begins here a quote is not closed, or not"
+            " doubled within a text; fix it."
         ) from error
 
 

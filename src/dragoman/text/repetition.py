@@ -12,14 +12,14 @@ TIMES = 4
 _LOOP = re.compile(rf"(.{{5,200}}?)\1{{{TIMES - 1}}}", re.DOTALL)
 
 
-def loops(text: str) -> bool:
+def has_loop(text: str) -> bool:
     """Whether a text holds a loop: a piece of 5 to 200 characters that stands four times or more back to back, case
     and width of white space aside."""
     # The space at the end makes the last word of a loop equal to the others.
     return _LOOP.search(" ".join(text.casefold().split()) + " ") is not None
 
 
-def almost(ids: Sequence[int]) -> Iterator[list[int]]:
+def loop_completions(ids: Sequence[int]) -> Iterator[list[int]]:
     """The pieces that stand at the end of a sequence four times but for the last token: each as it would be with that
     token, four times over. Whether it is a loop, its text says."""
     for size in range(1, (len(ids) + 1) // TIMES + 1):

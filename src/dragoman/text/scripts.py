@@ -43,7 +43,7 @@ def between_sentences(text: str) -> str:
     return "" if len(_IDEOGRAPH.findall(text)) > len(_WORD.findall(text)) else " "
 
 
-def as_written(language: Language, texts: Iterable[str]) -> Language:
+def with_script(language: Language, texts: Iterable[str]) -> Language:
     """A language with what scoring must know of its writing. Of the 102 it is settled by the papers' conventions; of
     any other its texts tell."""
     if language.fleurs:

@@ -19,11 +19,11 @@ from dragoman.data.sampling import Rows
 from dragoman.errors import RecipeError
 from dragoman.files import digest_of_weights
 from dragoman.model.build import LoadedModel, pinned
-from dragoman.model.folder import load_model, own_tensors, save_model
+from dragoman.model.folder import load_model, save_model, trainable_state
 from dragoman.model.load import model_folder
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import train_only
-from dragoman.progress import OnProgress, unheard
+from dragoman.progress import OnProgress, no_progress
 from dragoman.recipe import Recipe, Stage
 from dragoman.records import Utterance
 from dragoman.training.distillation import Teacher
@@ -31,16 +31,16 @@ from dragoman.training.encoding import StoredFrames, check_storable
 from dragoman.training.manifests import check_data, held_out, stage_indexes, valid_index
 from dragoman.training.proportion import check_texts
 from dragoman.training.run_folder import as_recorded, remember_data, remember_recipe
-from dragoman.training.state import trained_state
+from dragoman.training.state import gathered_state
 from dragoman.training.steps import check_processes, stream_of_steps
-from dragoman.training.trainer import Job, fit, make_accelerator
+from dragoman.training.trainer import TrainingJob, fit, make_accelerator
 from dragoman.training.warm_start import (
-    as_started,
-    bring_back,
-    first_model,
-    start_recipe,
-    start_tensors,
-    trimmed,
+    initial_model,
+    initial_recipe,
+    initial_tensors,
+    interpolate_weights,
+    trimmed_vocabulary,
+    with_initial_revisions,
 )
 
 # Scores of a model's translations of a few utterances, by name.
@@ -65,7 +65,7 @@ def train_curriculum(
     features: Path | None = None,
     skip_bad: bool = False,
     translation_scores: TranslationScores | None = None,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = no_progress,
 ) -> Path:
     """Run the stages of a recipe; `data` holds one manifest a source (`<name>.jsonl`) and `valid.jsonl`, `features`
     what the encoder heard in them (see `encoding.encode`). `skip_bad` leaves out rows that have more text than fits.
@@ -112,13 +112,13 @@ def _begun(
     skip_bad: bool,
     on_progress: OnProgress,
 ) -> tuple[Recipe, Path | None, dict[str, list[Rows]]]:
-    """Whatever would stop a later stage is told before the first. The recipe with what it left open, where its bases
-    are, and for each stage that is not finished the rows of each source that are left out."""
+    """Whatever would stop a later stage is reported before the first. The recipe with what it left open, where its
+    bases are, and for each stage that is not finished the rows of each source that are left out."""
     if not recipe.stages:
         raise RecipeError(f"The recipe {recipe.name!r} has no stages: there is nothing to train.")
     if features is not None:
         check_storable(recipe)
-    recipe = as_started(recipe)
+    recipe = with_initial_revisions(recipe)
     accelerator = make_accelerator(recipe.stages[0].schedule.precision)
     _check_teachable(recipe, accelerator)
     for stage in recipe.stages:
@@ -131,7 +131,7 @@ def _begun(
     with accelerator.main_process_first():  # the others find what it has settled
         recipe = pinned(as_recorded(recipe, out))
         remember_recipe(recipe, out)
-        bases = trimmed(recipe, data, out) or bases
+        bases = trimmed_vocabulary(recipe, data, out) or bases
     finished = {stage.name: folder / "model" for stage, folder in _folders(recipe, out) if (folder / "model").is_dir()}
     left = [stage for stage in recipe.stages if stage.name not in finished]
     return recipe, bases, check_texts(recipe, left, data, [*finished.values(), bases][0], skip_bad)
@@ -139,11 +139,11 @@ def _begun(
 
 def _check_teachable(recipe: Recipe, accelerator: Accelerator) -> None:
     for stage in (stage for stage in recipe.stages if stage.distillation):
-        known = {task for task, *_ in start_recipe(recipe).abilities}
+        known = {task for task, *_ in initial_recipe(recipe).abilities}
         if known.isdisjoint(stage.all_tasks):
             last = ", ".join(sorted(known)) or "nothing"
             raise RecipeError(
-                f"stages.{stage.name}.distillation: {recipe.start} was last taught {last}, and this stage is of "
+                f"stages.{stage.name}.distillation: {recipe.init_from} was last taught {last}, and this stage is of "
                 f"{', '.join(sorted(stage.all_tasks))}; leave it out, or name another model in start."
             )
         if accelerator.distributed_type is DistributedType.FSDP:
@@ -181,9 +181,9 @@ class StageRun:
         selection = self._selection(indexes)
         dtype = torch.bfloat16 if self.stage.schedule.precision == "bf16" else torch.float32
         torch.manual_seed(self.stage.schedule.seed)
-        loaded = first_model(self.recipe, bases, dtype) if previous is None else load_model(previous, dtype)
-        if self.stage.brought_back < 1.0:
-            bring_back(loaded.model, self.recipe, self.stage.brought_back)
+        loaded = initial_model(self.recipe, bases, dtype) if previous is None else load_model(previous, dtype)
+        if self.stage.weight_interpolation < 1.0:
+            interpolate_weights(loaded.model, self.recipe, self.stage.weight_interpolation)
         train_only(loaded.model, self.stage.trains)
         loaded.model.ctc_weight, loaded.model.ctc_sampled = self.stage.ctc_weight, self.stage.ctc_sampled
         rehearsed = self._taught(loaded.model)
@@ -195,14 +195,14 @@ class StageRun:
             None
             if stored is None
             else [
-                stored.open(index, own.row) if self.stage.is_heard(source) else None
+                stored.open(index, own.row) if self.stage.uses_speech(source) else None
                 for index, own, source in zip(indexes, selection.chosen, self.stage.data, strict=True)
             ]
         )
         limits = self.micro_batch, self.micro_tokens
         examples = Examples(indexes, self.stage, self.recipe, loaded.tokenizer, *limits, frames, rehearsed)
         order = selection.order()
-        job = Job(
+        job = TrainingJob(
             label=f"stage {self.stage.name}",
             module=loaded.model,
             stream=stream_of_steps(order, examples.micro_batches, accelerator, self.workers, selection.draws),
@@ -214,8 +214,8 @@ class StageRun:
             on_progress=self.on_progress,
             ids=lambda step: selection.ids(order.step(step)),
         )
-        frozen = own_tensors(loaded.model)  # under FSDP each process holds but a part of them afterwards
-        tensors = {**frozen, **trained_state(fit(job, accelerator))}
+        frozen = trainable_state(loaded.model)  # under FSDP each process holds but a part of them afterwards
+        tensors = {**frozen, **gathered_state(fit(job, accelerator))}
         if accelerator.is_main_process:
             save_model(loaded, self.folder / "model", tensors)
         accelerator.wait_for_everyone()
@@ -224,8 +224,8 @@ class StageRun:
         valid = valid_index(self.data)
         opened = [*indexes, *([valid] if valid else [])]
         digests = {index.manifest: index.digest for index in opened}
-        if self.recipe.start is not None:  # a later stage may look back at it
-            digests[Path(self.recipe.start)] = digest_of_weights(model_folder(self.recipe.start))
+        if self.recipe.init_from is not None:  # a later stage may look back at it
+            digests[Path(self.recipe.init_from)] = digest_of_weights(model_folder(self.recipe.init_from))
         remember_data(digests, self.folder.parent)
 
     def _selection(self, indexes: Sequence[ManifestIndex]) -> Selection:
@@ -239,17 +239,17 @@ class StageRun:
 
     def _stored(self, loaded: LoadedModel) -> StoredFrames | None:
         """What the encoder heard before, if it was stored and the stage hears."""
-        if self.features is None or not self.stage.hears:
+        if self.features is None or not self.stage.uses_audio:
             return None
-        return StoredFrames.of(self.features, self.recipe, loaded.model.encoder)
+        return StoredFrames.for_encoder(self.features, self.recipe, loaded.model.encoder)
 
     def _taught(self, model: SpeechLLM) -> frozenset[tuple[str, str, str]]:
         """Give the model that the recipe goes on from to this one as its teacher, if the stage has one; returns the
         abilities in which it is listened to."""
         if not self.stage.distillation:
             return frozenset()
-        model.teacher = Teacher(model, start_tensors(model, self.recipe), self.stage.distillation)
-        return start_recipe(self.recipe).abilities
+        model.teacher = Teacher(model, initial_tensors(model, self.recipe), self.stage.distillation)
+        return initial_recipe(self.recipe).abilities
 
     def _so_far(self) -> Recipe:
         """The recipe with the stages up to this one: what this stage's model has learnt."""

@@ -17,19 +17,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dragoman.data.ahead import made_ahead, workers_watched
 from dragoman.data.batching import pad_mels
 from dragoman.data.examples import mel_of
 from dragoman.data.features import LogMel
 from dragoman.data.frames import Frames, FrameStore, new_frames, open_frames
 from dragoman.data.index import ManifestIndex
+from dragoman.data.prefetch import prefetch_map, workers_watched
 from dragoman.data.sampling import Rows
 from dragoman.errors import OutputError, RecipeError
 from dragoman.model.encoder import SpeechEncoder
-from dragoman.progress import OnProgress, unheard
+from dragoman.progress import OnProgress, no_progress
 from dragoman.recipe import Recipe
 from dragoman.training.manifests import used_rows
-from dragoman.training.warm_start import as_started, first_encoder
+from dragoman.training.warm_start import initial_encoder, with_initial_revisions
 
 _SHARD_BYTES = 512 << 20
 """Of a file, at most: a process holds its frames until it is written."""
@@ -45,7 +45,7 @@ class StoredFrames:
     made_with: dict[str, str]
 
     @classmethod
-    def of(cls, folder: Path, recipe: Recipe, encoder: SpeechEncoder) -> StoredFrames:
+    def for_encoder(cls, folder: Path, recipe: Recipe, encoder: SpeechEncoder) -> StoredFrames:
         made_with = {
             "encoder": encoder.digest(),
             "audio setting": json.dumps(recipe.audio.model_dump()),
@@ -68,7 +68,7 @@ class StoredFrames:
         return {"manifest": index.digest, **self.made_with}
 
 
-class Shard(NamedTuple):
+class FrameShard(NamedTuple):
     """`rows` (n,) of a manifest whose frames make one file."""
 
     source: int
@@ -77,18 +77,18 @@ class Shard(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Clips:
+class ClipReader:
     """Reads audio; a worker process gets a copy."""
 
     indexes: Sequence[ManifestIndex]
     features: LogMel
 
-    def batches(self, shard: Shard, size: int) -> Iterator[Shard]:
+    def batches(self, shard: FrameShard, size: int) -> Iterator[FrameShard]:
         """The shard in parts of at most `size` rows, those of like length together."""
         by_length = shard.rows[np.argsort(self.indexes[shard.source].duration_s[shard.rows], kind="stable")]
         return (shard._replace(rows=by_length[at : at + size]) for at in range(0, len(by_length), size))
 
-    def mels(self, batch: Shard) -> tuple[Tensor, Tensor]:
+    def mels(self, batch: FrameShard) -> tuple[Tensor, Tensor]:
         """mel (U, M, F) and the number of frames (U,)."""
         index = self.indexes[batch.source]
         return pad_mels([mel_of(index.utterance(int(row), ()), self.features) for row in batch.rows])
@@ -96,7 +96,7 @@ class Clips:
 
 def check_storable(recipe: Recipe) -> None:
     """Raise RecipeError when an utterance does not sound the same to the encoder each time it comes."""
-    if not any(stage.hears for stage in recipe.stages):
+    if not any(stage.uses_audio for stage in recipe.stages):
         raise RecipeError(f"The recipe {recipe.name!r} has no stage that hears: there is nothing to encode.")
     if recipe.encoder.lora is not None:
         raise RecipeError(
@@ -127,7 +127,7 @@ def encode(
     workers: int = 1,
     rank: int = 0,
     processes: int = 1,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = no_progress,
 ) -> int:
     """Store the frames of every utterance that a stage uses under `out/<manifest>/`; returns how many there are.
 
@@ -135,23 +135,23 @@ def encode(
     room for what is missing.
     """
     check_storable(recipe)
-    recipe = as_started(recipe)
+    recipe = with_initial_revisions(recipe)
     used = used_rows(recipe, data, on_progress)
     dtype = precision(recipe)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    encoder = first_encoder(recipe, bases, dtype).to(chosen)
+    encoder = initial_encoder(recipe, bases, dtype).to(chosen)
     frame_bytes = encoder.width * dtype.itemsize
     per_shard = max(1, min(_MOST, _SHARD_BYTES // (recipe.window_frames // 2 * frame_bytes)))
-    frames = StoredFrames.of(out, recipe, encoder)
+    frames = StoredFrames.for_encoder(out, recipe, encoder)
     stores = [frames.new(index, rows, per_shard) for index, rows in used]
     if processes == 1:
         _clear(stores)
     pairs = zip(stores, used, strict=True)
     _check_room(out, sum(_missing_bytes(store, index, frame_bytes, recipe) for store, (index, _) in pairs))
     shards = _shards(stores, rank, processes)
-    clips = Clips([index for index, _ in used], LogMel.of(recipe.audio))
+    clips = ClipReader([index for index, _ in used], LogMel.from_config(recipe.audio))
     parts = (batch for shard in shards for batch in clips.batches(shard, batch_size))
-    made = made_ahead(clips.mels, parts, workers)
+    made = prefetch_map(clips.mels, parts, workers)
     done, total = 0, sum(len(shard.rows) for shard in shards)
     with workers_watched():
         for shard in shards:
@@ -177,10 +177,10 @@ def frames_of(encoder: SpeechEncoder, mel: Tensor, num_frames: Tensor) -> list[F
     return [own[:length] for own, length in zip(values, lengths.tolist(), strict=True)]
 
 
-def _shards(stores: Sequence[FrameStore], rank: int, processes: int) -> list[Shard]:
+def _shards(stores: Sequence[FrameStore], rank: int, processes: int) -> list[FrameShard]:
     """What one process has left to do; which shards are its own does not depend on what is done."""
     missing = [set(store.missing()) for store in stores]
-    every = [Shard(source, *shard) for source, store in enumerate(stores) for shard in enumerate(store.shards())]
+    every = [FrameShard(source, *shard) for source, store in enumerate(stores) for shard in enumerate(store.shards())]
     return [shard for shard in every[rank::processes] if shard.number in missing[shard.source]]
 
 

@@ -11,14 +11,14 @@ from dragoman.data.index import ManifestIndex, open_index
 from dragoman.data.index.selection import Draw, Selection, most_letters_in, usable
 from dragoman.data.sampling import Rows
 from dragoman.errors import DataError
-from dragoman.progress import OnProgress, unheard
-from dragoman.recipe import Recipe, Source, Stage
+from dragoman.progress import OnProgress, no_progress
+from dragoman.recipe import DataSource, Recipe, Stage
 from dragoman.records import Utterance, read_rows
 
 _VALIDATED = 256
 
 
-def stage_indexes(stage: Stage, data: Path, on_progress: OnProgress = unheard) -> list[ManifestIndex]:
+def stage_indexes(stage: Stage, data: Path, on_progress: OnProgress = no_progress) -> list[ManifestIndex]:
     """Those of the stage's sources, in order. Raises DataError for one that is missing."""
     paths = [data / f"{source.name}.jsonl" for source in stage.data]
     if missing := [path for path in paths if not path.is_file()]:
@@ -26,9 +26,9 @@ def stage_indexes(stage: Stage, data: Path, on_progress: OnProgress = unheard) -
     return [open_index(path, on_progress) for path in paths]
 
 
-def check_data(recipe: Recipe, data: Path, on_progress: OnProgress = unheard) -> None:
+def check_data(recipe: Recipe, data: Path, on_progress: OnProgress = no_progress) -> None:
     """Whether the manifests hold something for each source of each stage, and nothing that is longer than the model
-    hears: told before the first stage, since a later one would end a run of days. Raises DataError."""
+    hears: reported before the first stage, since a later one would end a run of days. Raises DataError."""
     window_s = recipe.audio.window_s
     for stage in recipe.stages:
         for index, source in zip(stage_indexes(stage, data, on_progress), stage.data, strict=True):
@@ -39,7 +39,7 @@ def check_data(recipe: Recipe, data: Path, on_progress: OnProgress = unheard) ->
                     f"{where} has no utterance for this source (it holds {spoken}); "
                     "look at the recipe's sources and targets and the filters."
                 )
-            if stage.is_heard(source) and (longer := int((index.duration_s[rows] > window_s).sum())):
+            if stage.uses_speech(source) and (longer := int((index.duration_s[rows] > window_s).sum())):
                 raise DataError(
                     f"{where}: {longer} utterances are longer than the {window_s:g} s that the model hears; "
                     f"set max_duration_s = {window_s:g} for this source."
@@ -54,7 +54,7 @@ def manifest_texts(path: Path, languages: Collection[str]) -> Iterator[str]:
         yield from (text for code, text in {**row.translations, row.language: row.text}.items() if code in languages)
 
 
-def valid_index(data: Path, on_progress: OnProgress = unheard) -> ManifestIndex | None:
+def valid_index(data: Path, on_progress: OnProgress = no_progress) -> ManifestIndex | None:
     """That of the held-out utterances, if there are any."""
     path = data / "valid.jsonl"
     return open_index(path, on_progress) if path.is_file() else None
@@ -64,7 +64,7 @@ def held_out(index: ManifestIndex, stage: Stage, recipe: Recipe) -> tuple[Stage,
     """The stage on held-out speech as it is, without caps, and the utterances that validate it: the first of a fixed
     random order, since manifests are sorted by language; numbered anew. None is longer than the model hears, or has
     more text than can belong to it."""
-    source = Source(name="valid", max_duration_s=recipe.audio.window_s)
+    source = DataSource(name="valid", max_duration_s=recipe.audio.window_s)
     if not stage.tasks:  # all its sources have their own
         source = source.model_copy(update={"tasks": stage.data[0].tasks})
     plain = {"data": [source], "augment": None, "max_per_language": None, "max_per_direction": None}
@@ -78,14 +78,14 @@ def held_out(index: ManifestIndex, stage: Stage, recipe: Recipe) -> tuple[Stage,
     return stage, [selection.draw(int(number))._replace(number=at) for at, number in enumerate(numbers)]
 
 
-def used_rows(recipe: Recipe, data: Path, on_progress: OnProgress = unheard) -> list[tuple[ManifestIndex, Rows]]:
+def used_rows(recipe: Recipe, data: Path, on_progress: OnProgress = no_progress) -> list[tuple[ManifestIndex, Rows]]:
     """Every manifest of a recipe, valid.jsonl too, and the rows that any stage hears, sorted."""
     valid = valid_index(data, on_progress)
     used: dict[Path, tuple[ManifestIndex, list[Rows]]] = {}
-    for stage in (stage for stage in recipe.stages if stage.hears):
+    for stage in (stage for stage in recipe.stages if stage.uses_audio):
         selection = Selection(stage_indexes(stage, data, on_progress), stage, recipe)
         for index, chosen, source in zip(selection.indexes, selection.chosen, stage.data, strict=True):
-            if stage.is_heard(source):
+            if stage.uses_speech(source):
                 used.setdefault(index.manifest, (index, []))[1].append(chosen.row)
         if valid is not None:
             rows = [draw.row for draw in held_out(valid, stage, recipe)[1]]

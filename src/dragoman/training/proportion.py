@@ -19,7 +19,7 @@ from dragoman.model.bases import find_llm
 from dragoman.model.build import context
 from dragoman.model.llm import load_tokenizer
 from dragoman.model.load import model_folder
-from dragoman.recipe import Recipe, Source, Stage
+from dragoman.recipe import DataSource, Recipe, Stage
 from dragoman.training.manifests import stage_indexes
 
 _BYTES = 4
@@ -59,7 +59,7 @@ class Proportion:
 
     def __init__(self, recipe: Recipe, bases: Path | None) -> None:
         self.recipe = recipe
-        self.bases = bases if recipe.start is None else model_folder(recipe.start)
+        self.bases = bases if recipe.init_from is None else model_folder(recipe.init_from)
 
     @cached_property
     def context(self) -> int | None:
@@ -70,28 +70,28 @@ class Proportion:
         place = find_llm(self.recipe.llm, self.bases)
         return TextEncoder(load_tokenizer(place.tokenizer, place.revision))
 
-    def misfits(self, index: ManifestIndex, source: Source, stage: Stage) -> dict[int, str]:
+    def misfits(self, index: ManifestIndex, source: DataSource, stage: Stage) -> dict[int, str]:
         """Of the rows that a source's filters leave: those that do not fit, and why."""
         rows = usable(index, source, stage, self.recipe)
         letters = index.most_letters(rows)
         # an upper bound, from the index alone; few rows are then looked at
         doubted = 2 * _BYTES * letters > self._room(source, stage)
-        if stage.is_heard(source):
+        if stage.uses_speech(source):
             doubted |= letters > most_letters_in(index.duration_s[rows])  # False where that is not known
         reasons = {int(row): self._misfit(index, int(row), source, stage) for row in rows[doubted]}
         return {row: reason for row, reason in reasons.items() if reason}
 
-    def _room(self, source: Source, stage: Stage) -> float:
+    def _room(self, source: DataSource, stage: Stage) -> float:
         """Tokens that the texts of a row may have."""
-        audio = self.recipe.audio_tokens(self.recipe.window_frames) if stage.is_heard(source) else 0
+        audio = self.recipe.audio_tokens(self.recipe.window_frames) if stage.uses_speech(source) else 0
         return float("inf") if self.context is None else self.context - audio - _TAGS
 
-    def _misfit(self, index: ManifestIndex, row: int, source: Source, stage: Stage) -> str | None:
+    def _misfit(self, index: ManifestIndex, row: int, source: DataSource, stage: Stage) -> str | None:
         translated = set(stage.tasks_of(source)) - {"asr"}
         utterance = index.utterance(row, wanted(source, self.recipe) if translated else ())
         texts = [utterance.text, *utterance.translations.values()]
         longest, seconds = max(map(len, texts)), utterance.duration_s
-        if stage.is_heard(source) and seconds is not None and longest > most_letters_in(seconds):
+        if stage.uses_speech(source) and seconds is not None and longest > most_letters_in(seconds):
             return f"{longest:,} characters in {seconds:g} s"
         own, *others = (len(self.text.plain(text)) for text in texts)
         tokens, room = own + max(others, default=0), self._room(source, stage)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dragoman.errors import DataError, ModelError, RecipeError
-from dragoman.files import whole_file
+from dragoman.files import atomic_file
 from dragoman.recipe import Recipe, dump_recipe, read_stored_recipe
 
 
@@ -22,7 +22,7 @@ def remember_recipe(recipe: Recipe, out: Path) -> None:
         if before == recipe:
             return
     out.mkdir(parents=True, exist_ok=True)
-    with whole_file(stored) as file:
+    with atomic_file(stored) as file:
         file.write(dump_recipe(recipe))
 
 
@@ -48,7 +48,7 @@ def remember_data(digests: Mapping[Path, str], out: Path) -> None:
         if before.get(path.name, now[path.name]) != now[path.name]:
             raise DataError(f"{path} is not what {out} was started with; restore it, or choose another --out.")
     if not now.keys() <= before.keys():
-        with whole_file(stored) as file:
+        with atomic_file(stored) as file:
             json.dump({**before, **now}, file, indent=2)
 
 
@@ -63,7 +63,7 @@ def remember_settings(out: Path, settings: Mapping[str, object]) -> None:
                 raise ModelError(f"{had}; choose another --out, or what it had.")
         return
     out.mkdir(parents=True, exist_ok=True)
-    with whole_file(stored) as file:
+    with atomic_file(stored) as file:
         json.dump(now, file, indent=2)
 
 

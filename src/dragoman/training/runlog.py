@@ -9,7 +9,7 @@ from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
-from dragoman.files import whole_file
+from dragoman.files import atomic_file
 
 
 class RunLog:
@@ -62,5 +62,5 @@ def truncate_rows(path: Path, last_step: int) -> None:
             continue
         if row["step"] <= last_step:
             kept.append(line + "\n")
-    with whole_file(path) as out:
+    with atomic_file(path) as out:
         out.writelines(kept)

@@ -30,7 +30,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dragoman.errors import TOO_MANY_FILES, ModelError, OutputError
-from dragoman.files import digest_of_file, to_disk, whole_folder
+from dragoman.files import atomic_folder, digest_of_file, to_disk
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 _LOAD = StateDictOptions(full_state_dict=True, ignore_frozen_params=True, broadcast_from_rank0=False, strict=False)
@@ -42,7 +42,7 @@ _NOT_ITS_FAULT = (*TOO_MANY_FILES, errno.EACCES, errno.EPERM, errno.ENOMEM)
 _log = logging.getLogger(__name__)
 
 
-def trained_state(module: nn.Module) -> dict[str, torch.Tensor]:
+def gathered_state(module: nn.Module) -> dict[str, torch.Tensor]:
     """The parameters in training, whole and on the CPU, whatever the parallelism; no wrapper's prefix in the names."""
     once = _trained(module)
     return {name: tensor for name, tensor in get_model_state_dict(module, options=_FULL).items() if name in once}
@@ -63,13 +63,13 @@ def save_state(
 ) -> None:
     """Write `folder/step-N`, complete or not at all; of those before, all but the last are removed once it is read
     back."""
-    model = {name: tensor.contiguous() for name, tensor in trained_state(module).items()}
+    model = {name: tensor.contiguous() for name, tensor in gathered_state(module).items()}
     moments = get_optimizer_state_dict(module, optimizer, options=_FULL)
     random = accelerator.gather_for_metrics(random_state(accelerator.device)[None]).cpu()
     if accelerator.is_main_process:
         state = {"step": step, "optimizer": moments, "scheduler": scheduler.state_dict(), "random": random}
         path = folder / f"step-{step:07d}"
-        with whole_folder(path) as new:
+        with atomic_folder(path) as new:
             save_file(model, new / _WEIGHTS)
             _save(state, new / _STATE)
             checksums = {name: digest_of_file(new / name) for name in (_WEIGHTS, _STATE)}

@@ -7,20 +7,21 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from dragoman.data.ahead import made_ahead
-from dragoman.data.sampling import Order, Step
+from dragoman.data.prefetch import prefetch_map
+from dragoman.data.sampling import Step, StepSampler
 from dragoman.errors import DataError
 from dragoman.training.trainer import Stream, TrainingBatch
 
 
 def stream_of_steps(
-    order: Order,
+    order: StepSampler,
     make: Callable[[Any], Sequence[TrainingBatch]],
     accelerator: Accelerator,
     workers: int = 0,
     draw: Callable[[Step], Any] = lambda share: share,
 ) -> Stream:
-    """This process's share of each step, from any step on, made into micro-batches by so many processes ahead of time.
+    """This process's share of each step, from any step on, made into micro-batches by this many processes ahead of
+    time.
 
     `make` gets the share, or what `draw`, which stays in this process, makes of it. Raises DataError where a process
     would never have a share.
@@ -29,7 +30,7 @@ def stream_of_steps(
     check_processes(world, min(order.batch, len(order.lengths)), "this run")
 
     def stream(start: int) -> Iterator[Sequence[TrainingBatch]]:
-        return made_ahead(make, (draw(step.share(rank, world)) for step in order.steps(start)), workers)
+        return prefetch_map(make, (draw(step.share(rank, world)) for step in order.steps(start)), workers)
 
     return stream
 

@@ -20,9 +20,9 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from dragoman.data.ahead import workers_watched
+from dragoman.data.prefetch import workers_watched
 from dragoman.errors import DataError
-from dragoman.progress import OnProgress, unheard
+from dragoman.progress import OnProgress, no_progress
 from dragoman.recipe import Schedule
 from dragoman.training.optim import make_optimizer, make_scheduler
 from dragoman.training.runlog import RunLog
@@ -48,7 +48,7 @@ Stream = Callable[[int], Iterator[Sequence[TrainingBatch]]]
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One training run. `module(batch)` returns {"loss": summed loss, ...other sums to be logged}; `ids` names what
     the step of a number, counted from 1, held."""
 
@@ -61,7 +61,7 @@ class Job:
     save_every: int = 200
     validate_every: int = 1000
     compiled: bool = False
-    on_progress: OnProgress = unheard
+    on_progress: OnProgress = no_progress
     ids: Callable[[int], Sequence[str]] = lambda step: ()
 
 
@@ -77,7 +77,7 @@ def make_accelerator(precision: str) -> Accelerator:
     return Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[patience])
 
 
-def fit(job: Job, accelerator: Accelerator) -> nn.Module:
+def fit(job: TrainingJob, accelerator: Accelerator) -> nn.Module:
     """Run the job to its last step from wherever it stood; returns the module without wrappers."""
     torch.manual_seed(job.schedule.seed + accelerator.process_index)
     if job.compiled:
@@ -90,7 +90,7 @@ def fit(job: Job, accelerator: Accelerator) -> nn.Module:
     if len(set(accelerator.gather(torch.tensor([done], device=accelerator.device)).tolist())) > 1:
         raise DataError(f"{checkpoints}: is not the same for all processes; let all machines share one --out.")
     log = RunLog(job.folder, first_step=done, active=accelerator.is_main_process)
-    tell = job.on_progress if accelerator.is_main_process else unheard
+    tell = job.on_progress if accelerator.is_main_process else no_progress
     tell(job.label, done, job.schedule.steps)
     # what a process takes part with where it has nothing and another one waits for its gradients; made once, and the
     # same whenever a run goes on
@@ -152,7 +152,7 @@ def _update(
     return {**values, "learning_rate": rate}
 
 
-def _not_finite(job: Job, step: int, values: dict[str, float]) -> DataError:
+def _not_finite(job: TrainingJob, step: int, values: dict[str, float]) -> DataError:
     what = next(name for name, value in values.items() if not math.isfinite(value)).replace("_", " ")
     ids = ", ".join(job.ids(step))
     held = f"seed {job.schedule.seed}; " + (f"it held {ids}" if ids else "its rows have no ids")
@@ -165,7 +165,7 @@ def _count(micro_batches: Sequence[TrainingBatch]) -> int:
     return sum(batch.num_targets for batch in micro_batches)
 
 
-def _validated(job: Job) -> dict[str, float]:
+def _validated(job: TrainingJob) -> dict[str, float]:
     """Validation must not move the random numbers of training, nor leave dropout off."""
     assert job.validate is not None
     device = next(job.module.parameters()).device

@@ -12,10 +12,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from dragoman.data.corpora.parts import Options
+from dragoman.data.corpora.parts import PrepareOptions
 
-STRICT = Options()
-SKIPPING = Options(skip_bad=True)
+STRICT = PrepareOptions()
+SKIPPING = PrepareOptions(skip_bad=True)
 
 
 def sound(seconds: float, kind: str = "wav", rate: int = 16_000, hz: float = 440.0) -> bytes:

@@ -10,7 +10,7 @@ from layouts import SKIPPING, STRICT, write_tsv
 
 from dragoman.data.audio import load_audio
 from dragoman.data.corpora.common_voice import prepare
-from dragoman.data.corpora.parts import Options
+from dragoman.data.corpora.parts import PrepareOptions
 from dragoman.errors import DataError
 from dragoman.records import read_manifest
 
@@ -75,7 +75,7 @@ def test_supersets_leave_out_what_dev_and_test_hold(
 
 
 def test_original_audio_stays_in_place(release: Path, tmp_path: Path) -> None:
-    prepare(release, ("fra",), tmp_path, splits=("test",), options=Options("original"))
+    prepare(release, ("fra",), tmp_path, splits=("test",), options=PrepareOptions("original"))
     (utterance,) = read_manifest(tmp_path / "common_voice.test.jsonl")
     assert Path(utterance.audio) == release / "fr/clips/common_voice_fr_2.mp3"
     assert not [path for path in (tmp_path / "audio").rglob("*") if path.suffix not in ("", ".jsonl")]

@@ -79,7 +79,7 @@ def test_a_bad_line_is_named_or_skipped(
 def test_what_is_not_there(release: Path, translations: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="lacks the table of ita-eng"):
         prepare(release, translations, tmp_path / "out", directions=("ita-eng",), options=STRICT)
-    with pytest.raises(DataError, match="'fra' is no direction"):
+    with pytest.raises(DataError, match="'fra' is not a direction"):
         prepare(release, translations, tmp_path / "out", directions=("fra",), options=STRICT)
     with pytest.raises(DataError, match=r"holds no covost_v2"):
         prepare(release, tmp_path, tmp_path / "out", options=STRICT)

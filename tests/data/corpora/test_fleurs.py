@@ -18,7 +18,7 @@ from pyarrow import parquet
 
 from dragoman.data.audio import load_audio
 from dragoman.data.corpora.fleurs import prepare
-from dragoman.data.corpora.parts import Options
+from dragoman.data.corpora.parts import PrepareOptions
 from dragoman.data.index import open_index
 from dragoman.errors import DataError
 from dragoman.records import read_manifest
@@ -88,7 +88,7 @@ def test_recordings_become_mutual_translations(hub: Path, tmp_path: Path) -> Non
 
 def test_the_order_of_languages_and_the_workers_do_not_matter(hub: Path, tmp_path: Path) -> None:
     prepare(hub, ("deu", "fra"), tmp_path / "one", splits=("test",), options=STRICT)
-    prepare(hub, ("deu", "fra"), tmp_path / "two", splits=("test",), options=Options(workers=2))
+    prepare(hub, ("deu", "fra"), tmp_path / "two", splits=("test",), options=PrepareOptions(workers=2))
     one, two = ((tmp_path / name / "fleurs.test.jsonl").read_bytes() for name in ("one", "two"))
     assert one == two and not (tmp_path / "one/valid.jsonl").exists()
 
@@ -102,7 +102,7 @@ def test_more_languages_later_take_over_what_is_there(hub: Path, tmp_path: Path)
 
 
 def test_original_audio_is_copied_out_of_the_archive(hub: Path, tmp_path: Path) -> None:
-    prepare(hub, ("fra",), tmp_path, splits=("dev",), options=Options("original"))
+    prepare(hub, ("fra",), tmp_path, splits=("dev",), options=PrepareOptions("original"))
     first = read_manifest(tmp_path / "fleurs.valid.jsonl")[0]
     assert Path(first.audio).suffix == ".wav" and Path(first.audio).read_bytes() == sound(0.5)
 
@@ -164,7 +164,7 @@ BAD_LINES = {
         r"test\.tsv:3: the text holds the control character U\+0007",
     ),
     "empty": (row(7, "test72.wav", ""), r"test\.tsv:3: there is no text"),
-    "number": (row("seven", "test72.wav", "Text."), r"test\.tsv:3: the sentence id 'seven' is no number"),
+    "number": (row("seven", "test72.wav", "Text."), r"test\.tsv:3: the sentence id 'seven' is not a number"),
     "missing": (row(7, "test9.wav", "Text."), r"test\.tsv:3: test9\.wav is not in .*test\.tar\.gz"),
     "outside": (row(7, "../../etc/passwd", "Text."), r"test\.tsv:3: \.\./\.\./etc/passwd is not in .*tar\.gz"),
     "twice": (row(7, "test30.wav", "Text."), r"test\.tsv:3: test30\.wav is already on line 1"),

@@ -12,11 +12,11 @@ import pytest
 from layouts import sound
 
 from dragoman.data.audio import load_audio
-from dragoman.data.corpora.joined import Joining, prepare
+from dragoman.data.corpora.joined import JoinConfig, prepare
 from dragoman.errors import DataError
 from dragoman.records import read_manifest
 
-JOINING = Joining(name="long", rounds=2, seed=1)
+JOINING = JoinConfig(name="long", rounds=2, seed=1)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from layouts import SKIPPING, STRICT, sound, write_tsv
 from media import Track, tone, write_media
 
 from dragoman.data.audio import load_audio
-from dragoman.data.check.sound import hear
-from dragoman.data.corpora.parts import Options
+from dragoman.data.check.audio import hear
+from dragoman.data.corpora.parts import PrepareOptions
 from dragoman.data.corpora.table import prepare
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import DataError, LanguageError
@@ -85,7 +85,7 @@ def test_a_manifest_is_a_table_and_stretches_are_cut_out(folder: Path) -> None:
     assert (first.duration_s, second.duration_s, first.translations) == (1.0, 1.5, {"deu": "Ah."})
     wav = load_audio(folder / "wav/3.wav")
     np.testing.assert_allclose(load_audio(first.audio), wav[8000:24000], atol=1e-4)
-    kept, _ = prepared(table, options=Options("original"))
+    kept, _ = prepared(table, options=PrepareOptions("original"))
     assert (kept.audio, kept.start_s, kept.duration_s) == (str(folder / "wav/3.wav"), 0.5, 1.0)
 
 
@@ -181,7 +181,7 @@ GOOD = {"audio": "wav/1.wav", "language": "eng", "text": "One."}
         ({**GOOD, "audio": "wav/../../secret.wav"}, "does not lie in"),
         ({**GOOD, "audio": "http://localhost/a.wav"}, "cannot be opened"),
         ({**GOOD, "text": "a\u0000b"}, r"control character U\+0000"),
-        ({**GOOD, "text": ["One."]}, "text is no text"),
+        ({**GOOD, "text": ["One."]}, "text is not a string"),
         ({**GOOD, "text": ""}, "there is no text"),
         ({**GOOD, "text_deu": "a\u009db"}, r"control character U\+009D"),
         ({**GOOD, "translations": "Eins."}, "translations is not an object"),
@@ -208,7 +208,7 @@ def test_a_bad_row_is_named_or_skipped(folder: Path, row: Any, says: str) -> Non
     (skipped,) = map(json.loads, (folder / "out/skipped.jsonl").read_text(encoding="utf-8").splitlines())
     assert (skipped["file"], skipped["line"], skipped["manifest"]) == (str(table), 2, "rows")
     write_json(table, {**GOOD, "audio": "wav/2.wav"}, {**GOOD, "audio": "wav/3.wav"})
-    assert len(prepared(table)) == 2 and not (folder / "out/skipped.jsonl").exists()  # it was mended
+    assert len(prepared(table)) == 2 and not (folder / "out/skipped.jsonl").exists()  # it was fixed
 
 
 def test_two_recordings_that_differ_in_their_ending_need_ids(folder: Path) -> None:
@@ -261,7 +261,7 @@ def test_tables_of_other_spreadsheets(folder: Path) -> None:
     [
         ("path,text\na.wav,A\n", r"t\.csv:1: the column 'audio' is missing; the first line names path, text"),
         ("audio,text\nwav/1.wav\n", r"t\.csv:2: has 1 columns, not 2"),
-        ('audio,text\nwav/1.wav,"open\n', r"t\.csv:2: is no proper CSV"),
+        ('audio,text\nwav/1.wav,"open\n', r"t\.csv:2: is not proper CSV"),
         ("", r"t\.csv:1: the column 'audio' is missing; the first line names nothing"),
     ],
 )

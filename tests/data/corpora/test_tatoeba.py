@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from dragoman.data.corpora import tatoeba
 from dragoman.data.corpora.tatoeba import (
-    Domain,
-    Seen,
+    SeenTexts,
     Sentence,
+    TextDomain,
     hold_out,
     merge,
     normalize,
@@ -28,13 +28,13 @@ from dragoman.data.corpora.tatoeba import (
     read_splits,
     words,
 )
-from dragoman.data.synthesis import HELD_OUT_VARIANTS, Shard, record_shard, recording, write_flac
+from dragoman.data.synthesis import HELD_OUT_VARIANTS, RecordingShard, record_shard, recording, write_flac
 from dragoman.errors import DataError
-from dragoman.recipe import TatoebaCorpus
+from dragoman.recipe import TatoebaConfig
 from dragoman.records import read_manifest
 
 LANGUAGES = ("eng", "deu", "fra")
-SETTINGS = TatoebaCorpus(
+SETTINGS = TatoebaConfig(
     languages=LANGUAGES, max_words=4, vocabulary=100, clips_per_language=6, valid_sentences=1, seed=1
 )
 TRAIN = [
@@ -103,7 +103,7 @@ def test_the_same_english_is_one_sentence() -> None:
 
 def test_the_domain_is_short_texts_of_frequent_words() -> None:
     training = [sentence("a", eng="go go stop now", deu="los los halt"), sentence("b", eng="go stop|x x x x x x")]
-    domain = Domain(training, max_words=4, vocabulary=2)
+    domain = TextDomain(training, max_words=4, vocabulary=2)
     assert domain.vocabulary == {"eng": {"go", "stop"}, "deu": {"los", "halt"}}
     assert ("eng", "Go, STOP!") in domain
     outside = [("eng", "now"), ("eng", "x"), ("eng", "go go go go go"), ("eng", "..."), ("eng", "go 2"), ("fra", "go")]
@@ -111,7 +111,7 @@ def test_the_domain_is_short_texts_of_frequent_words() -> None:
 
 
 def test_a_sentence_needs_english_and_one_more() -> None:
-    domain = Domain([sentence("a", eng="go", deu="los", fra="va")], max_words=2, vocabulary=9)
+    domain = TextDomain([sentence("a", eng="go", deu="los", fra="va")], max_words=2, vocabulary=9)
     wide = sentence("b", eng="go", deu="los|los los los|halt", fra="cours")
     assert domain.narrow(wide) == sentence("b", eng="go", deu="los")
     assert domain.narrow(sentence("c", eng="go", deu="halt")) is None
@@ -119,7 +119,7 @@ def test_a_sentence_needs_english_and_one_more() -> None:
 
 
 def test_seen_ignores_case_punctuation_and_spaces_but_not_the_language() -> None:
-    seen = Seen([sentence("a", eng="Ah, so!", deu="Straße?")])
+    seen = SeenTexts([sentence("a", eng="Ah, so!", deu="Straße?")])
     assert sentence("b", eng="ah so") in seen
     assert sentence("c", eng="No.", deu="Weg.|STRASSE") in seen
     assert sentence("d", eng="No.", fra="ah so") not in seen
@@ -156,7 +156,7 @@ def test_what_cannot_be_read_names_file_and_line(root: Path) -> None:
 @pytest.mark.parametrize("languages", [("deu", "fra"), ("eng",), ("eng", "deu", "deu"), ("eng", "xxx")])
 def test_settings_need_english_and_known_languages(languages: tuple[str, ...]) -> None:
     with pytest.raises(ValidationError):
-        TatoebaCorpus.model_validate({**SETTINGS.model_dump(), "languages": languages})
+        TatoebaConfig.model_validate({**SETTINGS.model_dump(), "languages": languages})
 
 
 def test_training_goes_round_the_variants_and_stops_at_the_limits() -> None:
@@ -184,7 +184,7 @@ def test_a_language_may_have_another_number_of_clips() -> None:
     assert fewer == many[:8]  # the same clips, not others
     for wrong in ({"clips_of": {"deu": -1}}, {"clips_of": {"dut": 2}}, {"spoken_first": ["dut"]}):
         with pytest.raises(ValidationError, match=r"greater than or equal to 0|'dut' is not among"):
-            TatoebaCorpus.model_validate({**settings.model_dump(), **wrong})
+            TatoebaConfig.model_validate({**settings.model_dump(), **wrong})
 
 
 def test_sentences_of_some_languages_come_first_in_all() -> None:
@@ -209,7 +209,7 @@ def test_evaluation_is_spoken_once_in_held_out_voices() -> None:
 # ------------------------------------------------------------------------------------------- the speech
 
 
-def alone(shards: Sequence[Shard], noise_root: Path, seed: int, workers: int) -> Iterator[Shard]:
+def alone(shards: Sequence[RecordingShard], noise_root: Path, seed: int, workers: int) -> Iterator[RecordingShard]:
     """`record` in this process."""
     return (shard if shard.folder.exists() else record_shard(shard, noise_root, seed) for shard in shards)
 

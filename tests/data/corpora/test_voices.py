@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from dragoman.data.corpora.voices import LONGEST_S, SPLITS, Spoken, plan, prepare, read_texts
+from dragoman.data.corpora.voices import LONGEST_S, SPLITS, SynthesisConfig, plan, prepare, read_texts
 from dragoman.data.synthesis import PicoVoice, recording, write_flac
 from dragoman.errors import DataError
 from dragoman.records import read_manifest
 
-SPOKEN = Spoken(
+SPOKEN = SynthesisConfig(
     engine="pico",
     languages=("eng", "deu"),
     targets=("eng", "deu", "fra"),

@@ -19,7 +19,7 @@ from dragoman.data.arrays import read_arrays, write_arrays
 from dragoman.data.index import ManifestIndex, building, manifest_index, open_index
 from dragoman.data.index.building import bit_set, named, numbered
 from dragoman.errors import DataError, ManifestError, OutputError
-from dragoman.records import Utterance, read_manifest, to_line, write_rows
+from dragoman.records import Utterance, read_manifest, to_json_line, write_rows
 from dragoman.text.languages import LANGUAGES
 
 CODES = ["eng", "deu", "fra", "cmn", "quy"]
@@ -203,7 +203,7 @@ def test_the_fast_reader_takes_every_usual_row() -> None:
     row = Utterance(
         id="a", audio="b", language="eng", text="c", start_s=1, duration_s=2, sentence="d", translations={"deu": "e"}
     )
-    assert msgspec.to_builtins(building._decoded(to_line(row).encode())) == row.model_dump()
+    assert msgspec.to_builtins(building._decoded(to_json_line(row).encode())) == row.model_dump()
 
 
 @given(st.sets(st.sampled_from(MANY)), st.sets(st.sampled_from(MANY)))

@@ -187,7 +187,7 @@ def test_many_languages_n_way(tmp_path: Path) -> None:
 
 
 def drawn_languages(chosen: Selection, epochs: int = 3) -> Counter[tuple[int, str]]:
-    """How many of each source and language come in so many epochs."""
+    """How many of each source and language come in this many epochs."""
     order = chosen.order()
     steps = islice(order.steps(0), epochs * -(-len(chosen) // order.batch))
     draws = [draw for step in steps for draw in chosen.draws(step)]

@@ -10,7 +10,7 @@ import pytest
 from toy import write_corpus
 
 from dragoman.data.audio import load_audio
-from dragoman.data.check.sound import hear
+from dragoman.data.check.audio import hear
 from dragoman.data.index import open_index
 from dragoman.data.shards.packing import pack
 from dragoman.errors import AudioError, DataError, OutputError
@@ -89,7 +89,7 @@ def test_an_interrupted_run_goes_on_and_a_changed_manifest_is_packed_anew(
     assert len(read_manifest(out / "train.jsonl")) == 4
     (shard,) = {row.audio.partition("#")[0] for row in read_manifest(out / "train.jsonl")}
     Path(shard).write_bytes(Path(shard).read_bytes()[:1000])
-    with pytest.raises(DataError, match="is no shard of this manifest; delete it"):
+    with pytest.raises(DataError, match="is not a shard of this manifest; delete it"):
         pack(manifest, out, per_shard=4)
 
 

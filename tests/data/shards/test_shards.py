@@ -1,4 +1,4 @@
-"""Audio in tar files is the audio that was packed; what is no plain file is refused."""
+"""Audio in tar files is the audio that was packed; what is not a plain file is refused."""
 
 from __future__ import annotations
 

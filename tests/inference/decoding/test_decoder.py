@@ -12,20 +12,20 @@ from toy import LORA, Q_FORMER, STACKED, mel, model, recipe, stage
 from transformers import GenerationConfig
 
 from dragoman.data.examples import TextEncoder
-from dragoman.data.tasks import TASKS, Item, Tags, escape, said
-from dragoman.inference.decoding.decoder import Decoded, Decoder, Request
+from dragoman.data.tasks import TASKS, LanguageTags, TaskItem, escape, said
+from dragoman.inference.decoding.decoder import DecodedSpeech, Decoder, DecodeRequest
 from dragoman.inference.decoding.glossary import Glossary, Term
 from dragoman.inference.decoding.phrases import occurs
 from dragoman.model.build import LoadedModel
-from dragoman.text.repetition import loops
+from dragoman.text.repetition import has_loop
 
 TARGETS = ("deu", "fra")
 REQUESTS = [
-    Request(mel(120, 1), "eng", TARGETS),
-    Request(mel(44, 2), "eng", ("fra",)),
-    Request(mel(200, 3), "deu", ("fra", "eng")),
-    Request(mel(90, 4), "fra", ()),
-    Request(mel(90, 5), "eng", ("fra", "deu")),
+    DecodeRequest(mel(120, 1), "eng", TARGETS),
+    DecodeRequest(mel(44, 2), "eng", ("fra",)),
+    DecodeRequest(mel(200, 3), "deu", ("fra", "eng")),
+    DecodeRequest(mel(90, 4), "fra", ()),
+    DecodeRequest(mel(90, 5), "eng", ("fra", "deu")),
 ]
 STAGES = {"asr": [], "srt": [stage("srt")]}
 
@@ -49,17 +49,17 @@ def toy_model(folder: Path, stages: list[Any], adapter: Any = STACKED, **over: A
     return loaded
 
 
-def texts(decoded: Decoded) -> tuple[Any, ...]:
+def texts(decoded: DecodedSpeech) -> tuple[Any, ...]:
     said = {code: (t.text, t.raw, t.truncated, t.looped, t.missed) for code, t in decoded.translations.items()}
     return decoded.transcript, decoded.truncated, said
 
 
-def assert_same(one: list[Decoded], other: list[Decoded]) -> None:
+def assert_same(one: list[DecodedSpeech], other: list[DecodedSpeech]) -> None:
     assert [texts(decoded) for decoded in one] == [texts(decoded) for decoded in other]
     assert scores(one) == pytest.approx(scores(other), abs=1e-4)
 
 
-def scores(found: list[Decoded]) -> list[float]:
+def scores(found: list[DecodedSpeech]) -> list[float]:
     return [
         score for d in found for score in (d.score, *(d.translations[code].score for code in sorted(d.translations)))
     ]
@@ -80,13 +80,13 @@ def test_a_batch_gives_what_one_by_one_gives(beams: int, loaded: LoadedModel) ->
 @pytest.mark.parametrize("beams", [1, 3])
 def test_many_targets_in_one_pass_are_single_passes(beams: int, adapter: Any, tmp_path: Path) -> None:
     decoder = Decoder(toy_model(tmp_path, [], adapter), beams, 8)
-    heard = mel(150, 6)
-    (both,) = decoder([Request(heard, "eng", TARGETS)])
-    (swapped,) = decoder([Request(heard, "eng", TARGETS[::-1])])
+    audio_prefix = mel(150, 6)
+    (both,) = decoder([DecodeRequest(audio_prefix, "eng", TARGETS)])
+    (swapped,) = decoder([DecodeRequest(audio_prefix, "eng", TARGETS[::-1])])
     assert list(swapped.translations) == ["fra", "deu"]
     assert texts(swapped) == texts(both)
     for code in TARGETS:
-        (single,) = decoder([Request(heard, "eng", (code,))])
+        (single,) = decoder([DecodeRequest(audio_prefix, "eng", (code,))])
         assert texts(single) == (*texts(both)[:2], {code: texts(both)[2][code]})
 
 
@@ -94,9 +94,9 @@ def test_many_targets_in_one_pass_are_single_passes(beams: int, adapter: Any, tm
 def test_the_shared_cache_gives_what_plain_generation_gives(beams: int, loaded: LoadedModel) -> None:
     """The whole sequence written out in embeddings, one row at a time, through `generate` and nothing else."""
     (decoded,) = Decoder(loaded, beams, 8)([REQUESTS[0]])
-    text, tags = TextEncoder(loaded.tokenizer), Tags()
+    text, tags = TextEncoder(loaded.tokenizer), LanguageTags()
     task = TASKS["asr" if loaded.recipe.transcribes else "srt"]
-    item = Item("eng", "deu")
+    item = TaskItem("eng", "deu")
     first = plain(loaded, beams, text.prompt(task.prompt(item, tags)))
     parsed = task.parse(first, item, tags).transcript
     assert decoded.transcript == (said(first.partition(tags("eng", "deu"))[0]) if parsed is None else parsed).strip()
@@ -114,12 +114,12 @@ def test_the_score_is_the_mean_log_probability_of_the_transcript(loaded: LoadedM
     for request in REQUESTS:
         (decoded,) = Decoder(loaded, 1, 8)([request])
         if loaded.recipe.transcribes:
-            prompt, answer = text.prompt(Tags()(request.source)), text.answer(escape(decoded.transcript))
+            prompt, answer = text.prompt(LanguageTags()(request.source)), text.answer(escape(decoded.transcript))
         else:
             others = [*request.targets, *(code for code in loaded.recipe.targets if code != request.source)]
-            both = Tags()(request.source, others[0])
+            both = LanguageTags()(request.source, others[0])
             prompt, answer = text.prompt(both), text.plain(escape(decoded.transcript) + both)
-        audio, _ = loaded.model.hear(torch.from_numpy(request.mel)[None], torch.tensor([request.mel.shape[1]]))
+        audio, _ = loaded.model.encode_audio(torch.from_numpy(request.mel)[None], torch.tensor([request.mel.shape[1]]))
         rows = torch.cat([audio, loaded.model.llm.get_input_embeddings()(torch.tensor([[*prompt, *answer]]))], 1)
         predicted = loaded.model.llm(inputs_embeds=rows).logits[0, -len(answer) - 1 : -1].log_softmax(-1)
         expected = predicted[range(len(answer)), list(answer)].mean()
@@ -132,7 +132,9 @@ def test_the_ctc_score_is_the_likelihood_of_the_transcript_alone(tmp_path: Path)
     together = Decoder(loaded, 1, 4)(REQUESTS)
     for request, decoded in zip(REQUESTS, together, strict=True):
         ids = loaded.tokenizer(escape(decoded.transcript), add_special_tokens=False).input_ids
-        audio, num_audio = loaded.model.hear(torch.from_numpy(request.mel)[None], torch.tensor([request.mel.shape[1]]))
+        audio, num_audio = loaded.model.encode_audio(
+            torch.from_numpy(request.mel)[None], torch.tensor([request.mel.shape[1]])
+        )
         log_probs = loaded.model.ctc_logits(audio)[0].log_softmax(-1)
         loss = torch.nn.functional.ctc_loss(
             log_probs, torch.tensor(ids), num_audio, torch.tensor([len(ids)]), loaded.model.blank_id, "sum"
@@ -143,7 +145,9 @@ def test_the_ctc_score_is_the_likelihood_of_the_transcript_alone(tmp_path: Path)
 @torch.no_grad()
 def plain(loaded: LoadedModel, beams: int, ids: tuple[int, ...]) -> str:
     llm, end = loaded.model.llm, loaded.tokenizer.eos_token_id
-    audio, _ = loaded.model.hear(torch.from_numpy(REQUESTS[0].mel)[None], torch.tensor([REQUESTS[0].mel.shape[1]]))
+    audio, _ = loaded.model.encode_audio(
+        torch.from_numpy(REQUESTS[0].mel)[None], torch.tensor([REQUESTS[0].mel.shape[1]])
+    )
     rows = torch.cat([audio, llm.get_input_embeddings()(torch.tensor([ids]))], 1)
     how = GenerationConfig(
         num_beams=beams, max_new_tokens=8, do_sample=False, eos_token_id=end, pad_token_id=loaded.tokenizer.pad_token_id
@@ -181,7 +185,7 @@ def test_the_limit_marks_what_it_stops_and_nothing_else(stages: list[Any], tmp_p
     lengths = [
         len(loaded.tokenizer(text, add_special_tokens=False).input_ids) + 1 for text in (written, "le chat dort")
     ]
-    request = [Request(mel(60), "eng", TARGETS)]
+    request = [DecodeRequest(mel(60), "eng", TARGETS)]
     for limit in (max(lengths), max(lengths) - 1):
         script(loaded, written, "le chat dort")
         (found,) = Decoder(loaded, 1, limit)(request)
@@ -198,7 +202,7 @@ def test_the_limit_marks_what_it_stops_and_nothing_else(stages: list[Any], tmp_p
 def test_what_looks_like_a_tag_comes_back_as_text(tmp_path: Path) -> None:
     loaded = toy_model(tmp_path, [])
     script(loaded, r"a <\|b", r"c <\|d")
-    (found,) = Decoder(loaded, 1, 40)([Request(mel(60), "eng", TARGETS)])
+    (found,) = Decoder(loaded, 1, 40)([DecodeRequest(mel(60), "eng", TARGETS)])
     assert found.transcript == "a <|b" and found.translations["fra"].text == "c <|d"
     assert found.translations["fra"].raw == r"a <\|b<|eng|><|fra|>c <\|d"
 
@@ -206,7 +210,7 @@ def test_what_looks_like_a_tag_comes_back_as_text(tmp_path: Path) -> None:
 def test_silence_has_no_translation(tmp_path: Path) -> None:
     loaded = toy_model(tmp_path, [])
     script(loaded, "")
-    (silent,) = Decoder(loaded, 1, 5)([Request(mel(60), "eng", TARGETS)])
+    (silent,) = Decoder(loaded, 1, 5)([DecodeRequest(mel(60), "eng", TARGETS)])
     assert (silent.transcript, silent.truncated) == ("", False)
     assert {code: (t.text, t.truncated) for code, t in silent.translations.items()} == dict.fromkeys(
         TARGETS, ("", False)
@@ -247,7 +251,7 @@ def test_direct_translation_is_what_the_st_prompt_gives(transcribes: str, prompt
 
 
 def insist(loaded: LoadedModel, text: str, times: int) -> None:
-    """Make the LM say this so many times, or till it is stopped; it would end rather than say anything else."""
+    """Make the LM say this over and over, or till it is stopped; it would end rather than say anything else."""
     end, ids = loaded.tokenizer.eos_token_id, loaded.tokenizer(text, add_special_tokens=False).input_ids * times
     state = {"step": 0}
 
@@ -269,9 +273,9 @@ def test_a_loop_is_not_closed(times: int, held: bool, beams: int, tmp_path: Path
     decoder = Decoder(loaded, beams, 60)
     together = decoder(REQUESTS[:2])
     for decoded in together:
-        assert decoded.looped == held and not loops(decoded.transcript)
+        assert decoded.looped == held and not has_loop(decoded.transcript)
         assert decoded.transcript.startswith(" ".join(["the cat sleeps"] * 3))
-        assert {(t.looped, loops(t.text)) for t in decoded.translations.values()} == {(held, False)}
+        assert {(t.looped, has_loop(t.text)) for t in decoded.translations.values()} == {(held, False)}
     assert_same(together, [decoder([request])[0] for request in REQUESTS[:2]])
 
 
@@ -281,7 +285,7 @@ def test_decoding_as_in_the_papers_bans_ngrams_or_nothing(beams: int, tmp_path: 
     insist(loaded, "the cat sleeps", 40)
     free = Decoder(loaded, beams, 40, no_repeat_ngram_size=0)(REQUESTS[:2])
     for decoded in free:
-        assert loops(decoded.transcript) and not decoded.looped and decoded.truncated
+        assert has_loop(decoded.transcript) and not decoded.looped and decoded.truncated
     size = len(loaded.tokenizer("the cat sleeps", add_special_tokens=False).input_ids)
     banned = Decoder(loaded, beams, 40, no_repeat_ngram_size=size)(REQUESTS[:2])
     for decoded in banned:

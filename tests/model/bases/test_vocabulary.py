@@ -25,10 +25,10 @@ from transformers import (
 
 from dragoman.errors import ModelError
 from dragoman.model.bases import VOCABULARY, find_llm
-from dragoman.model.bases.vocabulary import Vocabulary, choose_vocabulary, trim_llm, trim_tokenizer
+from dragoman.model.bases.vocabulary import TrimmedVocabulary, choose_vocabulary, trim_llm, trim_tokenizer
 from dragoman.model.llm import load_llm
 from dragoman.pretraining.tokenizer import train_tokenizer
-from dragoman.recipe import Llm
+from dragoman.recipe import LlmConfig
 
 ENGLISH = ("the cat sleeps on the table", "we go home again", "it rains again today", "the table is at home")
 OTHERS = (
@@ -191,16 +191,16 @@ def test_what_is_left_is_an_llm_like_any_other(trimmed: Trimmed, tmp_path: Path)
 
 
 @pytest.fixture
-def settings(cache: Path, tmp_path: Path) -> Llm:
+def settings(cache: Path, tmp_path: Path) -> LlmConfig:
     """A recipe's table whose LLM is a folder; the model's folder beside it says what is left."""
     for kept in (EVERY[0].llm, EVERY[0].whole):
         kept.save_pretrained(tmp_path / "whole")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / VOCABULARY).write_text(EVERY[0].vocabulary.to_json())
-    return Llm(name=str(tmp_path / "whole"), vocabulary={"texts": ["train"]})
+    return LlmConfig(name=str(tmp_path / "whole"), vocabulary={"texts": ["train"]})
 
 
-def test_it_is_trimmed_once_and_anew_for_other_weights(settings: Llm, cache: Path, tmp_path: Path) -> None:
+def test_it_is_trimmed_once_and_anew_for_other_weights(settings: LlmConfig, cache: Path, tmp_path: Path) -> None:
     llm, tokenizer = load_llm(settings, tmp_path / "model", torch.float32)
     assert torch.equal(llm.lm_head.weight, EVERY[0].small_llm.lm_head.weight)
     assert tokenizer(ENGLISH[0]).input_ids == EVERY[0].smaller(ENGLISH[0]).input_ids
@@ -213,7 +213,7 @@ def test_it_is_trimmed_once_and_anew_for_other_weights(settings: Llm, cache: Pat
     assert len([path for path in cache.iterdir() if path.is_dir()]) == 2
 
 
-def test_without_its_list_or_with_a_changed_file_it_is_one_sentence(settings: Llm, tmp_path: Path) -> None:
+def test_without_its_list_or_with_a_changed_file_it_is_one_sentence(settings: LlmConfig, tmp_path: Path) -> None:
     folder = Path(find_llm(settings, tmp_path / "model").weights)
     (folder / "config.json").write_text("{}")
     with pytest.raises(ModelError, match=rf"config\.json: is not what was written there; remove {folder} to make it"):
@@ -222,7 +222,7 @@ def test_without_its_list_or_with_a_changed_file_it_is_one_sentence(settings: Ll
         (tmp_path / "model" / VOCABULARY).write_text(there)
         with pytest.raises(ModelError, match="is not the list of a model's pieces; the folder is incomplete"):
             find_llm(settings, tmp_path / "model")
-    (tmp_path / "model" / VOCABULARY).write_text(Vocabulary((0, 1, 9999), ()).to_json())
+    (tmp_path / "model" / VOCABULARY).write_text(TrimmedVocabulary((0, 1, 9999), ()).to_json())
     with pytest.raises(ModelError, match=r"The model's list of pieces is of another LLM: .*whole has not all of them"):
         find_llm(settings, tmp_path / "model")
     (tmp_path / "model" / VOCABULARY).unlink()
@@ -230,7 +230,7 @@ def test_without_its_list_or_with_a_changed_file_it_is_one_sentence(settings: Ll
         find_llm(settings, tmp_path / "model")
 
 
-def test_a_tokenizer_whose_class_adds_pieces_is_refused(settings: Llm, tmp_path: Path) -> None:
+def test_a_tokenizer_whose_class_adds_pieces_is_refused(settings: LlmConfig, tmp_path: Path) -> None:
     tokenizer = byte_level()  # no Qwen's
     qwen(len(tokenizer)).save_pretrained(settings.name)
     tokenizer.save_pretrained(settings.name)
@@ -242,4 +242,4 @@ def test_a_tokenizer_whose_class_adds_pieces_is_refused(settings: Llm, tmp_path:
 
 def test_a_list_is_read_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "list").write_text(EVERY[0].vocabulary.to_json())
-    assert Vocabulary.read(tmp_path / "list") == EVERY[0].vocabulary
+    assert TrimmedVocabulary.read(tmp_path / "list") == EVERY[0].vocabulary

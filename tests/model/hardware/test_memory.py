@@ -12,10 +12,10 @@ from dragoman.errors import ModelError
 from dragoman.model.build import skeleton
 from dragoman.model.folder import load_model, save_model
 from dragoman.model.hardware import memory
-from dragoman.model.hardware.memory import Weights, free_ram, shortage, weights_of
-from dragoman.model.load import load_on
+from dragoman.model.hardware.memory import WeightCounts, count_weights, free_ram, shortage
+from dragoman.model.load import load_for_inference
 
-NINE_B = Weights(linear=8_000_000_000, rest=900_000_000, encoder=600_000_000, own=100_000_000)
+NINE_B = WeightCounts(linear=8_000_000_000, rest=900_000_000, encoder=600_000_000, own=100_000_000)
 GB = 10**9
 
 
@@ -53,7 +53,7 @@ def test_what_does_not_fit_and_what_would(compute_type: str, ram: int, gpu: int 
 
 def test_counted_without_weights_is_what_is_loaded(tmp_path: Path) -> None:
     save_model(model(tmp_path, recipe(llm={"name": "base", "lora": LORA})), tmp_path / "model")
-    weights = weights_of(skeleton(recipe(llm={"name": "base", "lora": LORA}), tmp_path / "model"))
+    weights = count_weights(skeleton(recipe(llm={"name": "base", "lora": LORA}), tmp_path / "model"))
     for compute_type, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         loaded = load_model(tmp_path / "model", dtype)
         assert weights.bytes_in(compute_type, on_cpu=True) == sum(weight.nbytes for weight in loaded.model.parameters())
@@ -65,7 +65,7 @@ def test_too_large_a_model_is_not_read(random_model: Path, monkeypatch: pytest.M
     monkeypatch.setattr(memory, "free_ram", lambda: 1000)
     monkeypatch.setattr("dragoman.model.folder.load_as", lambda *_: pytest.fail("it was read"))
     with pytest.raises(ModelError, match=r"random: its weights take 0\.\d GB in float32") as raised:
-        load_on(random_model, "cpu")
+        load_for_inference(random_model, "cpu")
     assert "\n" not in str(raised.value)
 
 

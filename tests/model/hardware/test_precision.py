@@ -12,13 +12,13 @@ from torch import nn
 from toy import LORA, model, recipe
 
 from dragoman.errors import ModelError
-from dragoman.inference.decoding.decoder import Request
+from dragoman.inference.decoding.decoder import DecodeRequest
 from dragoman.inference.translator import Translator
 from dragoman.model.folder import save_model
 from dragoman.model.hardware import memory, placement
 from dragoman.model.hardware.int8 import Int8Linear, can_int8
 from dragoman.model.hardware.precision import COMPUTE_TYPES, precision
-from dragoman.model.load import load_on
+from dragoman.model.load import load_for_inference
 
 CPU = torch.device("cpu")
 needs_fbgemm = pytest.mark.skipif(not can_int8(), reason="torch has no int8 kernels for this CPU")
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def said(translator: Translator) -> list[float]:
     """Scores of the same made-up transcript, whatever the model would write."""
     mel = np.random.default_rng(0).normal(size=(80, 90)).astype(np.float32)
-    return translator.decoder.likelihoods([Request(mel, code, ()) for code in ("eng", "deu")], beams=1)
+    return translator.decoder.likelihoods([DecodeRequest(mel, code, ()) for code in ("eng", "deu")], beams=1)
 
 
 @needs_fbgemm
@@ -52,7 +52,7 @@ def test_int8_is_the_linear_layer_up_to_rounding_and_row_by_row(bias: bool) -> N
 
 @needs_fbgemm
 def test_int8_holds_what_is_large_in_8_bits(folder: Path) -> None:
-    llm = load_on(folder, "cpu", "int8", merged=True).model.llm
+    llm = load_for_inference(folder, "cpu", "int8", merged=True).model.llm
     held = [name for name, part in llm.named_modules() if isinstance(part, Int8Linear)]
     assert len(held) == 2 * 7  # seven a layer
     assert [name for name, part in llm.named_modules() if type(part) is nn.Linear] == ["lm_head"]
@@ -88,11 +88,11 @@ def test_an_llm_in_several_places_says_the_same(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = said(Translator.from_pretrained(folder, device="cpu"))
-    weights = sum(weight.nbytes for weight in load_on(folder, "cpu").model.llm.parameters())
-    monkeypatch.setattr(placement, "room", lambda main, beside: {"cpu": weights * 3 // 4})
-    loaded = load_on(folder, "auto", merged=True)
+    weights = sum(weight.nbytes for weight in load_for_inference(folder, "cpu").model.llm.parameters())
+    monkeypatch.setattr(placement, "max_memory", lambda main, beside: {"cpu": weights * 3 // 4})
+    loaded = load_for_inference(folder, "auto", merged=True)
     places = set(map(str, loaded.model.llm.hf_device_map.values()))
-    assert places == {"cpu", "disk"} and placement.spread(loaded.model.llm)
+    assert places == {"cpu", "disk"} and placement.is_offloaded(loaded.model.llm)
     (said_where,) = [row.message for row in caplog.records if "slow" in row.message]
     assert said_where.endswith("parts of its LLM come from the disk: slow.")  # of RAM nothing: all else is there
     assert said(Translator(loaded)) == pytest.approx(whole, abs=1e-5)
@@ -101,4 +101,4 @@ def test_an_llm_in_several_places_says_the_same(
 def test_nothing_fits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_ram", lambda: 0)
     with pytest.raises(ModelError, match="free"):
-        load_on(folder, "auto")
+        load_for_inference(folder, "auto")

@@ -63,7 +63,7 @@ def check(
     if skip_bad:
         _skip(report, skip_bad)
     elif errors := report.count("error"):
-        say(f"{_many(errors, 'error')}; mend them, or leave their rows out with --skip-bad FOLDER.")
+        say(f"{_many(errors, 'error')}; fix them, or leave their rows out with --skip-bad FOLDER.")
         raise typer.Exit(2)
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dragoman.cli.console import printable
 from dragoman.data.check import Report
-from dragoman.data.check.kinds import KINDS
+from dragoman.data.check.rules import RULES
 from dragoman.data.check.texts import scripts
 from dragoman.text.langid import KNOWN
 from dragoman.text.languages import LANGUAGES
@@ -88,12 +88,12 @@ def _durations(report: Report, decoded: bool) -> Table:
 def _findings(report: Report) -> Table:
     table = _table("", ">rows", "what", "for example", "what to do")
     for kind, group, found in report.lines():
-        severity, first = KINDS[kind].severity, found.places[0]
+        severity, first = RULES[kind].severity, found.places[0]
         where = f"{report.manifests[first.manifest].path.name}:{first.line}"
         example = ", ".join(filter(None, (f"{where} {first.id or ''}".strip(), "" if group else first.detail)))
         style = "bold red" if severity == "error" else "yellow"
-        what = f"{KINDS[kind].what}: {group}" if group else KINDS[kind].what
-        table.add_row(Text(severity, style), f"{found.count:,}", _text(what), _text(example), _text(KINDS[kind].do))
+        what = f"{RULES[kind].what}: {group}" if group else RULES[kind].what
+        table.add_row(Text(severity, style), f"{found.count:,}", _text(what), _text(example), _text(RULES[kind].do))
     return table
 
 

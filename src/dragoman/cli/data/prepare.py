@@ -16,29 +16,29 @@ from dragoman.errors import DataError, RecipeError
 from dragoman.progress import OnProgress
 
 if TYPE_CHECKING:
-    from dragoman.data.corpora.parts import Options
-    from dragoman.data.corpora.writing import Prepared
+    from dragoman.data.corpora.parts import PrepareOptions
+    from dragoman.data.corpora.writing import PreparedManifest
 
 app = typer.Typer(help="Make training data out of a corpus.", no_args_is_help=True, rich_markup_mode=None)
 
 
-class Audio(StrEnum):
+class AudioStorage(StrEnum):
     """How recordings are stored."""
 
     flac = "flac"
     original = "original"
 
 
-Out = Annotated[Path, typer.Option(help="Where manifests and audio are written; several corpora may share it.")]
-Languages = Annotated[list[str], typer.Option(help="Languages and sets of them, with commas, such as mcat-28.")]
-Splits = Annotated[str, typer.Option(help="Which of its tables, with commas.")]
-Format = Annotated[
-    Audio, typer.Option(help="16 kHz FLAC, or the files as they are: named in place, copied from archives.")
+OutOption = Annotated[Path, typer.Option(help="Where manifests and audio are written; several corpora may share it.")]
+LanguagesOption = Annotated[list[str], typer.Option(help="Languages and sets of them, with commas, such as mcat-28.")]
+SplitsOption = Annotated[str, typer.Option(help="Which of its tables, with commas.")]
+AudioStorageOption = Annotated[
+    AudioStorage, typer.Option(help="16 kHz FLAC, or the files as they are: named in place, copied from archives.")
 ]
-SkipBad = Annotated[
+SkipBadOption = Annotated[
     bool, typer.Option("--skip-bad", help="List recordings that cannot be used in skipped.jsonl and go on.")
 ]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")]
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")]
 
 
 @app.callback()
@@ -48,13 +48,13 @@ def _corpora() -> None:
 
 @app.command("fleurs")
 def fleurs(
-    languages: Languages,
-    out: Out,
+    languages: LanguagesOption,
+    out: OutOption,
     root: Annotated[Path | None, typer.Option(help="A copy of google/fleurs; fetched from the hub by default.")] = None,
-    splits: Splits = "train,dev,test",
-    audio: Format = Audio.flac,
-    skip_bad: SkipBad = False,
-    workers: Workers = None,
+    splits: SplitsOption = "train,dev,test",
+    audio: AudioStorageOption = AudioStorage.flac,
+    skip_bad: SkipBadOption = False,
+    workers: WorkersOption = None,
 ) -> None:
     """FLEURS: the same sentences read aloud in 102 languages."""
     from dragoman.data.corpora.fleurs import prepare
@@ -63,19 +63,19 @@ def fleurs(
     with progress_bars() as progress:
         options = _options(audio, skip_bad, workers, progress)
         prepared = prepare(root, expand(languages), out, splits=_listed(splits), options=options)
-    _tell(prepared)
+    _print_prepared(prepared)
 
 
 @app.command("covost2")
 def covost2(
     root: Annotated[Path, typer.Option(help="A release of Common Voice: folders such as fr, each with clips.")],
     translations: Annotated[Path, typer.Option(help="The folder of covost_v2.fr_en.tsv and the like.")],
-    out: Out,
+    out: OutOption,
     directions: Annotated[str, typer.Option(help="Such as fra-eng,eng-deu; all that are there by default.")] = "",
-    splits: Splits = "train,dev,test",
-    audio: Format = Audio.flac,
-    skip_bad: SkipBad = False,
-    workers: Workers = None,
+    splits: SplitsOption = "train,dev,test",
+    audio: AudioStorageOption = AudioStorage.flac,
+    skip_bad: SkipBadOption = False,
+    workers: WorkersOption = None,
 ) -> None:
     """CoVoST-2: Common Voice with translations, into English and out of it."""
     from dragoman.data.corpora.covost2 import prepare
@@ -89,18 +89,18 @@ def covost2(
             splits=_listed(splits),
             options=_options(audio, skip_bad, workers, progress),
         )
-    _tell(prepared)
+    _print_prepared(prepared)
 
 
 @app.command("common_voice")
 def common_voice(
     root: Annotated[Path, typer.Option(help="A release: folders such as de, each with its tables and clips.")],
-    languages: Languages,
-    out: Out,
-    splits: Splits = "train,dev,test",
-    audio: Format = Audio.flac,
-    skip_bad: SkipBad = False,
-    workers: Workers = None,
+    languages: LanguagesOption,
+    out: OutOption,
+    splits: SplitsOption = "train,dev,test",
+    audio: AudioStorageOption = AudioStorage.flac,
+    skip_bad: SkipBadOption = False,
+    workers: WorkersOption = None,
 ) -> None:
     """Common Voice: sentences read aloud by volunteers, any release."""
     from dragoman.data.corpora.common_voice import prepare
@@ -109,13 +109,13 @@ def common_voice(
     with progress_bars() as progress:
         options = _options(audio, skip_bad, workers, progress)
         prepared = prepare(root, expand(languages), out, splits=_listed(splits), options=options)
-    _tell(prepared)
+    _print_prepared(prepared)
 
 
 @app.command("table")
 def table(
     source: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv, .tsv or .jsonl file, or a Kaldi folder.")],
-    out: Out,
+    out: OutOption,
     name: Annotated[str | None, typer.Option(help="What the corpus is called; as the table by default.")] = None,
     split: Annotated[str, typer.Option(help="train, valid, test or another one.")] = "train",
     root: Annotated[Path | None, typer.Option(help="The folder of the recordings; the table's by default.")] = None,
@@ -123,9 +123,9 @@ def table(
     column: Annotated[
         list[str] | None, typer.Option(help="FIELD=COLUMN, such as text=transcript or text_deu=German.")
     ] = None,
-    audio: Format = Audio.flac,
-    skip_bad: SkipBad = False,
-    workers: Workers = None,
+    audio: AudioStorageOption = AudioStorage.flac,
+    skip_bad: SkipBadOption = False,
+    workers: WorkersOption = None,
 ) -> None:
     """Your own recordings: CSV, TSV, JSON lines (NeMo's and the papers' too), a Kaldi folder."""
     from dragoman.data.corpora.table import prepare
@@ -141,7 +141,7 @@ def table(
             columns=_mapped(column or []),
             options=_options(audio, skip_bad, workers, progress),
         )
-    _tell(prepared)
+    _print_prepared(prepared)
 
 
 @app.command("tatoeba")
@@ -150,7 +150,7 @@ def tatoeba(
     noise: Annotated[Path, typer.Option(help="Backgrounds and room responses.")],
     out: Annotated[Path, typer.Option(help="Where texts, speech and manifests are written.")],
     recipe: Annotated[str, typer.Option(help="The recipe whose [bases.corpus] decides the data.")] = "tiny",
-    workers: Workers = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Everyday sentences, spoken by espeak-ng. An interrupted run goes on where it stopped."""
     from dragoman.data.corpora.tatoeba import prepare
@@ -181,13 +181,13 @@ def voices(
     valid_sentences: Annotated[int, typer.Option(min=0, help="Sentences held out of training.")] = 400,
     per_shard: Annotated[int, typer.Option(min=1, help="Clips that are there or lost together.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Chooses sentences, voices, rooms and backgrounds.")] = 1,
-    workers: Workers = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Everyday sentences, spoken by an engine, singly and joined. An interrupted run goes on where it stopped."""
-    from dragoman.data.corpora.voices import Spoken, prepare
+    from dragoman.data.corpora.voices import SynthesisConfig, prepare
     from dragoman.text.languages import expand
 
-    spoken = Spoken(
+    spoken = SynthesisConfig(
         engine=engine,
         languages=tuple(expand(languages)),
         targets=tuple(expand(targets or languages)),
@@ -213,13 +213,13 @@ def joined(
     noise: Annotated[Path | None, typer.Option(help="Backgrounds and room responses for the joined clips.")] = None,
     rounds: Annotated[int, typer.Option(min=0, help="How many joined clips each clip goes into.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Chooses where clips are joined.")] = 1,
-    workers: Workers = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Clips of other manifests, as they are and joined to 8 to 20 s. An interrupted run goes on where it stopped."""
-    from dragoman.data.corpora.joined import Joining, prepare
+    from dragoman.data.corpora.joined import JoinConfig, prepare
     from dragoman.text.languages import expand
 
-    joining = Joining(name=name, languages=tuple(expand(languages or [])), rounds=rounds, seed=seed)
+    joining = JoinConfig(name=name, languages=tuple(expand(languages or [])), rounds=rounds, seed=seed)
     with progress_bars() as progress:
         manifest = prepare(manifests, noise, out, joining, workers or os.cpu_count() or 1, progress)
     show(str(manifest))
@@ -245,7 +245,7 @@ def sentences(
         show(str(out / f"{name}.jsonl"))
 
 
-def _tell(prepared: Iterable[Prepared]) -> None:
+def _print_prepared(prepared: Iterable[PreparedManifest]) -> None:
     """The manifests on stdout, what they hold on stderr."""
     for manifest in prepared:
         skipped = f", {manifest.skipped} skipped (see skipped.jsonl)" if manifest.skipped else ""
@@ -253,10 +253,10 @@ def _tell(prepared: Iterable[Prepared]) -> None:
         show(str(manifest.path))
 
 
-def _options(audio: Audio, skip_bad: bool, workers: int | None, on_progress: OnProgress) -> Options:
-    from dragoman.data.corpora.parts import Options
+def _options(audio: AudioStorage, skip_bad: bool, workers: int | None, on_progress: OnProgress) -> PrepareOptions:
+    from dragoman.data.corpora.parts import PrepareOptions
 
-    return Options(audio.value, skip_bad, workers or os.cpu_count() or 1, on_progress)
+    return PrepareOptions(audio.value, skip_bad, workers or os.cpu_count() or 1, on_progress)
 
 
 def _listed(names: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import printable
-from dragoman.cli.evaluation.evaluate import Metrics, Workers
+from dragoman.cli.evaluation.evaluate import MetricsOption, WorkersOption
 from dragoman.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two or more: run folders, or files of hypotheses.")],
-    metric: Metrics = None,
+    metric: MetricsOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with signatures and in full precision.")] = False,
-    workers: Workers = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Compare runs with the first: every direction and their mean, tested for significance."""
     from dragoman.evaluation.compare import compare, tallies, to_json
@@ -51,7 +51,7 @@ def _print(runs: Sequence[Run], comparisons: Sequence[Comparison], counted: Sequ
         for tally in counted:
             if tally.system == run.name:
                 console.print(_sentence(tally), soft_wrap=True)
-    if any(run.account for run in runs):
+    if any(run.stats for run in runs):
         console.print(_systems(runs, comparisons))
     console.print(
         f"* p < {ALPHA} by both tests; by chance, one direction in twenty at most comes out so.", soft_wrap=True
@@ -110,7 +110,7 @@ def _systems(runs: Sequence[Run], comparisons: Sequence[Comparison]) -> Table:
         grid.add_column(heading, justify="right")
     grid.add_column("hardware")
     for run in runs:
-        known = run.account
+        known = run.stats
         size, speed = (f"{known.parameters / 1e6:.1f} M", f"{known.speed:.1f}") if known else ("", "")
         values = (f"{means[run.name, m]:.2f}" if (run.name, m) in means else "" for m in metrics)
         model, hardware = (Text(printable(x)) for x in ((known.model, known.hardware) if known else ("", "")))

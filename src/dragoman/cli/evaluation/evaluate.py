@@ -10,41 +10,41 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dragoman.cli.console import hush, say
-from dragoman.cli.evaluation.evaluated_system import chosen
+from dragoman.cli.console import say, silence_libraries
+from dragoman.cli.evaluation.evaluated_system import choose_system
 from dragoman.cli.options import (
-    Batch,
-    Beams,
-    By,
-    Checkpoint,
-    Compute,
-    Device,
-    From,
-    How,
+    BatchSizeOption,
+    BeamSizeOption,
+    ComputeTypeOption,
+    DeviceOption,
+    LanguageFlags,
+    LoadOptions,
     Ngrams,
-    Other,
-    Threads,
-    To,
-    Wanted,
+    OptionalModelOption,
+    SystemOption,
+    ThreadsOption,
+    ToOption,
+    TranscriptByOption,
+    TranslateFromOption,
 )
 from dragoman.cli.progress import progress_bar
 from dragoman.errors import DataError
-from dragoman.files import held, whole_file
+from dragoman.files import atomic_file, held
 
 if TYPE_CHECKING:
-    from dragoman.cli.evaluation.evaluated_system import Candidate
-    from dragoman.evaluation.generate import Summary
+    from dragoman.cli.evaluation.evaluated_system import EvaluatedSystem
+    from dragoman.evaluation.generate import GenerationSummary
     from dragoman.evaluation.metrics import Metric, Score
     from dragoman.evaluation.score import Counts
     from dragoman.records import Hypothesis, Utterance
 
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes that score; all cores by default.")]
-Metrics = Annotated[
+WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes that score; all cores by default.")]
+MetricsOption = Annotated[
     list[str] | None, typer.Option("--metric", help="A metric by name, such as spBLEU; repeat it for more.")
 ]
 
-Report = Annotated[Path | None, typer.Option(help="Also write what `dragoman report` writes, to this folder.")]
-Comet = Annotated[
+ReportOption = Annotated[Path | None, typer.Option(help="Also write what `dragoman report` writes, to this folder.")]
+CometOption = Annotated[
     str | None,
     typer.Option(help="Also COMET, by this checkpoint: Unbabel/wmt22-comet-da, another name on the hub, a folder."),
 ]
@@ -52,29 +52,29 @@ Comet = Annotated[
 
 def evaluate(
     manifest: Annotated[Path, typer.Argument(help="Utterances with references, as JSON lines.")],
-    to: To,
+    to: ToOption,
     out: Annotated[Path, typer.Option(help="Where hypotheses.jsonl and scores.json are written.")],
-    model: Checkpoint = None,
-    system: Other = None,
-    beam_size: Beams = None,
-    batch_size: Batch = 16,
-    device: Device = None,
-    compute_type: Compute = "auto",
-    threads: Threads = None,
-    transcript_by: By = None,
-    translate_from: From = None,
+    model: OptionalModelOption = None,
+    system: SystemOption = None,
+    beam_size: BeamSizeOption = None,
+    batch_size: BatchSizeOption = 16,
+    device: DeviceOption = None,
+    compute_type: ComputeTypeOption = "auto",
+    threads: ThreadsOption = None,
+    transcript_by: TranscriptByOption = None,
+    translate_from: TranslateFromOption = None,
     no_repeat_ngram_size: Ngrams = None,
-    workers: Workers = None,
-    metric: Metrics = None,
-    comet: Comet = None,
+    workers: WorkersOption = None,
+    metric: MetricsOption = None,
+    comet: CometOption = None,
     text: Annotated[bool, typer.Option("--text", help="Translate the reference transcripts, without speech.")] = False,
-    report: Report = None,
+    report: ReportOption = None,
 ) -> None:
     """Translate a manifest (--to none: transcribe it) and score that. An interrupted run goes on where it stopped.
 
     Started by torchrun, its processes share the work: torchrun --nproc_per_node 2 -m dragoman evaluate …
     """
-    wanted = Wanted.read(to, None)
+    languages = LanguageFlags.read(to, None)
     from dragoman.records import read_hypotheses, read_manifest
 
     utterances = read_manifest(manifest)
@@ -82,12 +82,12 @@ def evaluate(
     from dragoman.evaluation.runs import HYPOTHESES
 
     metrics = _metrics(metric)
-    _check_afterwards(wanted, metrics if metric else {}, report, comet)
+    _check_afterwards(languages, metrics if metric else {}, report, comet)
     rank, _ = launched()
     road = (transcript_by, translate_from, no_repeat_ngram_size)
-    how = How(beam_size, batch_size, own_device(device), compute_type, threads, *road)
+    load = LoadOptions(beam_size, batch_size, own_device(device), compute_type, threads, *road)
     with held(out, f".dragoman-lock{rank or ''}"):
-        if not _generated(utterances, chosen(system, model, text, utterances, wanted, how), out, how):
+        if not _generated(utterances, choose_system(system, model, text, utterances, languages, load), out, load):
             return  # the process that joined the parts goes on
         metrics |= _comet(comet)  # not before: each process would load one
         _give(out, _scored(read_hypotheses(out / HYPOTHESES), metric or (), metrics, None, workers))
@@ -98,28 +98,28 @@ def _give(out: Path, scores: Sequence[Score]) -> None:
     """Scores as a file and as a table."""
     from dragoman.evaluation.score import to_json
 
-    with whole_file(out / "scores.json") as file:
+    with atomic_file(out / "scores.json") as file:
         file.write(to_json(scores))
     _print_table(scores)
 
 
-def _generated(utterances: Sequence[Utterance], works: Candidate, out: Path, how: How) -> bool:
+def _generated(utterances: Sequence[Utterance], evaluated: EvaluatedSystem, out: Path, load: LoadOptions) -> bool:
     """Write the hypotheses; tells whether they are all there, and this process is the one to go on with them."""
     from dragoman.cli.devices import launched
     from dragoman.evaluation.generate import generate
-    from dragoman.evaluation.runs import HYPOTHESES, write_account
+    from dragoman.evaluation.runs import HYPOTHESES, write_run_stats
 
     rank, processes = launched()
     started = time.monotonic()
     with progress_bar("translating", shown=rank == 0) as progress:
         done = generate(
             utterances,
-            works.targets,
-            works.translate,
+            evaluated.targets,
+            evaluated.translate,
             out / HYPOTHESES,
-            sources=works.sources,
-            batch_size=how.batch_size,
-            system=works.name,
+            sources=evaluated.sources,
+            batch_size=load.batch_size,
+            system=evaluated.name,
             on_progress=progress,
             rank=rank,
             processes=processes,
@@ -127,8 +127,8 @@ def _generated(utterances: Sequence[Utterance], works: Candidate, out: Path, how
     if not done.joined:
         return False
     if done.total > done.kept:
-        write_account(out, works.account(done.total - done.kept, time.monotonic() - started))
-    _say_left_out(done, len(utterances), works)
+        write_run_stats(out, evaluated.run_stats(done.total - done.kept, time.monotonic() - started))
+    _say_left_out(done, len(utterances), evaluated)
     return True
 
 
@@ -143,19 +143,19 @@ def score(
     direction: Annotated[
         str | None, typer.Option(help="Languages of TSV and plain lines: eng-deu, or eng for transcripts.")
     ] = None,
-    metric: Metrics = None,
-    comet: Comet = None,
+    metric: MetricsOption = None,
+    comet: CometOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, with signatures and in full precision.")] = False,
-    workers: Workers = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Score hypotheses against their references."""
     if (hypotheses and hyp) or not (given := hypotheses or hyp):
         raise DataError("Name one file of hypotheses, by itself or with --hyp; - is standard input.")
-    from dragoman.evaluation.readers import Given, read
+    from dragoman.evaluation.readers import InputSpec, read
     from dragoman.evaluation.score import to_json
 
     metrics = _metrics(metric) | _comet(comet)
-    found = read(Given(given, ref, src, direction))
+    found = read(InputSpec(given, ref, src, direction))
     scores = _scored(found.rows, metric or (), metrics, found.counts, workers)
     if json:
         typer.echo(to_json(scores), nl=False)
@@ -163,13 +163,13 @@ def score(
         _print_table(scores)
 
 
-def _say_left_out(done: Summary, utterances: int, works: Candidate) -> None:
+def _say_left_out(done: GenerationSummary, utterances: int, evaluated: EvaluatedSystem) -> None:
     if done.unheard:
-        become = "references and no more" if works.targets else "left out"
+        become = "references and no more" if evaluated.targets else "left out"
         of = f"{done.unheard} of {utterances} utterances"
-        say(f"{of} are {become}: {works.model} does not hear their languages.")
+        say(f"{of} are {become}: {evaluated.model} does not hear their languages.")
     if done.without_reference:
-        what = "translations" if works.targets else "utterances"
+        what = "translations" if evaluated.targets else "utterances"
         say(f"{done.without_reference} {what} are left out: the manifest has no reference for them.")
 
 
@@ -184,7 +184,7 @@ def _comet(checkpoint: str | None) -> dict[str, type[Metric]]:
         return {}
     from dragoman.evaluation.comet.metric import comet_metric
 
-    hush()
+    silence_libraries()
     return {"COMET": comet_metric(checkpoint)}
 
 
@@ -204,10 +204,12 @@ def _scored(
     return scores
 
 
-def _check_afterwards(wanted: Wanted, asked: dict[str, type[Metric]], report: Path | None, comet: str | None) -> None:
+def _check_afterwards(
+    languages: LanguageFlags, asked: dict[str, type[Metric]], report: Path | None, comet: str | None
+) -> None:
     """What is needed only when all is translated, but may be mistyped or pointless."""
     translated = ["COMET"] if comet else [name for name, metric in asked.items() if metric.side == "translation"]
-    if wanted.only_transcripts and translated:
+    if languages.only_transcripts and translated:
         raise DataError(f"{translated[0]} is of translations; leave it out, or name a target instead of none.")
     if report is not None:
         from dragoman.evaluation.report.write import check_folder
@@ -216,7 +218,7 @@ def _check_afterwards(wanted: Wanted, asked: dict[str, type[Metric]], report: Pa
     if comet is not None:
         from dragoman.evaluation.comet.checkpoint import check_checkpoint
 
-        hush()
+        silence_libraries()
         check_checkpoint(comet)
 
 

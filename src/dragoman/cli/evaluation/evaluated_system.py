@@ -1,4 +1,4 @@
-"""What `dragoman evaluate` evaluates: a model of ours, its LLM alone, or another system."""
+"""What `dragoman evaluate` evaluates: one of our own models, its LLM alone, or another system."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dragoman.cli.options import How, Wanted, checked, prepared
+from dragoman.cli.options import LanguageFlags, LoadOptions, prepare_device, resolve_model
 from dragoman.errors import DataError
 from dragoman.files import digest_of_weights
 from dragoman.text.languages import LANGUAGES, known_targets
 
 if TYPE_CHECKING:
     from dragoman.evaluation.generate import Translate
-    from dragoman.evaluation.runs import Account
+    from dragoman.evaluation.runs import RunStats
     from dragoman.records import Utterance
 
 
 @dataclass(frozen=True)
-class Candidate:
+class EvaluatedSystem:
     """What is evaluated, ready to be called."""
 
     name: str
@@ -31,10 +31,10 @@ class Candidate:
     parameters: int
     hardware: str
 
-    def account(self, hypotheses: int, seconds: float) -> Account:
-        from dragoman.evaluation.runs import Account
+    def run_stats(self, hypotheses: int, seconds: float) -> RunStats:
+        from dragoman.evaluation.runs import RunStats
 
-        return Account(
+        return RunStats(
             model=self.model,
             parameters=self.parameters,
             hypotheses=hypotheses,
@@ -43,22 +43,27 @@ class Candidate:
         )
 
 
-def chosen(
-    system: str | None, model: str | None, text: bool, utterances: Sequence[Utterance], wanted: Wanted, how: How
-) -> Candidate:
+def choose_system(
+    system: str | None,
+    model: str | None,
+    text: bool,
+    utterances: Sequence[Utterance],
+    languages: LanguageFlags,
+    load: LoadOptions,
+) -> EvaluatedSystem:
     """Our own `model`, with `text` its LLM alone; or another `system`. Raises DragomanError."""
-    if text and wanted.only_transcripts:
+    if text and languages.only_transcripts:
         raise DataError("--text translates what was said; name a target instead of none.")
     if system is None:
-        return _ours(checked(model or "tiny", wanted, how.device, how.threads), text, wanted, how)
+        return _own(resolve_model(model or "tiny", languages, load.device, load.threads), text, languages, load)
     if text:
         raise DataError("--text is for our own models; leave out --system or --text.")
-    how.told_others()
-    prepared(how.device, how.threads)
-    return _other(system, model, utterances, wanted, how)
+    load.for_external_system()
+    prepare_device(load.device, load.threads)
+    return _external(system, model, utterances, languages, load)
 
 
-def _ours(folder: Path, text: bool, wanted: Wanted, how: How) -> Candidate:
+def _own(folder: Path, text: bool, languages: LanguageFlags, load: LoadOptions) -> EvaluatedSystem:
     """The model, or its LLM alone on the reference transcripts."""
     from dragoman.cli.devices import hardware
     from dragoman.inference.text_translator import TextTranslator
@@ -68,40 +73,45 @@ def _ours(folder: Path, text: bool, wanted: Wanted, how: How) -> Candidate:
     recipe = read_stored_recipe(folder / "recipe.json")
     translate: Translate
     if text:
-        translate = TextTranslator.from_pretrained(folder, **how.told_text())
+        translate = TextTranslator.from_pretrained(folder, **load.for_llm_alone())
         works = translate.llm
     else:
-        translate = Translator.from_pretrained(folder, **how.told())
+        translate = Translator.from_pretrained(folder, **load.for_own_model())
         works = translate.decoder.model
-    by, what = how.transcript_by or recipe.decoding.transcript_by, how.translate_from or recipe.decoding.translate_from
+    by, what = (
+        load.transcript_by or recipe.decoding.transcript_by,
+        load.translate_from or recipe.decoding.translate_from,
+    )
     road = "text, " if text else "" if (by, what) == ("adapter", "speech") else f"{by} to {what}, "
-    beams = f"{road}beams {how.beam_size or recipe.decoding.beams}"
-    beams += "" if how.no_repeat_ngram_size is None else f", no_repeat_ngram_size {how.no_repeat_ngram_size}"
-    return Candidate(
-        f"{recipe.name} {digest_of_weights(folder)}, {beams}{_held(how)}",
+    beams = f"{road}beams {load.beam_size or recipe.decoding.beams}"
+    beams += "" if load.no_repeat_ngram_size is None else f", no_repeat_ngram_size {load.no_repeat_ngram_size}"
+    return EvaluatedSystem(
+        f"{recipe.name} {digest_of_weights(folder)}, {beams}{_held(load)}",
         recipe.name,
         recipe.sources,
-        recipe.known_targets(wanted.to),
+        recipe.known_targets(languages.to),
         translate,
         sum(parameter.numel() for parameter in works.parameters()),
         hardware(str(next(works.parameters()).device)),
     )
 
 
-def _other(name: str, model: str | None, utterances: Sequence[Utterance], wanted: Wanted, how: How) -> Candidate:
+def _external(
+    name: str, model: str | None, utterances: Sequence[Utterance], languages: LanguageFlags, load: LoadOptions
+) -> EvaluatedSystem:
     """One of SYSTEMS."""
     from dragoman.cli.devices import hardware
-    from dragoman.inference.recordings import check_writes
+    from dragoman.inference.recordings import check_writes_transcripts
     from dragoman.systems import find_system
 
-    if wanted.only_transcripts:
-        check_writes(find_system(name))
-    system = find_system(name).from_pretrained(model, **how.told_others())
-    to = wanted.to
+    if languages.only_transcripts:
+        check_writes_transcripts(find_system(name))
+    system = find_system(name).from_pretrained(model, **load.for_external_system())
+    to = languages.to
     if to == ("all",) and system.targets is LANGUAGES:
         to = tuple(dict.fromkeys(code for row in utterances for code in (row.language, *row.translations)))
-    return Candidate(
-        f"{name}: {system.identity}{_held(how)}",
+    return EvaluatedSystem(
+        f"{name}: {system.identity}{_held(load)}",
         name if model is None else f"{name} {model}",
         system.sources,
         known_targets(to, system.targets, name),
@@ -111,5 +121,5 @@ def _other(name: str, model: str | None, utterances: Sequence[Utterance], wanted
     )
 
 
-def _held(how: How) -> str:
-    return "" if how.compute_type == "auto" else f", {how.compute_type}"
+def _held(load: LoadOptions) -> str:
+    return "" if load.compute_type == "auto" else f", {load.compute_type}"

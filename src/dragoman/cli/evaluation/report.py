@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dragoman.cli.options import Model
+from dragoman.cli.options import ModelOption
 from dragoman.errors import OutputError
 
 
@@ -20,7 +20,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where report.html, figures and tables are written.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="What was evaluated, to put its speech into the page.")] = None,
     card: Annotated[bool, typer.Option("--card", help="Print the model card instead, in Markdown.")] = False,
-    model: Model = "tiny",
+    model: ModelOption = "tiny",
 ) -> None:
     """Show runs at a glance: one HTML page, figures and tables for a paper. A run and its --text run go together."""
     if card and (out or manifest):
@@ -31,7 +31,7 @@ def report(
 
     found = read_runs(runs)
     if card:
-        from dragoman.evaluation.report.card import card as written
+        from dragoman.evaluation.report.model_card import card as written
         from dragoman.model.load import model_folder
 
         typer.echo(written(found, model_folder(model)), nl=False)

@@ -8,23 +8,23 @@ from typing import Annotated
 
 import typer
 
-from dragoman.cli.console import hush, say
+from dragoman.cli.console import say, silence_libraries
 from dragoman.cli.fetch import fetch_bases
-from dragoman.cli.options import Device, Threads
+from dragoman.cli.options import DeviceOption, ThreadsOption
 from dragoman.cli.progress import progress_bars
-from dragoman.cli.training.train import Bases, Data, RecipeName
+from dragoman.cli.training.train import BasesOption, DataOption, RecipeArgument
 from dragoman.files import only_run
 
 
 def encode(
-    recipe: RecipeName,
-    data: Data,
+    recipe: RecipeArgument,
+    data: DataOption,
     out: Annotated[Path, typer.Option(help="Where the frames are written; `train --features` reads them.")],
-    bases: Bases = None,
+    bases: BasesOption = None,
     batch_size: Annotated[int, typer.Option("--batch_size", min=1, help="Utterances encoded at once.")] = 16,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read audio.")] = 1,
-    device: Device = None,
-    threads: Threads = None,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
 ) -> None:
     """Store what a recipe's frozen encoder hears in its training data, once; prints the folder."""
     from dragoman.recipe import load_recipe
@@ -33,7 +33,7 @@ def encode(
     from dragoman.cli.devices import check_device, launched, own_device, set_threads
     from dragoman.training.encoding import encode as encode_all
 
-    hush()
+    silence_libraries()
     set_threads(threads)
     check_device(device)
     rank, processes = launched()

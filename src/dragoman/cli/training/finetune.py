@@ -10,7 +10,7 @@ import typer
 
 from dragoman.cli.console import say
 from dragoman.cli.devices import launched, own_device
-from dragoman.cli.options import Device, Threads, Wanted, prepared
+from dragoman.cli.options import DeviceOption, LanguageFlags, ThreadsOption, prepare_device
 from dragoman.cli.progress import progress_bars
 from dragoman.errors import ModelError
 from dragoman.files import only_run
@@ -26,20 +26,22 @@ def finetune(
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")],
     model: Annotated[str | None, typer.Option(help="A checkpoint by folder or name; the system's own.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Utterances with a target each, over all processes.")] = 16,
-    micro_batch: Annotated[int, typer.Option("--micro_batch", min=1, help="Of these, so many at once.")] = 16,
+    micro_batch: Annotated[int, typer.Option("--micro_batch", min=1, help="Of these, this many at once.")] = 16,
     learning_rate: Annotated[float, typer.Option("--learning_rate", min=0, help="At its highest.")] = 1e-4,
     seed: Annotated[int, typer.Option(help="Decides the order and the dropout.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
-    device: Device = None,
-    threads: Threads = None,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
 ) -> None:
     """Fine-tune SeamlessM4T-v2 by LoRA, as LLM-SRT's Table 13 does; prints the folder that --model then takes."""
     if system != _SYSTEM:
-        raise ModelError(f"{system} is not fine-tuned here; {_SYSTEM} is, and `dragoman train` trains models of ours.")
-    wanted = Wanted.read(to, None)
+        raise ModelError(
+            f"{system} is not fine-tuned here; {_SYSTEM} is, and `dragoman train` trains Dragoman's own models."
+        )
+    wanted = LanguageFlags.read(to, None)
     if wanted.only_transcripts:
         raise ModelError(f"{system} is taught to translate here; name a target instead of none.")
-    prepared(device, threads)
+    prepare_device(device, threads)
     plan = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "warmup_steps": steps // 10, "seed": seed}
     with only_run(out, launched()[0]):
         _learn(manifest, wanted.to, out, model, own_device(device), micro_batch, workers, plan)
@@ -56,14 +58,14 @@ def _learn(
     plan: dict[str, Any],
 ) -> None:
     from dragoman.data.index import open_index
-    from dragoman.data.sampling import Order
+    from dragoman.data.sampling import StepSampler
     from dragoman.recipe import Schedule
     from dragoman.systems.seamless import Seamless
     from dragoman.systems.seamless_lora import SeamlessLora, TranslatedSpeech
     from dragoman.text.languages import known_targets
     from dragoman.training.run_folder import remember_settings
     from dragoman.training.steps import stream_of_steps
-    from dragoman.training.trainer import Job, fit, make_accelerator
+    from dragoman.training.trainer import TrainingJob, fit, make_accelerator
 
     base = Seamless.from_pretrained(model, device=device)
     targets = known_targets(to, base.targets, _SYSTEM)
@@ -83,10 +85,10 @@ def _learn(
         if speech.unheard:
             say(f"{speech.unheard} utterances are left out: {_SYSTEM} does not hear their languages.")
     learner = SeamlessLora(base, schedule.seed)
-    order = Order(speech.lengths, schedule.batch, schedule.seed)
+    order = StepSampler(speech.lengths, schedule.batch, schedule.seed)
     stream = stream_of_steps(order, speech.micro_batches, accelerator, workers)
     with progress_bars() as progress:
-        job = Job(
+        job = TrainingJob(
             f"{_SYSTEM} by LoRA",
             learner,
             stream,

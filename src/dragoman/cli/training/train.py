@@ -8,15 +8,15 @@ from typing import Annotated
 
 import typer
 
-from dragoman.cli.console import hush, say
+from dragoman.cli.console import say, silence_libraries
 from dragoman.cli.devices import launched, set_threads
 from dragoman.cli.fetch import fetch_bases
-from dragoman.cli.options import Threads
+from dragoman.cli.options import ThreadsOption
 from dragoman.cli.progress import progress_bars
 from dragoman.files import only_run
 
 
-class Part(StrEnum):
+class BasePart(StrEnum):
     """One base model."""
 
     tokenizer = "tokenizer"
@@ -24,41 +24,43 @@ class Part(StrEnum):
     encoder = "encoder"
 
 
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A .toml file, or a recipe that Dragoman ships.")]
-Data = Annotated[Path, typer.Option(help="The folder of manifests that the recipe's sources name.")]
-Bases = Annotated[Path | None, typer.Option(help="Our own base models, where the recipe has some.")]
-Checkpoint = Annotated[
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A .toml file, or a recipe that Dragoman ships.")]
+DataOption = Annotated[Path, typer.Option(help="The folder of manifests that the recipe's sources name.")]
+BasesOption = Annotated[Path | None, typer.Option(help="Our own base models, where the recipe has some.")]
+CheckpointActivationsOption = Annotated[
     bool,
     typer.Option("--checkpoint_activations", help="Compute each layer twice and keep less of it: slower, less memory."),
 ]
-Compile = Annotated[bool, typer.Option("--compile", help="Compile the model first: slower to start, faster after.")]
+CompileOption = Annotated[
+    bool, typer.Option("--compile", help="Compile the model first: slower to start, faster after.")
+]
 
 
 def bases(
-    recipe: RecipeName,
-    data: Data,
+    recipe: RecipeArgument,
+    data: DataOption,
     out: Annotated[Path, typer.Option(help="Where the base models are written.")],
-    part: Annotated[list[Part] | None, typer.Option(help="Only this one; all by default.")] = None,
-    compiled: Compile = False,
-    threads: Threads = None,
+    part: Annotated[list[BasePart] | None, typer.Option(help="Only this one; all by default.")] = None,
+    compiled: CompileOption = False,
+    threads: ThreadsOption = None,
 ) -> None:
-    """Train a recipe's tokenizer, language model and speech encoder from nothing."""
+    """Train a recipe's tokenizer, language model and speech encoder from scratch."""
     from dragoman.recipe import load_recipe
 
     chosen = load_recipe(recipe)
     with only_run(out, launched()[0]), progress_bars() as progress:
         from dragoman.pretraining.build import build_bases
 
-        hush()
+        silence_libraries()
         set_threads(threads)
-        build_bases(chosen, data, out, tuple(part or Part), compiled, progress)
+        build_bases(chosen, data, out, tuple(part or BasePart), compiled, progress)
 
 
 def train(
-    recipe: RecipeName,
-    data: Data,
+    recipe: RecipeArgument,
+    data: DataOption,
     out: Annotated[Path, typer.Option(help="Where the stages are written.")],
-    bases: Bases = None,
+    bases: BasesOption = None,
     micro_batch: Annotated[int, typer.Option("--micro_batch", min=1, help="Utterances that fit at once.")] = 64,
     micro_tokens: Annotated[
         int | None, typer.Option("--micro_tokens", min=1, help="Tokens, audio and text, that the LLM takes at once.")
@@ -70,9 +72,9 @@ def train(
     skip_bad: Annotated[
         bool, typer.Option("--skip_bad", help="Leave out rows that have more text than fits, instead of an error.")
     ] = False,
-    compiled: Compile = False,
-    checkpoint_activations: Checkpoint = False,
-    threads: Threads = None,
+    compiled: CompileOption = False,
+    checkpoint_activations: CheckpointActivationsOption = False,
+    threads: ThreadsOption = None,
 ) -> None:
     """Run the stages of a recipe, one after the other; prints the folder of the finished model."""
     from dragoman.recipe import load_recipe
@@ -83,7 +85,7 @@ def train(
         from dragoman.evaluation.validation import translation_scores
         from dragoman.training.curriculum import train_curriculum
 
-        hush()
+        silence_libraries()
         set_threads(threads)
         model = train_curriculum(
             chosen,

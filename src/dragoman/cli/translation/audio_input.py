@@ -54,7 +54,7 @@ def _heard(stream: Any) -> Iterator[Waveform]:
         while True:
             samples, overflowed = stream.read(round(_BLOCK_S * stream.samplerate))
             if overflowed:
-                say("the machine was too busy to listen: some sound is lost.")
+                say("input overflow: some audio is lost.")
             yield samples[:, 0].copy()
 
 

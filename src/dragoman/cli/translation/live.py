@@ -12,75 +12,75 @@ import typer
 
 from dragoman.cli.console import say
 from dragoman.cli.options import (
-    AudioTrack,
-    Beams,
-    Compute,
-    Device,
-    Hotwords,
-    Language,
-    LeastSilence,
-    Model,
-    MostSpeech,
-    Terms,
-    Threads,
-    Threshold,
-    To,
-    Wanted,
-    Words,
-    checked,
+    AudioTrackOption,
+    BeamSizeOption,
+    ComputeTypeOption,
+    DeviceOption,
+    GlossaryOption,
+    HotwordsOption,
+    LanguageFlags,
+    LanguageOption,
+    ModelOption,
+    PhraseFlags,
+    ThreadsOption,
+    ToOption,
+    VadMaxSpeechOption,
+    VadMinSilenceOption,
+    VadThresholdOption,
+    resolve_model,
 )
 from dragoman.cli.translation.audio_input import microphone, piped
 from dragoman.cli.translation.live_display import printer
 from dragoman.errors import AudioError
 
 if TYPE_CHECKING:
-    from dragoman.inference.streaming import Live
+    from dragoman.inference.streaming import LiveTranslator
 
 
 def live(
-    to: To,
+    to: ToOption,
     source: Annotated[
         str | None,
         typer.Argument(
             metavar="[-]", help="-: stdin, raw PCM (s16le, 16 kHz, mono) or a container. Else the microphone."
         ),
     ] = None,
-    model: Model = "tiny",
-    language: Language = None,
-    audio_track: AudioTrack = None,
+    model: ModelOption = "tiny",
+    language: LanguageOption = None,
+    audio_track: AudioTrackOption = None,
     input_device: Annotated[
         str | None, typer.Option("--input_device", help="A microphone by number or part of its name.")
     ] = None,
     min_chunk_s: Annotated[
         float, typer.Option("--min_chunk_s", help="New speech, in seconds, after which it is decoded anew.")
     ] = 0.7,
-    beam_size: Beams = None,
-    device: Device = None,
-    compute_type: Compute = "auto",
-    threads: Threads = None,
-    vad_threshold: Threshold = None,
-    vad_max_speech_duration_s: MostSpeech = None,
-    vad_min_silence_duration_ms: LeastSilence = None,
-    hotwords: Hotwords = None,
-    glossary: Terms = None,
+    beam_size: BeamSizeOption = None,
+    device: DeviceOption = None,
+    compute_type: ComputeTypeOption = "auto",
+    threads: ThreadsOption = None,
+    vad_threshold: VadThresholdOption = None,
+    vad_max_speech_duration_s: VadMaxSpeechOption = None,
+    vad_min_silence_duration_ms: VadMinSilenceOption = None,
+    hotwords: HotwordsOption = None,
+    glossary: GlossaryOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object an event.")] = False,
 ) -> None:
     """Translate speech while it is spoken, into one or several languages.
 
     In a terminal what may still change is dim; elsewhere a segment is a line, once it has ended. Ctrl-C ends.
     """
-    wanted = Wanted.read(to, language)
-    words = Words.read(hotwords, glossary, wanted)
+    flags = LanguageFlags.read(to, language)
+    words = PhraseFlags.read(hotwords, glossary, flags)
     if source not in (None, "-"):
         raise AudioError(f"{source}: live hears the microphone or, with -, stdin; `dragoman translate` takes files.")
-    blocks = microphone(input_device) if source is None else piped(sys.stdin.fileno(), audio_track, wanted.source)
-    folder = checked(model, wanted, device, threads)
+    blocks = microphone(input_device) if source is None else piped(sys.stdin.fileno(), audio_track, flags.source)
+    folder = resolve_model(model, flags, device, threads)
     vad = {
         "threshold": vad_threshold,
         "max_speech_duration_s": vad_max_speech_duration_s,
         "min_silence_duration_ms": vad_min_silence_duration_ms,
     }
-    from dragoman.inference.streaming import Live
+    from dragoman.inference.streaming import LiveTranslator
     from dragoman.inference.translator import Translator
 
     translator = Translator.from_pretrained(
@@ -90,22 +90,22 @@ def live(
         beam_size=beam_size,
         vad_parameters={name: value for name, value in vad.items() if value is not None},
     )
-    hears = Live(
-        translator, wanted.to, wanted.source, min_chunk_s=min_chunk_s, hotwords=words.hotwords, glossary=words.glossary
+    live_translator = LiveTranslator(
+        translator, flags.to, flags.source, min_chunk_s=min_chunk_s, hotwords=words.hotwords, glossary=words.glossary
     )
-    with printer(json) as show, _ended_by_interrupt(hears):
+    with printer(json) as show, _ended_by_interrupt(live_translator):
         say("listening; Ctrl-C ends.")
-        for event in hears.follow(blocks()):
+        for event in live_translator.follow(blocks()):
             show(event)
 
 
 @contextmanager
-def _ended_by_interrupt(hears: Live) -> Iterator[None]:
+def _ended_by_interrupt(live_translator: LiveTranslator) -> Iterator[None]:
     """The first Ctrl-C ends the speech, and what was said is still translated; the second ends at once."""
 
     def end(*_: object) -> None:
         signal.signal(signal.SIGINT, before)
-        hears.stop()
+        live_translator.stop()
 
     before = signal.signal(signal.SIGINT, end)
     try:

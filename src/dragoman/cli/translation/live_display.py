@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from rich.text import Text as RichText
 
     from dragoman.inference.result import Segment
-    from dragoman.inference.streaming import Event, Update
+    from dragoman.inference.streaming import LiveEvent, PartialSegment
 
-Show = Callable[["Event"], None]
+ShowEvent = Callable[["LiveEvent"], None]
 
 
-def printer(json: bool) -> AbstractContextManager[Show]:
+def printer(json: bool) -> AbstractContextManager[ShowEvent]:
     """What shows an event."""
     if json:
         return _json()
@@ -27,38 +27,38 @@ def printer(json: bool) -> AbstractContextManager[Show]:
 
 
 @contextmanager
-def _json() -> Iterator[Show]:
+def _json() -> Iterator[ShowEvent]:
     from dragoman.subtitles.writers import to_json
 
     yield lambda event: show_json(to_json(to_dict(event)))
 
 
 @contextmanager
-def _lines() -> Iterator[Show]:
-    from dragoman.inference.streaming import Final
+def _lines() -> Iterator[ShowEvent]:
+    from dragoman.inference.streaming import FinalSegment
 
-    def one(event: Event) -> None:
-        if isinstance(event, Final) and (lines := _final(event.segment)):
+    def one(event: LiveEvent) -> None:
+        if isinstance(event, FinalSegment) and (lines := _final(event.segment)):
             show(" | ".join(lines))
 
     yield one
 
 
 @contextmanager
-def _terminal() -> Iterator[Show]:
+def _terminal() -> Iterator[ShowEvent]:
     """The open segment at the bottom, rewritten in place; those that have ended scroll away above it."""
     from rich.console import Console
     from rich.live import Live as Region
     from rich.text import Text as RichText
 
-    from dragoman.inference.streaming import Final
+    from dragoman.inference.streaming import FinalSegment
 
     console = Console()
     both = sys.stderr.isatty()  # else what is said there goes where it was sent, and rewrites nothing here
     with Region(console=console, transient=True, auto_refresh=False, redirect_stderr=both) as region:
 
-        def one(event: Event) -> None:
-            if isinstance(event, Final):
+        def one(event: LiveEvent) -> None:
+            if isinstance(event, FinalSegment):
                 region.update(RichText(""), refresh=True)
                 console.print(*_final(event.segment), sep="\n", markup=False, highlight=False, emoji=False)
             else:
@@ -67,7 +67,7 @@ def _terminal() -> Iterator[Show]:
         yield one
 
 
-def _open(update: Update) -> RichText:
+def _open(update: PartialSegment) -> RichText:
     """A line a text: what is stable plain, what may change dim."""
     from rich.text import Text as RichText
 
@@ -84,12 +84,12 @@ def _final(segment: Segment) -> list[str]:
     return [printable(f"{code}: {text}") for code, text in texts.items() if text]
 
 
-def to_dict(event: Event) -> dict[str, Any]:
+def to_dict(event: LiveEvent) -> dict[str, Any]:
     """The event as JSON has it; a final one holds the segment as `dragoman translate` writes it."""
-    from dragoman.inference.streaming import Final
+    from dragoman.inference.streaming import FinalSegment
     from dragoman.subtitles.writers import segment_to_dict
 
-    if isinstance(event, Final):
+    if isinstance(event, FinalSegment):
         return {"type": "final", "number": event.number, **segment_to_dict(event.segment)}
     update = asdict(event)
     times = {name: round(update[name], 3) for name in ("start_s", "end_s")}

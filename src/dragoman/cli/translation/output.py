@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dragoman.cli.console import say, show, show_json
 from dragoman.cli.files import stems, writable
-from dragoman.cli.translation.resume import Finished
+from dragoman.cli.translation.resume import FinishedRecordings
 from dragoman.errors import AudioError, OutputError
 from dragoman.inference.result import NOT_CALIBRATED
 from dragoman.text.languages import LANGUAGES
@@ -25,7 +25,7 @@ _SEVERAL = 3
 """Of fewer segments nothing is said about most."""
 
 
-class Format(StrEnum):
+class OutputFormat(StrEnum):
     """What can be written; the names are Whisper's."""
 
     txt = "txt"
@@ -37,7 +37,7 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputPlan:
     """What to call the results, where and in which formats to write them (nowhere: only print), and how to print."""
 
     stems: dict[Path, str]
@@ -52,22 +52,22 @@ class Output:
         cls,
         paths: Sequence[Path],
         folder: Path | None,
-        wanted: Format | None,
+        wanted: OutputFormat | None,
         json: bool,
         subtitles: SubtitleOptions | None,
-    ) -> Output:
+    ) -> OutputPlan:
         """Raises OutputError when the results cannot be written, or it is said how subtitles look but none are."""
         from dragoman.subtitles.writers import FORMATS, SUBTITLES
 
         written = folder is not None or wanted is not None
-        formats = FORMATS if wanted in (None, Format.all) else (str(wanted),)
+        formats = FORMATS if wanted in (None, OutputFormat.all) else (str(wanted),)
         if subtitles is not None and not (written and set(formats) & set(SUBTITLES)):
             raise OutputError(f"No subtitles would be written; add -f {' or -f '.join((*SUBTITLES, 'all'))}.")
         if not written:
             return cls(dict.fromkeys(paths, ""), None, (), json, None)
         return cls(stems(paths), writable(folder or Path()), formats, json, subtitles)
 
-    def give(self, path: Path, result: Result, finished: Finished | None) -> None:
+    def give(self, path: Path, result: Result, finished: FinishedRecordings | None) -> None:
         """Write one result, if `finished` tells of a folder, and print it. Raises OutputError."""
         from dragoman.subtitles.writers import outputs, to_dict, to_json
 
@@ -86,12 +86,12 @@ class Output:
         if self.json:
             show_json(to_json({"audio": str(path), "error": str(error)}))
 
-    def finished(self, settings: dict[str, Any]) -> Finished | None:
+    def finished(self, settings: dict[str, Any]) -> FinishedRecordings | None:
         """What was written into the folder before with the same settings; None where nothing is written."""
         if self.folder is None:
             return None
         look = None if self.subtitles is None else asdict(self.subtitles)
-        return Finished(self.folder, {**settings, "formats": self.formats, "subtitles": look})
+        return FinishedRecordings(self.folder, {**settings, "formats": self.formats, "subtitles": look})
 
 
 def _show(result: Result) -> None:

@@ -54,7 +54,7 @@ class RecordingsProgress:
             self._bar.start()
 
 
-class Summary:
+class RecordingsSummary:
     """A row a recording: what is spoken, for how long, how long it took, what came of it."""
 
     def __init__(self) -> None:

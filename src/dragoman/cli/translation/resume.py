@@ -1,4 +1,5 @@
-"""Which recordings were translated before, told by content: a run over a folder goes on where one was interrupted.
+"""Which recordings were translated before, recognised by content: a run over a folder goes on where one was
+interrupted.
 
 What a folder's results are of is on record, so that neither another recording of the same name nor another run at the
 same time is written over.
@@ -19,7 +20,7 @@ from typing import Any
 
 from dragoman.cli.console import say
 from dragoman.cli.files import names, numbered
-from dragoman.files import held, whole_file, written
+from dragoman.files import atomic_file, held, written
 
 NAME = ".dragoman.jsonl"
 _PATIENCE_S = 60.0
@@ -38,7 +39,7 @@ class _Row:
     files: dict[str, str]
 
 
-class Finished:
+class FinishedRecordings:
     """What `folder/.dragoman.jsonl` tells, a line a recording; other runs may write there meanwhile."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
@@ -72,7 +73,7 @@ class Finished:
             texts = files(stem)
             for name, text in texts.items():
                 self._keep(name, _digest(text.encode()))
-                with whole_file(self.folder / name) as file:
+                with atomic_file(self.folder / name) as file:
                     file.write(text)
             if self._states.get(recording) != _state(recording):
                 content = ""
@@ -104,7 +105,7 @@ class Finished:
         return bool(ours) or not any((self.folder / name).exists() for name in row.files)
 
     def _keep(self, name: str, digest: str) -> None:
-        """What stands in the way and is not on record (somebody mended a subtitle) is kept beside."""
+        """What stands in the way and is not on record (somebody fixed a subtitle) is kept beside."""
         path = self.folder / name
         there = _content(path) if path.is_file() and path.stat().st_size else digest
         if there == digest or there in self._known.get(name, ()):

@@ -10,42 +10,42 @@ import typer
 
 from dragoman.cli.console import say
 from dragoman.cli.options import (
-    AudioTrack,
-    Batch,
-    Beams,
-    By,
-    Checkpoint,
-    Compute,
-    Device,
-    From,
-    Hotwords,
-    How,
-    Language,
-    LeastSilence,
-    LeastSpeech,
-    MostSpeech,
+    AudioTrackOption,
+    BatchSizeOption,
+    BeamSizeOption,
+    ComputeTypeOption,
+    DeviceOption,
+    GlossaryOption,
+    HotwordsOption,
+    LanguageFlags,
+    LanguageOption,
+    LoadOptions,
     Ngrams,
-    Other,
-    Pad,
-    Terms,
-    Threads,
-    Threshold,
-    To,
-    Wanted,
-    Words,
-    checked,
-    prepared,
+    OptionalModelOption,
+    PhraseFlags,
+    SystemOption,
+    ThreadsOption,
+    ToOption,
+    TranscriptByOption,
+    TranslateFromOption,
+    VadMaxSpeechOption,
+    VadMinSilenceOption,
+    VadMinSpeechOption,
+    VadSpeechPadOption,
+    VadThresholdOption,
+    prepare_device,
+    resolve_model,
 )
-from dragoman.cli.translation.output import Format, Output, remark
+from dragoman.cli.translation.output import OutputFormat, OutputPlan, remark
 from dragoman.errors import OutputError
 
 if TYPE_CHECKING:
-    from dragoman.cli.translation.resume import Finished
+    from dragoman.cli.translation.resume import FinishedRecordings
     from dragoman.inference.recordings import SpeechTranslator
     from dragoman.subtitles.cues import SubtitleOptions
 
 
-Width = Annotated[
+MaxLineWidthOption = Annotated[
     int | None,
     typer.Option(
         "--max_line_width",
@@ -53,47 +53,49 @@ Width = Annotated[
         help="Subtitles: columns of a line (a Chinese sign is two); the language's own.",
     ),
 ]
-Count = Annotated[int | None, typer.Option("--max_line_count", min=1, help="Subtitles: lines at once; 2 by default.")]
-Speed = Annotated[
+MaxLineCountOption = Annotated[
+    int | None, typer.Option("--max_line_count", min=1, help="Subtitles: lines at once; 2 by default.")
+]
+MaxCharsPerSecondOption = Annotated[
     float | None,
     typer.Option(
         "--max_chars_per_second", min=1, help="Subtitles stay for this reading speed, if they can; the language's own."
     ),
 ]
-Bilingual = Annotated[
+BilingualOption = Annotated[
     bool, typer.Option("--bilingual", help="Also subtitles of both: the translation, and below it what is said.")
 ]
 
 
 def translate(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS", help="Recordings, folders, or - for stdin.")],
-    to: To,
-    model: Checkpoint = None,
-    system: Other = None,
-    language: Language = None,
-    audio_track: AudioTrack = None,
+    to: ToOption,
+    model: OptionalModelOption = None,
+    system: SystemOption = None,
+    language: LanguageOption = None,
+    audio_track: AudioTrackOption = None,
     output_dir: Annotated[Path | None, typer.Option("--output_dir", "-o", help="Where files are written.")] = None,
-    output_format: Annotated[Format | None, typer.Option("--output_format", "-f", help="Which files.")] = None,
-    max_line_width: Width = None,
-    max_line_count: Count = None,
-    max_chars_per_second: Speed = None,
-    bilingual: Bilingual = False,
-    beam_size: Beams = None,
-    batch_size: Batch = 16,
-    device: Device = None,
-    compute_type: Compute = "auto",
-    threads: Threads = None,
-    transcript_by: By = None,
-    translate_from: From = None,
+    output_format: Annotated[OutputFormat | None, typer.Option("--output_format", "-f", help="Which files.")] = None,
+    max_line_width: MaxLineWidthOption = None,
+    max_line_count: MaxLineCountOption = None,
+    max_chars_per_second: MaxCharsPerSecondOption = None,
+    bilingual: BilingualOption = False,
+    beam_size: BeamSizeOption = None,
+    batch_size: BatchSizeOption = 16,
+    device: DeviceOption = None,
+    compute_type: ComputeTypeOption = "auto",
+    threads: ThreadsOption = None,
+    transcript_by: TranscriptByOption = None,
+    translate_from: TranslateFromOption = None,
     no_repeat_ngram_size: Ngrams = None,
     multilingual: Annotated[bool, typer.Option("--multilingual", help="Tell the language of each segment.")] = False,
-    vad_threshold: Threshold = None,
-    vad_min_speech_duration_ms: LeastSpeech = None,
-    vad_max_speech_duration_s: MostSpeech = None,
-    vad_min_silence_duration_ms: LeastSilence = None,
-    vad_speech_pad_ms: Pad = None,
-    hotwords: Hotwords = None,
-    glossary: Terms = None,
+    vad_threshold: VadThresholdOption = None,
+    vad_min_speech_duration_ms: VadMinSpeechOption = None,
+    vad_max_speech_duration_s: VadMaxSpeechOption = None,
+    vad_min_silence_duration_ms: VadMinSilenceOption = None,
+    vad_speech_pad_ms: VadSpeechPadOption = None,
+    hotwords: HotwordsOption = None,
+    glossary: GlossaryOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a recording.")] = False,
 ) -> None:
     """Translate recordings and videos of any length into one or several languages.
@@ -103,12 +105,12 @@ def translate(
     """
     from dragoman.cli.files import recordings
 
-    wanted = Wanted.read(to, language)
-    words = Words.read(hotwords, glossary, wanted)
-    if bilingual and wanted.only_transcripts:
+    languages = LanguageFlags.read(to, language)
+    phrases = PhraseFlags.read(hotwords, glossary, languages)
+    if bilingual and languages.only_transcripts:
         raise OutputError("--bilingual: with --to none there is no translation; name a target, or leave it out.")
     subtitles = _subtitles(max_line_width, max_line_count, max_chars_per_second, bilingual)
-    output = Output.plan(recordings(inputs), output_dir, output_format, json, subtitles)
+    output = OutputPlan.plan(recordings(inputs), output_dir, output_format, json, subtitles)
     vad = {
         "threshold": vad_threshold,
         "min_speech_duration_ms": vad_min_speech_duration_ms,
@@ -117,77 +119,81 @@ def translate(
         "speech_pad_ms": vad_speech_pad_ms,
     }
     given = {name: value for name, value in vad.items() if value is not None}
-    asked = _Asked(wanted, multilingual, words, bilingual, given, audio_track)
+    flags = _TranslateFlags(languages, multilingual, phrases, bilingual, given, audio_track)
     road = (transcript_by, translate_from, no_repeat_ngram_size)
-    how = How(beam_size, batch_size, device, compute_type, threads, *road)
-    translator, identity = _ours(model, asked, how) if system is None else _other(system, model, asked, how)
-    if _translate_all(translator, asked, output, output.finished(_settings(identity, translator, asked, how))):
+    load = LoadOptions(beam_size, batch_size, device, compute_type, threads, *road)
+    translator, identity = _own(model, flags, load) if system is None else _external(system, model, flags, load)
+    if _translate_all(translator, flags, output, output.finished(_settings(identity, translator, flags, load))):
         raise typer.Exit(2)
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _TranslateFlags:
     """What is wanted of the recordings."""
 
-    wanted: Wanted
+    languages: LanguageFlags
     multilingual: bool
-    words: Words
+    phrases: PhraseFlags
     bilingual: bool
     vad: dict[str, float]
     track: int | None
 
     def check(self, translator: SpeechTranslator | type[SpeechTranslator]) -> None:
         """Raise DragomanError for what it cannot do."""
-        from dragoman.inference.recordings import check_able, check_writes
+        from dragoman.inference.recordings import check_supported, check_writes_transcripts
 
-        check_able(translator, self.wanted.source, self.multilingual, bool(self.words.hotwords or self.words.glossary))
-        if self.wanted.only_transcripts:
-            check_writes(translator)
-        if self.bilingual and not translator.writes_speech:
+        check_supported(
+            translator, self.languages.source, self.multilingual, bool(self.phrases.hotwords or self.phrases.glossary)
+        )
+        if self.languages.only_transcripts:
+            check_writes_transcripts(translator)
+        if self.bilingual and not translator.writes_transcripts:
             raise OutputError(f"--bilingual: {translator.name} does not write what is said; leave it out.")
 
 
-def _ours(model: str | None, asked: _Asked, how: How) -> tuple[SpeechTranslator, str]:
+def _own(model: str | None, flags: _TranslateFlags, load: LoadOptions) -> tuple[SpeechTranslator, str]:
     """Our own model, and what tells it from others."""
-    folder = checked(model or "tiny", asked.wanted, how.device, how.threads)
+    folder = resolve_model(model or "tiny", flags.languages, load.device, load.threads)
     from dragoman.cli.translation.resume import fingerprint
     from dragoman.inference.translator import Translator
 
-    translator = Translator.from_pretrained(folder, vad_parameters=asked.vad, **how.told())
-    asked.check(translator)
+    translator = Translator.from_pretrained(folder, vad_parameters=flags.vad, **load.for_own_model())
+    flags.check(translator)
     return translator, fingerprint(folder)
 
 
-def _other(name: str, model: str | None, asked: _Asked, how: How) -> tuple[SpeechTranslator, str]:
-    """One of SYSTEMS, and what tells it from others. What it cannot do is told before its weights are read."""
-    told = how.told_others()
-    prepared(how.device, how.threads)
+def _external(name: str, model: str | None, flags: _TranslateFlags, load: LoadOptions) -> tuple[SpeechTranslator, str]:
+    """One of SYSTEMS, and what tells it from others. What it cannot do is reported before its weights are read."""
+    for_own_model = load.for_external_system()
+    prepare_device(load.device, load.threads)
     from dragoman.systems import find_system
 
     kind = find_system(name)
-    asked.check(kind)
-    system = kind.from_pretrained(model, **told)
-    system.vad = system.vad.varied(asked.vad, name)
+    flags.check(kind)
+    system = kind.from_pretrained(model, **for_own_model)
+    system.vad = system.vad.varied(flags.vad, name)
     return system, f"{name}: {system.identity}"
 
 
-def _settings(identity: str, translator: SpeechTranslator, asked: _Asked, how: How) -> dict[str, object]:
+def _settings(
+    identity: str, translator: SpeechTranslator, flags: _TranslateFlags, load: LoadOptions
+) -> dict[str, object]:
     """All that decides what is written of a recording."""
     from dragoman import __version__
 
     return {
         "model": identity,
         "version": __version__,
-        "wanted": asdict(asked.wanted),
-        "beams": how.beam_size,
-        "transcript_by": how.transcript_by,
-        "translate_from": how.translate_from,
-        "compute_type": how.compute_type,
-        "no_repeat_ngram_size": how.no_repeat_ngram_size,
-        "multilingual": asked.multilingual,
+        "wanted": asdict(flags.languages),
+        "beams": load.beam_size,
+        "transcript_by": load.transcript_by,
+        "translate_from": load.translate_from,
+        "compute_type": load.compute_type,
+        "no_repeat_ngram_size": load.no_repeat_ngram_size,
+        "multilingual": flags.multilingual,
         "vad": asdict(translator.vad),
-        "words": asdict(asked.words),
-        "track": asked.track,
+        "words": asdict(flags.phrases),
+        "track": flags.track,
     }
 
 
@@ -204,23 +210,25 @@ def _subtitles(
     return SubtitleOptions(width, count or SubtitleOptions.max_line_count, chars_per_second, bilingual)
 
 
-def _translate_all(translator: SpeechTranslator, asked: _Asked, output: Output, finished: Finished | None) -> int:
-    """Translate file after file; returns how many could not be read, each of which was told."""
-    from dragoman.cli.translation.progress import Summary, progress_over
+def _translate_all(
+    translator: SpeechTranslator, flags: _TranslateFlags, output: OutputPlan, finished: FinishedRecordings | None
+) -> int:
+    """Translate file after file; returns how many could not be read, each of which was reported."""
+    from dragoman.cli.translation.progress import RecordingsSummary, progress_over
 
     todo = [path for path in output.stems if finished is None or not finished.holds(path)]
     if before := len(output.stems) - len(todo):
         say(f"{before} of {len(output.stems)} were translated before and are left as they are.")
-    summary = Summary()
-    wanted, words = asked.wanted, asked.words
+    summary = RecordingsSummary()
+    languages, phrases = flags.languages, flags.phrases
     outcomes = translator.translate_each(
         todo,
-        wanted.to,
-        wanted.source,
-        multilingual=asked.multilingual,
-        hotwords=words.hotwords,
-        glossary=words.glossary,
-        audio_track=asked.track,
+        languages.to,
+        languages.source,
+        multilingual=flags.multilingual,
+        hotwords=phrases.hotwords,
+        glossary=phrases.glossary,
+        audio_track=flags.track,
     )
     confident = False
     with progress_over(todo) as progress:
@@ -232,12 +240,12 @@ def _translate_all(translator: SpeechTranslator, asked: _Asked, output: Output, 
             else:
                 with progress.paused():
                     output.give(path, outcome.get(), finished)
-                    remark(path, outcome.get(), wanted.to, multilingual=asked.multilingual)
+                    remark(path, outcome.get(), languages.to, multilingual=flags.multilingual)
                 confident |= any(segment.confidence for segment in outcome.get().segments)
             summary.add(path, outcome)
             progress.done(path)
     if confident and translator.calibration is None:
-        say(f"{translator.name}: not calibrated: how sure it is is told, but not what to doubt (docs/translating.md).")
+        say(f"{translator.name}: not calibrated: confidence is given, doubtful text not marked (docs/translating.md).")
     if len(output.stems) > 1:
         summary.show()
     return summary.failed

@@ -23,7 +23,7 @@ _INTEGERS = {  # bytes per sample: (offset, scale); one byte is unsigned
     size: (np.float32(size == 1), np.float32(2.0 ** (1 - 8 * size))) for size in (1, 2, 4, 8)
 }
 _TOO_MANY_PLANES = 8
-"""With so many, PyAV 18.1 reads beyond the end of the list of planes: a segmentation fault."""
+"""With this many, PyAV 18.1 reads beyond the end of the list of planes: a segmentation fault."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dragoman.data.audio.resampling import Waveform
 _CENTRE, _FRONT, _ELSEWHERE = 1.0, 0.5**0.5, 0.5
 """How much of a channel is mixed in, before all are made to add up to 1: swresample's weights for mono."""
 _USUAL = {6: "FL FR FC LFE BL BR", 8: "FL FR FC LFE BL BR SL SR"}
-"""So many channels without a layout are taken for 5.1 and 7.1, as ffmpeg does."""
+"""This many channels without a layout are taken for 5.1 and 7.1, as ffmpeg does."""
 _CANCELS = 0.1
 
 

@@ -19,7 +19,7 @@ from dragoman.data.shards.reading import file_of, open_audio
 from dragoman.errors import AudioError
 from dragoman.files import not_readable
 
-Source = str | Path | bytes
+MediaSource = str | Path | bytes
 """A file, `shards/000.tar#clip.flac`, `-` for standard input; or a file's content."""
 
 STDIN = "-"
@@ -65,7 +65,7 @@ class MediaFile:
 
 
 @contextlib.contextmanager
-def opened_file(source: Source) -> Iterator[MediaFile]:
+def opened_file(source: MediaSource) -> Iterator[MediaFile]:
     """Open the file ourselves, once, so that FFmpeg never opens one; what comes from a pipe is kept in a temporary
     file, since much of it cannot be read without seeking. Raises AudioError."""
     name = name_of(source)
@@ -94,7 +94,7 @@ def opened_container(file: MediaFile | Any, name: str, **options: str) -> Iterat
         yield container
 
 
-def _opened(source: Source) -> BinaryIO:
+def _opened(source: MediaSource) -> BinaryIO:
     if isinstance(source, bytes):
         return io.BytesIO(source)
     if os.fspath(source) != STDIN:
@@ -116,12 +116,12 @@ def _spooled(pipe: BinaryIO) -> BinaryIO:
     return file
 
 
-def can_be_read_again(source: Source) -> bool:
-    """Whether it is no pipe: a second opening of one would wait for ever."""
+def can_be_read_again(source: MediaSource) -> bool:
+    """Whether it is not a pipe: a second opening of one would wait for ever."""
     return isinstance(source, bytes) or (os.fspath(source) != STDIN and os.path.isfile(file_of(source)))
 
 
-def name_of(source: Source) -> str:
+def name_of(source: MediaSource) -> str:
     """How a message calls the source; undecodable bytes of a file name are replaced, to be printable."""
     if isinstance(source, bytes):
         return "audio given as bytes"

@@ -16,9 +16,9 @@ import numpy as np
 
 from dragoman.data.audio.decoding import Frames
 from dragoman.data.audio.opening import opened_container
-from dragoman.data.audio.reading import heard, in_blocks, log_damage
+from dragoman.data.audio.reading import decoded_audio, in_blocks, log_damage
 from dragoman.data.audio.resampling import SAMPLE_RATE, Waveform
-from dragoman.data.audio.tracks import chosen, say_which, tracks_of
+from dragoman.data.audio.tracks import choose_tracks, report_track, tracks_of
 from dragoman.errors import AudioError
 
 NAME = "standard input"
@@ -131,11 +131,11 @@ def _decoded(pipe: _Pipe, head: bytes, number: int | None, language: str | None)
 def _streamed(file: object, number: int | None, language: str | None, **options: str) -> Iterator[Waveform]:
     with opened_container(file, NAME, **options) as container:
         tracks = tracks_of(container, NAME)
-        likely = chosen(tracks, NAME, number, language)
+        likely = choose_tracks(tracks, NAME, number, language)
         if len(likely) > 1:
-            say_which(likely[0], tracks, NAME)
+            report_track(likely[0], tracks, NAME)
         frames = Frames(container, likely[0].index, NAME, lambda: None)
-        yield from in_blocks(heard(frames, container, NAME, log_damage), _BLOCK_S)
+        yield from in_blocks(decoded_audio(frames, container, NAME, log_damage), _BLOCK_S)
 
 
 def _begins_with_its_index(head: bytes) -> bool:

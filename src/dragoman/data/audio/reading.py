@@ -14,20 +14,20 @@ from dragoman.data.audio.decoding import Frames
 from dragoman.data.audio.mixing import Mixer
 from dragoman.data.audio.opening import (
     UNREADABLE,
-    Source,
+    MediaSource,
     can_be_read_again,
     name_of,
     opened_container,
     opened_file,
 )
 from dragoman.data.audio.resampling import SAMPLE_RATE, Resampler, Waveform
-from dragoman.data.audio.seeking import sought
+from dragoman.data.audio.seeking import seek_samples
 from dragoman.data.audio.timeline import on_timeline
-from dragoman.data.audio.tracks import chosen, first_with_sound, say_which, tracks_of
+from dragoman.data.audio.tracks import choose_tracks, first_with_sound, report_track, tracks_of
 from dragoman.errors import AudioError
 
 OnDamage = Callable[[str], None]
-"""Is told, in a sentence, that a part of a recording is lost."""
+"""Called with a sentence when a part of a recording is lost."""
 _WORTH_SEEKING_S = 5.0
 """Before this, decoding from the start is as fast."""
 _WITHOUT_HOLES = frozenset({"ape", "flac", "tak", "tta", "wv"})
@@ -39,7 +39,7 @@ def log_damage(message: str) -> None:
 
 
 def load_audio(
-    source: Source,
+    source: MediaSource,
     start_s: float = 0.0,
     duration_s: float | None = None,
     *,
@@ -60,7 +60,7 @@ def load_audio(
     stop = None if duration_s is None else first + round(duration_s * SAMPLE_RATE)
     if first >= _WORTH_SEEKING_S * SAMPLE_RATE and can_be_read_again(source):
         with opened_file(source) as file:
-            found = sought(file, name_of(source), first, stop)
+            found = seek_samples(file, name_of(source), first, stop)
         if found is not None:
             return found
     pieces: list[Waveform] = []
@@ -80,7 +80,7 @@ def load_audio(
 
 
 def stream_audio(
-    source: Source,
+    source: MediaSource,
     block_s: float = 30.0,
     *,
     track: int | None = None,
@@ -92,13 +92,13 @@ def stream_audio(
     The blocks joined are the same for every `block_s`. Raises AudioError as `load_audio` does, at `next`.
     """
     with _tuned(source, track, language) as (container, frames):
-        yield from in_blocks(heard(frames, container, name_of(source), on_damage), block_s)
+        yield from in_blocks(decoded_audio(frames, container, name_of(source), on_damage), block_s)
 
 
 def excerpts(
-    source: Source, places: int, seconds: float, *, track: int | None = None, language: str | None = None
+    source: MediaSource, places: int, seconds: float, *, track: int | None = None, language: str | None = None
 ) -> list[Waveform]:
-    """`seconds` from each of so many places, spread evenly over the recording: (N,) each at 16 kHz, without decoding
+    """`seconds` from each of this many places, spread evenly over the recording: (N,) each at 16 kHz, without decoding
     what lies between. Empty where the length is not known, nothing can be found by its time, or it comes through a
     pipe, which can be read but once. Raises AudioError."""
     if not can_be_read_again(source):
@@ -128,7 +128,7 @@ def _excerpt(container: InputContainer, frames: Frames, start_s: float, seconds:
 
 @contextlib.contextmanager
 def _tuned(
-    source: Source, number: int | None, language: str | None, *, says_which: bool = True
+    source: MediaSource, number: int | None, language: str | None, *, says_which: bool = True
 ) -> Iterator[tuple[InputContainer, Frames]]:
     """An open recording and the frames of the track to hear; a line says which where there are several and none was
     asked for."""
@@ -136,19 +136,19 @@ def _tuned(
     with opened_file(source) as file, contextlib.ExitStack() as stack:
         container = stack.enter_context(opened_container(file, name))
         tracks = tracks_of(container, name)
-        likely = chosen(tracks, name, number, language)
+        likely = choose_tracks(tracks, name, number, language)
         track = likely[0]
         if len(likely) > 1:
             track = first_with_sound(container, likely)
             if says_which:
-                say_which(track, tracks, name)
+                report_track(track, tracks, name)
             stack.pop_all().close()
             file.seek(0)
             container = stack.enter_context(opened_container(file, name))
         yield container, Frames(container, track.index, name, file.check)
 
 
-def heard(frames: Frames, container: InputContainer, name: str, on_damage: OnDamage) -> Iterator[Waveform]:
+def decoded_audio(frames: Frames, container: InputContainer, name: str, on_damage: OnDamage) -> Iterator[Waveform]:
     """The recording piece by piece, (N,) each, and what was lost."""
     decoded_s = 0.0
     on_hole = frames.lose if container.format.name in _WITHOUT_HOLES else lambda: None

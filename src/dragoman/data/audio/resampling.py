@@ -75,7 +75,7 @@ class Resampler:
 
 
 class _Stretching:
-    """FFmpeg's filter aresample, told by timestamps how far to stretch; it goes about smoothly, and 3 % are followed
+    """FFmpeg's filter aresample, which timestamps tell how far to stretch; it goes about smoothly, and 3 % are followed
     with a lag of 30 ms."""
 
     def __init__(self, rate: int, start_s: float) -> None:

@@ -24,7 +24,7 @@ _REACH_S = 0.1
 """The resampling filter reaches less far; what it makes within that of its beginning is thrown away."""
 
 
-def sought(file: MediaFile, name: str, first: int, stop: int | None) -> Waveform | None:
+def seek_samples(file: MediaFile, name: str, first: int, stop: int | None) -> Waveform | None:
     """Samples `first` to `stop` of the recording at 16 kHz, (N,), as decoding it from its start would give them; None
     where that cannot be had, and where there is no such stretch."""
     try:

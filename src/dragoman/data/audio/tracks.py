@@ -69,7 +69,7 @@ def tracks_of(container: InputContainer, name: str) -> list[Track]:
     return found
 
 
-def chosen(tracks: Sequence[Track], name: str, number: int | None, language: str | None) -> list[Track]:
+def choose_tracks(tracks: Sequence[Track], name: str, number: int | None, language: str | None) -> list[Track]:
     """The one that is asked for, or all with the likeliest first. Raises AudioError for one that is not there."""
     if number is None:
         return sorted(tracks, key=lambda track: _rank(track, language))
@@ -95,7 +95,7 @@ def first_with_sound(container: InputContainer, tracks: Sequence[Track]) -> Trac
     return next((track for track in tracks if track.index in heard), tracks[0])
 
 
-def say_which(track: Track, tracks: Sequence[Track], name: str) -> None:
+def report_track(track: Track, tracks: Sequence[Track], name: str) -> None:
     """One line that names the tracks of a file with several."""
     listed = ", ".join(map(str, tracks))
     message = "%s: has %d audio tracks (%s); %d is heard, another one with audio_track (--audio_track)."

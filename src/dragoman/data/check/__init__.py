@@ -18,11 +18,11 @@ from itertools import tee
 from pathlib import Path
 from types import MappingProxyType
 
-from dragoman.data.check.across import findings
-from dragoman.data.check.columns import Columns
-from dragoman.data.check.kinds import EXAMPLES, KINDS, Finding, Found, Place
+from dragoman.data.check.columns import RowColumns
+from dragoman.data.check.cross_row import findings
 from dragoman.data.check.report import Report, summarise
-from dragoman.data.check.rows import Settings, chunks, examine, numbered_lines
+from dragoman.data.check.rows import CheckSettings, chunks, examine, numbered_lines
+from dragoman.data.check.rules import EXAMPLES, RULES, Finding, RowLocation, RuleFindings
 from dragoman.errors import DataError
 from dragoman.parallel import in_order
 from dragoman.records import parse_utterance
@@ -55,8 +55,8 @@ def check(
         raise DataError("There is no manifest to check; name one, or a folder that holds some.")
     splits = [split_of(path) for path in paths]
     held_out = list(map(bool, splits))
-    settings = Settings(window_s, decode, dict(longest_s))
-    columns, found = Columns(), Ledger()
+    settings = CheckSettings(window_s, decode, dict(longest_s))
+    columns, found = RowColumns(), Findings()
     work, again = tee(
         chunk
         for number, path in enumerate(paths)
@@ -98,21 +98,21 @@ def _is_manifest(path: Path) -> bool:
     return any('"audio"' in line and '"language"' in line for line in lines)
 
 
-class Ledger:
+class Findings:
     """Findings, added up by kind; wrong rows also by what is wrong with them."""
 
     def __init__(self) -> None:
-        self.table: dict[tuple[str, str], Found] = {}
+        self.table: dict[tuple[str, str], RuleFindings] = {}
 
     def add(self, finding: Finding, manifest: int, line: int, name: str | None) -> None:
         group = finding.detail.partition(" at line ")[0] if finding.kind == "row" else ""
-        found = self.table.setdefault((finding.kind, group), Found())
+        found = self.table.setdefault((finding.kind, group), RuleFindings())
         found.count += 1
-        if KINDS[finding.kind].severity == "error" or len(found.places) < EXAMPLES:
-            found.places.append(Place(manifest, line, name, finding.detail))
+        if RULES[finding.kind].severity == "error" or len(found.places) < EXAMPLES:
+            found.places.append(RowLocation(manifest, line, name, finding.detail))
 
 
-def _compare(columns: Columns, paths: Sequence[Path], splits: Sequence[str], found: Ledger) -> None:
+def _compare(columns: RowColumns, paths: Sequence[Path], splits: Sequence[str], found: Findings) -> None:
     """Add what the rows say of one another; the ids are read again, instead of being kept for all."""
     hits = list(findings(columns, splits))
     manifest, line = columns.manifest, columns.line

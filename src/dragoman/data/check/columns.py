@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dragoman.data.check.rows import Row
+from dragoman.data.check.rows import CheckedRow
 
 Numbers = npt.NDArray[Any]
 
 
-class Keys:
+class KeyIndex:
     """Hashes and the rows that they come from; a row may have several."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Keys:
             yield int(rows[at + 1]), int(rows[at])
 
 
-class Columns:
+class RowColumns:
     """Grown row by row; the arrays are read when all are in."""
 
     def __init__(self) -> None:
@@ -71,15 +71,15 @@ class Columns:
         self._targets = array("I")
         self._sets: dict[frozenset[str], int] = {}
         self._met: dict[str, int] = {}
-        self.ids, self.files, self.audio, self.sentences = Keys(), Keys(), Keys(), Keys()
-        self.long_texts, self.short_texts = Keys(), Keys()
+        self.ids, self.files, self.audio, self.sentences = KeyIndex(), KeyIndex(), KeyIndex(), KeyIndex()
+        self.long_texts, self.short_texts = KeyIndex(), KeyIndex()
         self.longer: dict[int, str] = {}
         """Rows whose recording goes on, if no other row takes the rest."""
 
     def __len__(self) -> int:
         return len(self._line)
 
-    def add(self, row: Row, manifest: int) -> None:
+    def add(self, row: CheckedRow, manifest: int) -> None:
         number = len(self)
         self._manifest.append(manifest)
         self._line.append(row.line)
@@ -120,7 +120,7 @@ class Columns:
 
     @property
     def language(self) -> Numbers:
-        """The number of the language; -1 where the row is no utterance."""
+        """The number of the language; -1 where the row is not an utterance."""
         return _view(self._language, np.int16)
 
     @property

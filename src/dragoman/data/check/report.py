@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from dragoman.data.check.columns import Columns, Numbers
-from dragoman.data.check.kinds import EXAMPLES, KINDS, Found
+from dragoman.data.check.columns import Numbers, RowColumns
+from dragoman.data.check.rules import EXAMPLES, RULES, RuleFindings
 
 _BARS = 15
 _ROWS_AT_ONCE = 100_000
@@ -50,16 +50,16 @@ class Report:
     unknown_durations: int
     durations: tuple[tuple[float, int], ...]
     """A histogram: (end of the bar in s, clips); each begins where the one before ends. The last may be wider."""
-    found: dict[tuple[str, str], Found]
+    found: dict[tuple[str, str], RuleFindings]
     """By kind and, for wrong rows, what is wrong with them."""
 
     def count(self, severity: str) -> int:
         """How many errors or warnings there are."""
-        return sum(found.count for (kind, _), found in self.found.items() if KINDS[kind].severity == severity)
+        return sum(found.count for (kind, _), found in self.found.items() if RULES[kind].severity == severity)
 
-    def lines(self) -> Iterator[tuple[str, str, Found]]:
+    def lines(self) -> Iterator[tuple[str, str, RuleFindings]]:
         """(kind, group, found): errors first, the most frequent first."""
-        ranked = sorted(self.found.items(), key=lambda item: (KINDS[item[0][0]].severity, -item[1].count, item[0]))
+        ranked = sorted(self.found.items(), key=lambda item: (RULES[item[0][0]].severity, -item[1].count, item[0]))
         yield from ((kind, group, found) for (kind, group), found in ranked)
 
     def to_json(self) -> str:
@@ -76,7 +76,7 @@ class Report:
         }
         return json.dumps(table, ensure_ascii=False, indent=2) + "\n"
 
-    def _line(self, kind: str, group: str, found: Found) -> dict[str, Any]:
+    def _line(self, kind: str, group: str, found: RuleFindings) -> dict[str, Any]:
         examples = [
             {
                 "file": str(self.manifests[place.manifest].path),
@@ -86,11 +86,13 @@ class Report:
             }
             for place in found.places[:EXAMPLES]
         ]
-        head = {"kind": kind, "severity": KINDS[kind].severity, "count": found.count, "what": group or KINDS[kind].what}
-        return head | {"do": KINDS[kind].do, "examples": examples}
+        head = {"kind": kind, "severity": RULES[kind].severity, "count": found.count, "what": group or RULES[kind].what}
+        return head | {"do": RULES[kind].do, "examples": examples}
 
 
-def summarise(columns: Columns, paths: Sequence[Path], held_out: Sequence[bool], found: dict[Any, Found]) -> Report:
+def summarise(
+    columns: RowColumns, paths: Sequence[Path], held_out: Sequence[bool], found: dict[Any, RuleFindings]
+) -> Report:
     """Count what the columns hold; rows that are no utterances do not count."""
     manifest, language, duration_s = columns.manifest, columns.language, columns.duration_s
     spoken = language >= 0
@@ -119,7 +121,7 @@ def summarise(columns: Columns, paths: Sequence[Path], held_out: Sequence[bool],
     return Report(manifests, languages, directions, int(spoken.sum()) - len(known), _histogram(known), found)
 
 
-def _directions(columns: Columns) -> Numbers:
+def _directions(columns: RowColumns) -> Numbers:
     """(L, L): utterances of each source that have a text in each target, of their own or by their sentence."""
     counts = np.zeros((len(columns.codes),) * 2, np.int64)
     for number in np.unique(columns.manifest):
@@ -135,7 +137,7 @@ def _directions(columns: Columns) -> Numbers:
     return counts
 
 
-def _said(columns: Columns, rows: Numbers) -> tuple[Numbers, Numbers]:
+def _said(columns: RowColumns, rows: Numbers) -> tuple[Numbers, Numbers]:
     """(S, L): whether a manifest's rows (R,) say a sentence in a language; and the sentence of each row (R,)."""
     keys, sentence = np.unique(columns.sentence_key[rows], return_inverse=True)
     said = np.zeros((len(keys), len(columns.codes)), np.bool_)

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dragoman.data.check.kinds import Finding
-from dragoman.data.check.sound import Stretch, hear, tolerance_s
+from dragoman.data.check.audio import AudioSpan, hear, tolerance_s
+from dragoman.data.check.rules import Finding
 from dragoman.data.check.texts import key, problems, spoken_characters, text_key
 from dragoman.errors import ManifestError
 from dragoman.records import Utterance, parse_utterance
@@ -19,7 +19,7 @@ from dragoman.text.csv_rows import encoding_of
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class CheckSettings:
     window_s: float
     """The longest clip that the model hears at once."""
     decode: bool
@@ -29,19 +29,19 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class ManifestChunk:
     """Neighbouring lines of a manifest, with their numbers."""
 
     manifest: int
     path: Path
     is_held_out: bool
     lines: tuple[tuple[int, str], ...]
-    settings: Settings
+    settings: CheckSettings
 
 
 @dataclass(slots=True)
-class Row:
-    """What is kept of a line. Keys are hashes; 0 stands for none. Without `language` it is no utterance."""
+class CheckedRow:
+    """What is kept of a line. Keys are hashes; 0 stands for none. Without `language` it is not an utterance."""
 
     line: int
     id: str | None
@@ -66,12 +66,12 @@ class Row:
     """What to say of `duration_s` if no other row takes its part of the same recording."""
 
 
-def examine(chunk: Chunk) -> list[Row]:
+def examine(chunk: ManifestChunk) -> list[CheckedRow]:
     """Check every line of a chunk by itself."""
-    rows: list[Row] = []
-    utterances: list[tuple[Row, Utterance]] = []
+    rows: list[CheckedRow] = []
+    utterances: list[tuple[CheckedRow, Utterance]] = []
     for number, line in chunk.lines:
-        row = Row(number, None)
+        row = CheckedRow(number, None)
         rows.append(row)
         try:
             utterance = parse_utterance(chunk.path, number, line)
@@ -96,7 +96,7 @@ def _id_of(line: str) -> str | None:
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else None
 
 
-def _read_texts(row: Row, utterance: Utterance) -> None:
+def _read_texts(row: CheckedRow, utterance: Utterance) -> None:
     row.id, row.id_key = utterance.id, key(utterance.id)
     row.language = utterance.language
     row.sentence_key = key(utterance.sentence) if utterance.sentence else 0
@@ -119,8 +119,8 @@ def _read_texts(row: Row, utterance: Utterance) -> None:
     row.targets = frozenset(code for code in written if code != utterance.language)
 
 
-def _read_audio(chunk: Chunk, utterances: list[tuple[Row, Utterance]]) -> None:
-    by_file: dict[Path, list[tuple[Row, Utterance]]] = defaultdict(list)
+def _read_audio(chunk: ManifestChunk, utterances: list[tuple[CheckedRow, Utterance]]) -> None:
+    by_file: dict[Path, list[tuple[CheckedRow, Utterance]]] = defaultdict(list)
     for row, utterance in utterances:
         if not utterance.audio:  # text alone
             continue
@@ -137,7 +137,7 @@ def _read_audio(chunk: Chunk, utterances: list[tuple[Row, Utterance]]) -> None:
                 row.duration_s = math.nan if utterance.duration_s is None else utterance.duration_s
 
 
-def _take(row: Row, utterance: Utterance, stretch: Stretch) -> None:
+def _take(row: CheckedRow, utterance: Utterance, stretch: AudioSpan) -> None:
     row.findings += stretch.findings
     row.audio_key = stretch.key
     if stretch.samples:
@@ -148,7 +148,7 @@ def _take(row: Row, utterance: Utterance, stretch: Stretch) -> None:
         row.longer = f"duration_s is {asked_s:.2f}, the audio has {whole_s:.2f} s"
 
 
-def _measure(row: Row, utterance: Utterance, chunk: Chunk) -> None:
+def _measure(row: CheckedRow, utterance: Utterance, chunk: ManifestChunk) -> None:
     window_s, longest_s = chunk.settings.window_s, chunk.settings.longest_s.get(chunk.path.stem, math.inf)
     if not chunk.is_held_out and (utterance.duration_s or 0.0) > longest_s:  # training goes by what the manifest says
         row.findings.append(Finding("left-out", f"{utterance.duration_s:.1f} s; the recipe takes {longest_s:g} s"))
@@ -161,16 +161,16 @@ def _measure(row: Row, utterance: Utterance, chunk: Chunk) -> None:
         row.is_short = row.duration_s < 1 or count < 8
 
 
-def chunks(manifest: int, path: Path, is_held_out: bool, settings: Settings, size: int) -> Iterator[Chunk]:
+def chunks(manifest: int, path: Path, is_held_out: bool, settings: CheckSettings, size: int) -> Iterator[ManifestChunk]:
     """Part a manifest into chunks; blank lines are left out. Raises ManifestError when it cannot be read."""
     held: list[tuple[int, str]] = []
     for number, line in numbered_lines(path):
         held.append((number, line))
         if len(held) == size:
-            yield Chunk(manifest, path, is_held_out, tuple(held), settings)
+            yield ManifestChunk(manifest, path, is_held_out, tuple(held), settings)
             held = []
     if held:
-        yield Chunk(manifest, path, is_held_out, tuple(held), settings)
+        yield ManifestChunk(manifest, path, is_held_out, tuple(held), settings)
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:

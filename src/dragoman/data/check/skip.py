@@ -10,12 +10,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
-from dragoman.data.check.kinds import KINDS
 from dragoman.data.check.report import Report
 from dragoman.data.check.rows import numbered_lines
+from dragoman.data.check.rules import RULES
 from dragoman.errors import DataError, OutputError
-from dragoman.files import whole_file
-from dragoman.records import Utterance, parse_utterance, to_line
+from dragoman.files import atomic_file
+from dragoman.records import Utterance, parse_utterance, to_json_line
 
 SKIPPED = "skipped.jsonl"
 
@@ -48,9 +48,9 @@ def skip_bad(report: Report, out: Path) -> dict[Path, tuple[int, int]]:
     counts: dict[Path, tuple[int, int]] = {}
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as files:
-        skipped = files.enter_context(whole_file(out / SKIPPED))
+        skipped = files.enter_context(atomic_file(out / SKIPPED))
         for number, (target, path) in enumerate(zip(outputs(paths, out), paths, strict=True)):
-            kept = _write(path, bad[number], files.enter_context(whole_file(target)), out)
+            kept = _write(path, bad[number], files.enter_context(atomic_file(target)), out)
             if not kept and bad[number]:
                 raise DataError(f"{path}: has no row without an error; nothing is written.")
             counts[target] = kept, len(bad[number])
@@ -62,9 +62,9 @@ def _bad_rows(report: Report) -> dict[int, Reasons]:
     """By number of the manifest and line."""
     bad: dict[int, Reasons] = defaultdict(lambda: defaultdict(list))
     for (kind, _), found in report.found.items():
-        if KINDS[kind].severity == "error":
+        if RULES[kind].severity == "error":
             for place in found.places:
-                reason = ": ".join(filter(None, (KINDS[kind].what, place.detail)))
+                reason = ": ".join(filter(None, (RULES[kind].what, place.detail)))
                 bad[place.manifest][place.line].append((place.id, reason))
     return bad
 
@@ -74,7 +74,7 @@ def _write(path: Path, bad: Reasons, out: TextIO, folder: Path) -> int:
     for number, line in numbered_lines(path):
         if number not in bad:
             row = parse_utterance(path, number, line)
-            out.write(to_line(_moved(row, path.parent, folder)))
+            out.write(to_json_line(_moved(row, path.parent, folder)))
             kept += 1
     return kept
 

@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 
 import regex
 
-from dragoman.data.check.kinds import Finding
+from dragoman.data.check.rules import Finding
 from dragoman.text.langid import KNOWN, identify
 from dragoman.text.languages import LANGUAGES
 from dragoman.text.scripts import is_spaced

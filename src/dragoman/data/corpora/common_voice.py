@@ -13,9 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from dragoman.data.corpora.parts import Bad, Clip, Corpus, Item, LeftOut, Options, Part, Row, into_parts, manifest_name
+from dragoman.data.corpora.parts import (
+    BadRecording,
+    Clip,
+    Corpus,
+    CorpusItem,
+    CorpusPart,
+    CorpusRow,
+    ExcludedRecordings,
+    PrepareOptions,
+    into_parts,
+    manifest_name,
+)
 from dragoman.data.corpora.tables import Record, count_lines, inside, read_tsv
-from dragoman.data.corpora.writing import Prepared, prepare_parts
+from dragoman.data.corpora.writing import PreparedManifest, prepare_parts
 from dragoman.errors import DataError
 from dragoman.text.languages import LANGUAGES
 
@@ -53,8 +64,8 @@ def prepare(
     out: Path,
     *,
     splits: Sequence[str] = SPLITS,
-    options: Options,
-) -> list[Prepared]:
+    options: PrepareOptions,
+) -> list[PreparedManifest]:
     """Prepare these languages (ISO 639-3) and tables of a release. Raises DataError."""
     wrong = [split for split in splits if split not in SPLITS + SUPERSETS]
     if wrong:
@@ -66,7 +77,7 @@ def prepare(
 
 
 def folders_of(root: Path, languages: Iterable[str]) -> list[tuple[str, Path]]:
-    """The folders of languages in a release; one of each, save where it has several names. Raises DataError."""
+    """The folders of languages in a release; one of each, except where it has several names. Raises DataError."""
     languages = dict.fromkeys(languages)
     names = {code: _LOCALES.get(code) or tuple(filter(None, (LANGUAGES[code].iso1, code))) for code in languages}
     found = [(code, root / name) for code in languages for name in names[code] if (root / name).is_dir()]
@@ -77,7 +88,7 @@ def folders_of(root: Path, languages: Iterable[str]) -> list[tuple[str, Path]]:
     return found
 
 
-def clip(folder: Path, name: str, row: Row) -> Clip | Bad:
+def clip(folder: Path, name: str, row: CorpusRow) -> Clip | BadRecording:
     """The recording that a table of a release names."""
     try:
         return Clip(row, inside(folder / "clips", name), name)
@@ -85,19 +96,19 @@ def clip(folder: Path, name: str, row: Row) -> Clip | Bad:
         return row.bad(str(error).partition(";")[0])
 
 
-def _parts(folder: Path, code: str, split: str) -> Iterator[Part]:
+def _parts(folder: Path, code: str, split: str) -> Iterator[CorpusPart]:
     name = f"{code}/{folder.name}-{split}"
     yield from into_parts(manifest_name(CORPUS.name, split), name, _clips(folder, code, split))
 
 
-def _clips(folder: Path, code: str, split: str) -> Iterator[Item]:
+def _clips(folder: Path, code: str, split: str) -> Iterator[CorpusItem]:
     held_out = _HeldOut(folder) if split in SUPERSETS else None
     seen: dict[str, int] = {}
     for record in read_tsv(folder / f"{split}.tsv", ("path", "sentence"), escaped=True):
-        if isinstance(record, Bad):
+        if isinstance(record, BadRecording):
             yield record
         elif held_out and record in held_out:
-            yield LeftOut(reason="of a clip, sentence or speaker of dev or test")
+            yield ExcludedRecordings(reason="of a clip, sentence or speaker of dev or test")
         elif (name := record.values["path"]) in seen:
             yield record.bad(f"{name} is already on line {seen[name]}")
         else:
@@ -105,8 +116,8 @@ def _clips(folder: Path, code: str, split: str) -> Iterator[Item]:
             yield clip(folder, name, _row(record, folder.name, code))
 
 
-def _row(record: Record, locale: str, code: str) -> Row:
-    return Row(
+def _row(record: Record, locale: str, code: str) -> CorpusRow:
+    return CorpusRow(
         file=record.file,
         line=record.line,
         id=f"common_voice-{locale}-{PurePosixPath(record.values['path']).stem}",

@@ -17,9 +17,18 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from dragoman.data.corpora.common_voice import clip, folders_of
-from dragoman.data.corpora.parts import Bad, Corpus, Item, LeftOut, Options, Row, into_parts, manifest_name
+from dragoman.data.corpora.parts import (
+    BadRecording,
+    Corpus,
+    CorpusItem,
+    CorpusRow,
+    ExcludedRecordings,
+    PrepareOptions,
+    into_parts,
+    manifest_name,
+)
 from dragoman.data.corpora.tables import Record, read_tsv
-from dragoman.data.corpora.writing import Prepared, prepare_parts
+from dragoman.data.corpora.writing import PreparedManifest, prepare_parts
 from dragoman.errors import DataError, LanguageError
 from dragoman.text.languages import find
 
@@ -60,15 +69,15 @@ def prepare(
     *,
     directions: Sequence[str] = (),
     splits: Sequence[str] = SPLITS,
-    options: Options,
-) -> list[Prepared]:
+    options: PrepareOptions,
+) -> list[PreparedManifest]:
     """Prepare these directions ("fra-eng"), all whose table lies in `translations` by default. Raises DataError."""
     wrong = [split for split in splits if split not in SPLITS]
     if wrong:
         raise DataError(f"CoVoST-2 has no split {wrong[0]!r}; it has {', '.join(SPLITS)}.")
     tables = _tables(translations, directions)
     sources = folders_of(root, (code for code, _ in tables))
-    items: dict[str, list[Item]] = {f"{code}/{split}": [] for split in splits for code, _ in sources}
+    items: dict[str, list[CorpusItem]] = {f"{code}/{split}": [] for split in splits for code, _ in sources}
     for code, folder in sources:
         of_source = {target: path for (source, target), path in tables.items() if source == code}
         for split, item in _items(folder, code, of_source):
@@ -101,21 +110,21 @@ def _tables(translations: Path, directions: Iterable[str]) -> dict[tuple[str, st
 def _direction(name: str) -> tuple[str, str]:
     source, dash, target = name.strip().partition("-")
     if not dash:
-        raise DataError(f"{name!r} is no direction; write source and target, such as fra-eng.")
+        raise DataError(f"{name!r} is not a direction; write source and target, such as fra-eng.")
     return find(source).code, find(target).code
 
 
-def _items(folder: Path, code: str, tables: dict[str, Path]) -> Iterator[tuple[str | None, Item]]:
+def _items(folder: Path, code: str, tables: dict[str, Path]) -> Iterator[tuple[str | None, CorpusItem]]:
     """(split, item) for the recordings of one source; what cannot be used may have no split."""
     wanted: dict[str, _Translated] = {}
     for target, path in tables.items():
         for record in read_tsv(path, ("path", "translation", "split"), escaped=True):
-            problem = record if isinstance(record, Bad) else _note(wanted, record, target)
+            problem = record if isinstance(record, BadRecording) else _note(wanted, record, target)
             if problem:
                 yield None, problem
     sentences: dict[str, str] = {}
     for record in read_tsv(folder / "validated.tsv", ("path", "sentence"), escaped=True):
-        if isinstance(record, Bad):
+        if isinstance(record, BadRecording):
             yield None, record
         elif record.values["path"] in wanted:
             sentences[record.values["path"]] = record.values["sentence"].strip()
@@ -123,14 +132,14 @@ def _items(folder: Path, code: str, tables: dict[str, Path]) -> Iterator[tuple[s
         if name in sentences:
             yield translated.split, clip(folder, name, _row(translated, name, sentences[name], folder.name, code))
         else:
-            yield translated.split, LeftOut(reason=f"not in this release of Common Voice ({folder.name})")
+            yield translated.split, ExcludedRecordings(reason=f"not in this release of Common Voice ({folder.name})")
 
 
-def _note(wanted: dict[str, _Translated], record: Record, target: str) -> Bad | LeftOut | None:
+def _note(wanted: dict[str, _Translated], record: Record, target: str) -> BadRecording | ExcludedRecordings | None:
     """Take a line of a table into `wanted`; what is wrong with it otherwise."""
     name, given = record.values["path"], record.values["split"]
     if given not in _SPLIT_OF:
-        return LeftOut(reason=f"in the split {given!r}, which CoVoST-2 does not use")
+        return ExcludedRecordings(reason=f"in the split {given!r}, which CoVoST-2 does not use")
     text = record.values["translation"].strip()
     if not text:
         return record.bad("there is no translation")
@@ -144,8 +153,8 @@ def _note(wanted: dict[str, _Translated], record: Record, target: str) -> Bad | 
     return None
 
 
-def _row(translated: _Translated, name: str, sentence: str, locale: str, code: str) -> Row:
-    return Row(
+def _row(translated: _Translated, name: str, sentence: str, locale: str, code: str) -> CorpusRow:
+    return CorpusRow(
         file=translated.file,
         line=translated.line,
         id=f"covost2-{locale}-{PurePosixPath(name).stem}",

@@ -22,9 +22,20 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dragoman.data.corpora.parts import Bad, Clip, Corpus, Item, LeftOut, Options, Part, Row, digest, manifest_name
+from dragoman.data.corpora.parts import (
+    BadRecording,
+    Clip,
+    Corpus,
+    CorpusItem,
+    CorpusPart,
+    CorpusRow,
+    ExcludedRecordings,
+    PrepareOptions,
+    digest,
+    manifest_name,
+)
 from dragoman.data.corpora.tables import Record, count_lines, is_plain_member, read_tsv
-from dragoman.data.corpora.writing import Prepared, prepare_parts
+from dragoman.data.corpora.writing import PreparedManifest, prepare_parts
 from dragoman.errors import DataError
 from dragoman.text.languages import LANGUAGES, SETS
 
@@ -53,8 +64,8 @@ def prepare(
     out: Path,
     *,
     splits: Sequence[str] = SPLITS,
-    options: Options,
-) -> list[Prepared]:
+    options: PrepareOptions,
+) -> list[PreparedManifest]:
     """Prepare these languages (ISO 639-3) and splits; fetched from the hub without a root. Raises DataError."""
     wrong = [split for split in splits if split not in SPLITS]
     if wrong:
@@ -82,7 +93,7 @@ def download(languages: Sequence[str], splits: Sequence[str]) -> Path:
         ) from error
 
 
-def parts_of(root: Path, code: str, split: str) -> list[Part]:
+def parts_of(root: Path, code: str, split: str) -> list[CorpusPart]:
     """The parts of one language and split, whichever layout it has. Raises DataError when there is none."""
     config = LANGUAGES[code].fleurs
     assert config, code
@@ -94,18 +105,20 @@ def parts_of(root: Path, code: str, split: str) -> list[Part]:
                 raise DataError(f"{archive}: is missing beside {table.name}; fetch it again.")
             mark = digest(table.read_bytes(), archive.stat().st_size, code, split)
             return [
-                Part(manifest, f"{code}/{split}", partial(read_tar, table, archive, code), count_lines(table), mark)
+                CorpusPart(
+                    manifest, f"{code}/{split}", partial(read_tar, table, archive, code), count_lines(table), mark
+                )
             ]
         if files := _parquet_files(base, split):
             return [part for file in files for part in _parquet_parts(file, base, manifest, code, split)]
     raise DataError(f"{root}: holds neither data/{config}/{split}.tsv nor {config}/…{split}….parquet; check --root.")
 
 
-def _row(record: Record, code: str, name: str) -> Row | Bad:
+def _row(record: Record, code: str, name: str) -> CorpusRow | BadRecording:
     number = str(record.values["id"]).strip()
     if not number.isdecimal():
-        return record.bad(f"the sentence id {number!r} is no number")
-    return Row(
+        return record.bad(f"the sentence id {number!r} is not a number")
+    return CorpusRow(
         file=record.file,
         line=record.line,
         id=f"fleurs-{code}-{PurePosixPath(name).stem}",
@@ -118,12 +131,12 @@ def _row(record: Record, code: str, name: str) -> Row | Bad:
 # -------------------------------------------------------------------------------------- table and archive
 
 
-def read_tar(table: Path, archive: Path, code: str) -> Iterator[Item]:
+def read_tar(table: Path, archive: Path, code: str) -> Iterator[CorpusItem]:
     """The recordings of an archive, read once from front to back, each with its row; then what is missing."""
-    rows: dict[str, Row] = {}
+    rows: dict[str, CorpusRow] = {}
     for record in read_tsv(table, COLUMNS, COLUMNS):
-        row = record if isinstance(record, Bad) else _row(record, code, record.values["file_name"])
-        if isinstance(row, Bad):
+        row = record if isinstance(record, BadRecording) else _row(record, code, record.values["file_name"])
+        if isinstance(row, BadRecording):
             yield row
         elif isinstance(record, Record) and (name := record.values["file_name"]) in rows:
             yield row.bad(f"{name} is already on line {rows[name].line}")
@@ -134,8 +147,8 @@ def read_tar(table: Path, archive: Path, code: str) -> Iterator[Item]:
     yield from (row.bad(f"{name} is not in {archive}") for name, row in waiting.items())
 
 
-def _members(archive: Path, rows: dict[str, Row], waiting: dict[str, Row]) -> Iterator[Item]:
-    """Members are told by their last name, as in the hub's own loader, and never unpacked by it."""
+def _members(archive: Path, rows: dict[str, CorpusRow], waiting: dict[str, CorpusRow]) -> Iterator[CorpusItem]:
+    """Members are recognised by their last name, as in the hub's own loader, and never unpacked by it."""
     heard = 0
     try:
         with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as members:
@@ -144,19 +157,23 @@ def _members(archive: Path, rows: dict[str, Row], waiting: dict[str, Row]) -> It
                 if member.isdir():
                     continue
                 if not member.isfile() or not is_plain_member(member.name):
-                    yield Bad(file=str(archive), reason=f"the member {member.name!r} is a link or points outside")
+                    yield BadRecording(
+                        file=str(archive), reason=f"the member {member.name!r} is a link or points outside"
+                    )
                 elif name in waiting:
                     file = members.extractfile(member)
                     content = file.read() if file else b""  # may fail: the row waits on
                     yield Clip(waiting.pop(name), content, name)
                     heard += 1
                 else:
-                    yield LeftOut(reason="twice in its archive" if name in rows else "in an archive, but in no table")
+                    yield ExcludedRecordings(
+                        reason="twice in its archive" if name in rows else "in an archive, but in no table"
+                    )
             while stream.read(1 << 20):  # to the end, where gzip keeps its checksum
                 pass
     except _BROKEN as error:
         reason = f"is cut off or damaged after {heard} recordings ({error}); fetch it again"
-        yield Bad(file=str(archive), reason=reason)
+        yield BadRecording(file=str(archive), reason=reason)
 
 
 # ------------------------------------------------------------------------------------------------ parquet
@@ -172,18 +189,18 @@ def _parquet_files(base: Path, split: str) -> list[Path]:
     return files
 
 
-def _parquet_parts(file: Path, base: Path, manifest: str, code: str, split: str) -> Iterator[Part]:
+def _parquet_parts(file: Path, base: Path, manifest: str, code: str, split: str) -> Iterator[CorpusPart]:
     parquet = _opened(file)
     name = f"{code}/{split}-{digest(file.relative_to(base).as_posix())}"
     first = 1
     for group in range(parquet.metadata.num_row_groups):
         size = parquet.metadata.row_group(group).num_rows
         mark = digest(file.stat().st_size, group, first, code, split)
-        yield Part(manifest, f"{name}-{group:04d}", partial(read_parquet, file, group, first, code), size, mark)
+        yield CorpusPart(manifest, f"{name}-{group:04d}", partial(read_parquet, file, group, first, code), size, mark)
         first += size
 
 
-def read_parquet(file: Path, group: int, first: int, code: str) -> Iterator[Item]:
+def read_parquet(file: Path, group: int, first: int, code: str) -> Iterator[CorpusItem]:
     """The recordings of one row group; `first` is the number of its first row in the file, from 1."""
     parquet = _opened(file)
     columns = ["id", "audio", "raw_transcription"]
@@ -193,15 +210,15 @@ def read_parquet(file: Path, group: int, first: int, code: str) -> Iterator[Item
         for line, row in enumerate(values, first):
             yield _parquet_item(Record(str(file), line, row), code)
     except (OSError, ValueError) as error:
-        yield Bad(file=str(file), reason=f"is damaged ({str(error).splitlines()[0]}); fetch it again")
+        yield BadRecording(file=str(file), reason=f"is damaged ({str(error).splitlines()[0]}); fetch it again")
 
 
-def _parquet_item(record: Record, code: str) -> Item:
+def _parquet_item(record: Record, code: str) -> CorpusItem:
     given = record.values["audio"]
     audio: dict[str, Any] = given if isinstance(given, dict) else {}
     name = audio.get("path") or f"{Path(record.file).stem}-{record.line}.wav"
     row = _row(record, code, name)
-    if isinstance(row, Bad):
+    if isinstance(row, BadRecording):
         return row
     content = audio.get("bytes")
     return Clip(row, content, name) if content else row.bad("there is no recording")
@@ -214,7 +231,7 @@ def _opened(file: Path) -> Any:
     try:
         opened = parquet.ParquetFile(file)
     except (OSError, ValueError) as error:
-        raise DataError(f"{file}: is no readable parquet file; fetch it again.") from error
+        raise DataError(f"{file}: is not a readable parquet file; fetch it again.") from error
     for name in ("id", "audio", "raw_transcription"):
         if name not in opened.schema_arrow.names:
             found = ", ".join(opened.schema_arrow.names)

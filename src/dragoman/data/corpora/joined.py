@@ -20,10 +20,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from dragoman.data.corpora.parts import Corpus, digest
-from dragoman.data.synthesis import PAUSE_S, Line, Tape, generator, into_shards, joined, record
+from dragoman.data.synthesis import PAUSE_S, RecordedVoice, SpokenLine, generator, into_shards, joined, record
 from dragoman.data.synthesis.recording import SHARD_MANIFEST
 from dragoman.errors import DataError
-from dragoman.progress import OnProgress, unheard
+from dragoman.progress import OnProgress, no_progress
 from dragoman.records import Utterance, read_manifest, read_rows, write_rows
 
 CORPUS = Corpus(
@@ -42,7 +42,7 @@ _PLAUSIBLE = (0.2, 2.5)
 _log = logging.getLogger(__name__)
 
 
-class Joining(BaseModel):
+class JoinConfig(BaseModel):
     """What is joined, and how."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -61,9 +61,9 @@ def prepare(
     manifests: Sequence[Path],
     noise_root: Path | None,
     out: Path,
-    joining: Joining,
+    joining: JoinConfig,
     workers: int,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = no_progress,
 ) -> Path:
     """Write the manifest of all clips and joined clips into `out` and return its path; goes on where a run stopped.
 
@@ -119,7 +119,7 @@ def _rate(row: Utterance) -> float:
     return len(row.text) / (row.duration_s or 1.0)
 
 
-def plan(rows: Sequence[Utterance], name: str, joining: Joining) -> Iterator[Line]:
+def plan(rows: Sequence[Utterance], name: str, joining: JoinConfig) -> Iterator[SpokenLine]:
     """Part the rows of a manifest into runs of neighbours, `rounds` times."""
     by_language: dict[str, list[Utterance]] = defaultdict(list)
     for row in rows:
@@ -131,10 +131,10 @@ def plan(rows: Sequence[Utterance], name: str, joining: Joining) -> Iterator[Lin
             for number, run in enumerate(_runs(of_language, joining, rng)):
                 parts = [{code: row.text, **row.translations} for row in run]
                 row = joined(f"{name}-{code}-{turn}-{number:04d}", code, parts)
-                yield Line(row, Tape(code), tuple(os.path.abspath(row.audio) for row in run))
+                yield SpokenLine(row, RecordedVoice(code), tuple(os.path.abspath(row.audio) for row in run))
 
 
-def _runs(rows: Sequence[Utterance], joining: Joining, rng: np.random.Generator) -> Iterator[list[Utterance]]:
+def _runs(rows: Sequence[Utterance], joining: JoinConfig, rng: np.random.Generator) -> Iterator[list[Utterance]]:
     """Runs of at least two rows, from a random start round the whole."""
     start = int(rng.integers(len(rows)))
     run: list[Utterance] = []

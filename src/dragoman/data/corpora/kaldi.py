@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dragoman.data.corpora.parts import Bad, LeftOut
+from dragoman.data.corpora.parts import BadRecording, ExcludedRecordings
 from dragoman.data.corpora.tables import Record, read_lines
 from dragoman.errors import DataError
 
@@ -29,11 +29,11 @@ class _Entry:
     line: int
     value: str
 
-    def bad(self, reason: str) -> Bad:
-        return Bad(file=self.file, line=self.line, reason=reason)
+    def bad(self, reason: str) -> BadRecording:
+        return BadRecording(file=self.file, line=self.line, reason=reason)
 
 
-def read_kaldi(folder: Path) -> Iterator[Record | Bad | LeftOut]:
+def read_kaldi(folder: Path) -> Iterator[Record | BadRecording | ExcludedRecordings]:
     """A record for every utterance of `text`, with the fields of a table. Raises DataError for a missing file."""
     tables: dict[str, dict[str, _Entry]] = {}
     others = [name for name in ("segments", "utt2lang") if (folder / name).is_file()]
@@ -44,14 +44,16 @@ def read_kaldi(folder: Path) -> Iterator[Record | Bad | LeftOut]:
     for utterance, entry in tables["text"].items():
         yield _record(utterance, entry, tables, ("utt2lang", *translations))
     spoken = tables.get("segments", tables["wav.scp"])
-    yield from (LeftOut(reason="without a transcript") for utterance in spoken if utterance not in tables["text"])
+    yield from (
+        ExcludedRecordings(reason="without a transcript") for utterance in spoken if utterance not in tables["text"]
+    )
 
 
-def _read(path: Path, entries: dict[str, _Entry]) -> Iterator[Bad]:
+def _read(path: Path, entries: dict[str, _Entry]) -> Iterator[BadRecording]:
     if not path.is_file():
         raise DataError(f"{path}: is missing; a Kaldi folder needs wav.scp and text.")
     for item in read_lines(path):
-        if isinstance(item, Bad):
+        if isinstance(item, BadRecording):
             yield item
             continue
         number, line = item
@@ -65,7 +67,7 @@ def _read(path: Path, entries: dict[str, _Entry]) -> Iterator[Bad]:
 
 def _record(
     utterance: str, entry: _Entry, tables: Mapping[str, Mapping[str, _Entry]], more: tuple[str, ...]
-) -> Record | Bad:
+) -> Record | BadRecording:
     values: dict[str, Any] = {"id": utterance, "text": entry.value}
     recording = utterance
     if "segments" in tables:

@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from dragoman.progress import OnProgress, unheard
+from dragoman.progress import OnProgress, no_progress
 
 AudioFormat = Literal["flac", "original"]
 
@@ -38,7 +38,7 @@ class Corpus:
     """The command that prepares it."""
 
 
-class Bad(BaseModel):
+class BadRecording(BaseModel):
     """A recording that cannot be used, and where its corpus names it; a line of skipped.jsonl."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -53,7 +53,7 @@ class Bad(BaseModel):
         return f"{where}: {self.reason}"
 
 
-class LeftOut(BaseModel):
+class ExcludedRecordings(BaseModel):
     """Recordings that are rightly not used; they are counted by reason."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -63,7 +63,7 @@ class LeftOut(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class CorpusRow:
     """What a corpus says of one recording, and where. `duration_s` is given where only a stretch is meant."""
 
     file: str
@@ -76,43 +76,43 @@ class Row:
     sentence: str | None = None
     translations: Mapping[str, str] = field(default_factory=dict)
 
-    def bad(self, reason: str) -> Bad:
-        return Bad(file=self.file, line=self.line, reason=reason)
+    def bad(self, reason: str) -> BadRecording:
+        return BadRecording(file=self.file, line=self.line, reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
     """A row and its recording: a file on disk, or the bytes that an archive holds under `name`."""
 
-    row: Row
+    row: CorpusRow
     audio: Path | bytes
     name: str
 
 
-Item = Clip | Bad | LeftOut
+CorpusItem = Clip | BadRecording | ExcludedRecordings
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CorpusPart:
     """A piece of work for one process. `read` can be pickled; `digest` stands for all that it will read."""
 
     manifest: str
     name: str
     """Its folder below audio/<corpus>/."""
-    read: Callable[[], Iterator[Item]]
+    read: Callable[[], Iterator[CorpusItem]]
     size: int
     """About how many items, to say how far it is."""
     digest: str
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class PrepareOptions:
     """How a corpus is prepared: `original` names files where they are and copies them out of archives."""
 
     audio: AudioFormat = "flac"
     skip_bad: bool = False
     workers: int = 1
-    on_progress: OnProgress = unheard
+    on_progress: OnProgress = no_progress
 
 
 def manifest_name(corpus: str, split: str) -> str:
@@ -125,7 +125,7 @@ def digest(*values: object) -> str:
     return hashlib.sha256(repr(values).encode("utf-8", "surrogateescape")).hexdigest()[:10]
 
 
-def into_parts(manifest: str, name: str, items: Iterable[Item]) -> Iterator[Part]:
+def into_parts(manifest: str, name: str, items: Iterable[CorpusItem]) -> Iterator[CorpusPart]:
     """Cut recordings that are files of their own into parts. A file is known by its path and size."""
     remaining = iter(items)
     for number in itertools.count():
@@ -133,10 +133,10 @@ def into_parts(manifest: str, name: str, items: Iterable[Item]) -> Iterator[Part
         if not batch:
             return
         mark = digest(batch, [_size(item) for item in batch])
-        yield Part(manifest, f"{name}-{number:04d}", partial(iter, batch), len(batch), mark)
+        yield CorpusPart(manifest, f"{name}-{number:04d}", partial(iter, batch), len(batch), mark)
 
 
-def _size(item: Item) -> int | None:
+def _size(item: CorpusItem) -> int | None:
     try:
         return item.audio.stat().st_size if isinstance(item, Clip) and isinstance(item.audio, Path) else None
     except (OSError, ValueError):

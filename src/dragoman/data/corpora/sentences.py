@@ -17,7 +17,7 @@ from dragoman.data.corpora.tatoeba import (
     CREDITS_FILE,
     DEV_FILE,
     TRAIN_FILES,
-    Seen,
+    SeenTexts,
     Sentence,
     hold_out,
     merge,
@@ -61,7 +61,7 @@ def prepare(
     out.mkdir(parents=True, exist_ok=True)
     sentences = merge(row for name in TRAIN_FILES for row in read_sentences(root / name, languages, licensed_only))
     several = [sentence for sentence in sentences if len(sentence.texts) > 1]
-    dev = Seen(read_sentences(root / DEV_FILE, languages, licensed_only=False))
+    dev = SeenTexts(read_sentences(root / DEV_FILE, languages, licensed_only=False))
     train, valid = hold_out(dev.without(several), valid_sentences, seed)
     counts = {}
     for name, chosen in (("text", train), ("text.valid", valid)):

@@ -25,9 +25,19 @@ from pathlib import Path
 from typing import Any
 
 from dragoman.data.corpora.kaldi import read_kaldi
-from dragoman.data.corpora.parts import Bad, Clip, Corpus, Item, LeftOut, Options, Row, into_parts, manifest_name
+from dragoman.data.corpora.parts import (
+    BadRecording,
+    Clip,
+    Corpus,
+    CorpusItem,
+    CorpusRow,
+    ExcludedRecordings,
+    PrepareOptions,
+    into_parts,
+    manifest_name,
+)
 from dragoman.data.corpora.tables import Record, inside, read_csv, read_json_lines, read_tsv
-from dragoman.data.corpora.writing import Prepared, prepare_parts
+from dragoman.data.corpora.writing import PreparedManifest, prepare_parts
 from dragoman.errors import DataError, LanguageError
 from dragoman.text.languages import find
 
@@ -76,8 +86,8 @@ def prepare(
     root: Path | None = None,
     language: str | None = None,
     columns: Mapping[str, str] | None = None,
-    options: Options,
-) -> list[Prepared]:
+    options: PrepareOptions,
+) -> list[PreparedManifest]:
     """Prepare one table as one split of the corpus `name` (the table's own name by default).
 
     `root` is where relative paths start and below which every recording lies (the table's folder by default);
@@ -105,7 +115,7 @@ def prepare(
     return prepare_parts(CORPUS, parts, out, name=name, total=len(items), options=options)
 
 
-def _items(source: Path, meaning: _Meaning) -> Iterator[Item]:
+def _items(source: Path, meaning: _Meaning) -> Iterator[CorpusItem]:
     """The recordings of a table; those of one recording that speak of several targets are united."""
     united: dict[tuple[str, float, float | None], Clip] = {}
     for record in _records(source, meaning):
@@ -125,7 +135,7 @@ def _items(source: Path, meaning: _Meaning) -> Iterator[Item]:
     yield from united.values()
 
 
-def _unique(items: Iterable[Item]) -> Iterator[Item]:
+def _unique(items: Iterable[CorpusItem]) -> Iterator[CorpusItem]:
     first: dict[str, Clip] = {}
     for item in items:
         if isinstance(item, Clip) and first.setdefault(item.row.id, item) is not item:
@@ -157,7 +167,7 @@ def _unite(first: Clip, second: Clip) -> Clip:
 # -------------------------------------------------------------------------------------- what tables look like
 
 
-def _records(source: Path, meaning: _Meaning) -> Iterator[Record | Bad | LeftOut]:
+def _records(source: Path, meaning: _Meaning) -> Iterator[Record | BadRecording | ExcludedRecordings]:
     needed = [meaning.columns.get("audio", "audio"), *meaning.columns.values()]
     kind = "kaldi" if source.is_dir() else source.suffix.lower()
     if kind == "kaldi":
@@ -199,7 +209,7 @@ def _from_nemo(record: Record, meaning: _Meaning) -> dict[str, Any]:
 
 
 def _from_papers(record: Record, meaning: _Meaning) -> dict[str, Any]:
-    """ASR, SMT, SRT or plain translation: told by the tags at the end of the prompt and inside the answer."""
+    """ASR, SMT, SRT or plain translation: recognised by the tags at the end of the prompt and inside the answer."""
     prompt, answer = _text(record.values, "prompt"), _text(record.values, "gt")
     tags = _TAGS.search(prompt)
     if not tags:
@@ -224,7 +234,7 @@ def _clip(values: Mapping[str, Any], meaning: _Meaning, record: Record) -> Clip:
     start_s = _seconds(values, "start_s") or 0.0
     language = _language(_text(values, "language") or meaning.language)
     sentence = _text(values, "sentence")
-    row = Row(
+    row = CorpusRow(
         file=record.file,
         line=record.line,
         id=f"{meaning.name}-{_text(values, 'id') or _default_id(path, start_s, meaning)}",
@@ -259,7 +269,7 @@ def _target(name: str) -> str | None:
     try:
         found = find(name)
     except LanguageError:
-        _log.warning("The column %s is left alone: %r is no language.", _TRANSLATION + name, name)
+        _log.warning("The column %s is left alone: %r is not a language.", _TRANSLATION + name, name)
         return None
     if not found.fleurs:  # three letters are easily the code of some language
         _log.warning("The column %s is taken for %s (%s).", _TRANSLATION + name, found.name, found.code)
@@ -277,7 +287,7 @@ def _text(values: Mapping[str, Any], field: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str | int | float):
-        raise ValueError(f"{field} is no text")
+        raise ValueError(f"{field} is not a string")
     return str(value).strip()
 
 

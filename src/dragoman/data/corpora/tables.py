@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dragoman.data.corpora.parts import Bad
+from dragoman.data.corpora.parts import BadRecording
 from dragoman.errors import DataError
 from dragoman.text.csv_rows import csv_rows, encoding_of
 
@@ -25,11 +25,11 @@ class Record:
     line: int
     values: dict[str, Any]
 
-    def bad(self, reason: str) -> Bad:
-        return Bad(file=self.file, line=self.line, reason=reason)
+    def bad(self, reason: str) -> BadRecording:
+        return BadRecording(file=self.file, line=self.line, reason=reason)
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str] | Bad]:
+def read_lines(path: Path) -> Iterator[tuple[int, str] | BadRecording]:
     """The lines of a UTF-8 file, or of another as its byte-order mark says, from 1, without their ends; empty ones are
     passed over. Raises DataError."""
     try:
@@ -42,7 +42,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str] | Bad]:
                 try:
                     text = line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError:
-                    yield Bad(file=str(path), line=number, reason="is not UTF-8 text; save the file as UTF-8")
+                    yield BadRecording(file=str(path), line=number, reason="is not UTF-8 text; save the file as UTF-8")
                     continue
                 if text:
                     yield number, text
@@ -60,13 +60,13 @@ def count_lines(path: Path) -> int:
 
 def read_tsv(
     path: Path, needed: Sequence[str], columns: Sequence[str] | None = None, escaped: bool = False
-) -> Iterator[Record | Bad]:
+) -> Iterator[Record | BadRecording]:
     """The rows of a tab-separated file; by the names of its first line, or by `columns` where it has none. Quotes mean
-    nothing, save where pandas wrote the file (`escaped`). Raises DataError where a needed column is missing.
+    nothing, except where pandas wrote the file (`escaped`). Raises DataError where a needed column is missing.
     """
     names = columns
     for item in read_lines(path):
-        if isinstance(item, Bad):
+        if isinstance(item, BadRecording):
             yield item
             continue
         number, line = item
@@ -76,7 +76,7 @@ def read_tsv(
             _check_columns(path, number, names, needed)
             continue
         if len(fields) != len(names):
-            yield Bad(file=str(path), line=number, reason=f"has {len(fields)} columns, not {len(names)}")
+            yield BadRecording(file=str(path), line=number, reason=f"has {len(fields)} columns, not {len(names)}")
             continue
         values = [_unescaped(field) for field in fields] if escaped else fields
         yield Record(str(path), number, dict(zip(names, values, strict=True)))
@@ -84,22 +84,22 @@ def read_tsv(
         raise DataError(f"{path}: is empty; it needs a first line that names {', '.join(needed)}.")
 
 
-def read_csv(path: Path, needed: Sequence[str]) -> Iterator[Record | Bad]:
+def read_csv(path: Path, needed: Sequence[str]) -> Iterator[Record | BadRecording]:
     """The rows of a spreadsheet (see `csv_rows`) with a first line of names. Raises DataError."""
     rows = csv_rows(path, needed)
     _, names = next(rows, (1, list[str]()))
     _check_columns(path, 1, names, needed)
     for line, fields in rows:
         if len(fields) != len(names):
-            yield Bad(file=str(path), line=line, reason=f"has {len(fields)} columns, not {len(names)}")
+            yield BadRecording(file=str(path), line=line, reason=f"has {len(fields)} columns, not {len(names)}")
         else:
             yield Record(str(path), line, dict(zip(names, fields, strict=True)))
 
 
-def read_json_lines(path: Path) -> Iterator[Record | Bad]:
+def read_json_lines(path: Path) -> Iterator[Record | BadRecording]:
     """The objects of a JSON-lines file. Raises DataError when it cannot be read."""
     for item in read_lines(path):
-        if isinstance(item, Bad):
+        if isinstance(item, BadRecording):
             yield item
             continue
         number, line = item
@@ -112,7 +112,7 @@ def read_json_lines(path: Path) -> Iterator[Record | Bad]:
         if isinstance(values, dict):
             yield Record(str(path), number, values)
         else:
-            yield Bad(file=str(path), line=number, reason="is not a JSON object")
+            yield BadRecording(file=str(path), line=number, reason="is not a JSON object")
 
 
 def inside(root: Path, name: str) -> Path:

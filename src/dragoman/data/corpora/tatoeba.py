@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dragoman.data.corpora.parts import Corpus
 from dragoman.data.synthesis import (
     EspeakVoice,
-    Line,
+    SpokenLine,
     gather,
     generator,
     into_shards,
@@ -33,8 +33,8 @@ from dragoman.data.synthesis import (
 )
 from dragoman.errors import DataError
 from dragoman.files import written
-from dragoman.progress import OnProgress, unheard
-from dragoman.recipe import TatoebaCorpus
+from dragoman.progress import OnProgress, no_progress
+from dragoman.recipe import TatoebaConfig
 from dragoman.records import Utterance, read_rows, write_rows
 
 CORPUS = Corpus(
@@ -129,7 +129,7 @@ def _unique(texts: Iterable[str]) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------------- the domain
 
 
-class Domain:
+class TextDomain:
     """Short texts of frequent words; `in` tells whether (language, text) is one of them."""
 
     def __init__(self, sentences: Iterable[Sentence], max_words: int, vocabulary: int) -> None:
@@ -173,7 +173,7 @@ def _has_signs(text: str) -> bool:
 # --------------------------------------------------------------------------------------------- no leaks
 
 
-class Seen:
+class SeenTexts:
     """The texts that must not come again, compared without case, punctuation and spaces."""
 
     def __init__(self, sentences: Iterable[Sentence]) -> None:
@@ -206,22 +206,22 @@ def hold_out(sentences: Sequence[Sentence], count: int, seed: int) -> tuple[list
     chosen = set(by_richness[:count])
     valid = [sentence for index, sentence in enumerate(sentences) if index in chosen]
     rest = [sentence for index, sentence in enumerate(sentences) if index not in chosen]
-    return Seen(valid).without(rest), valid
+    return SeenTexts(valid).without(rest), valid
 
 
-def read_splits(root: Path, settings: TatoebaCorpus) -> dict[str, list[Sentence]]:
+def read_splits(root: Path, settings: TatoebaConfig) -> dict[str, list[Sentence]]:
     """Read the root; return the sentences of train, valid and dev, inside the domain and free of leaks."""
     languages = settings.languages
     training = merge(row for name in TRAIN_FILES for row in read_sentences(root / name, languages))
-    domain = Domain(training, settings.max_words, settings.vocabulary)
-    all_of_dev = Seen(read_sentences(root / DEV_FILE, languages, licensed_only=False))
+    domain = TextDomain(training, settings.max_words, settings.vocabulary)
+    all_of_dev = SeenTexts(read_sentences(root / DEV_FILE, languages, licensed_only=False))
     inside = domain.narrow_all(all_of_dev.without(training))
     train, valid = hold_out(inside, settings.valid_sentences, settings.seed)
     dev = domain.narrow_all(merge(read_sentences(root / DEV_FILE, languages)))
     return dict(zip(SPLITS, (train, valid, dev), strict=True))
 
 
-def prepare_text(root: Path, out: Path, settings: TatoebaCorpus) -> dict[str, list[Sentence]]:
+def prepare_text(root: Path, out: Path, settings: TatoebaConfig) -> dict[str, list[Sentence]]:
     """Write `text.<split>.jsonl` into `out` unless all are there; return the sentences of each split."""
     paths = {split: out / f"text.{split}.jsonl" for split in SPLITS}
     if not all(path.exists() for path in paths.values()):
@@ -239,7 +239,12 @@ def count_sentences(sentences: Iterable[Sentence]) -> dict[str, int]:
 
 
 def prepare(
-    root: Path, noise_root: Path, out: Path, settings: TatoebaCorpus, workers: int, on_progress: OnProgress = unheard
+    root: Path,
+    noise_root: Path,
+    out: Path,
+    settings: TatoebaConfig,
+    workers: int,
+    on_progress: OnProgress = no_progress,
 ) -> None:
     """Write texts, speech and manifests of train, valid and dev into `out`.
 
@@ -256,8 +261,8 @@ def prepare(
             _speak_split(lines, split, noise_root, out, settings.seed, workers, on_progress)
 
 
-def plan(sentences: Sequence[Sentence], split: str, settings: TatoebaCorpus) -> Iterator[Line]:
-    """Say which texts are spoken, and in which voices: held-out ones save for training."""
+def plan(sentences: Sequence[Sentence], split: str, settings: TatoebaConfig) -> Iterator[SpokenLine]:
+    """Say which texts are spoken, and in which voices: held-out ones except in training."""
     training = split == "train"
     for code in settings.languages:
         spoken = [sentence for sentence in sentences if code in sentence.texts]
@@ -265,11 +270,11 @@ def plan(sentences: Sequence[Sentence], split: str, settings: TatoebaCorpus) -> 
         for sentence, take in takes:
             utterance = _to_utterance(sentence, code, take)
             rng = generator(settings.seed, "voice", utterance.id)
-            yield Line(utterance, EspeakVoice.draw(code, rng, held_out=not training))
+            yield SpokenLine(utterance, EspeakVoice.draw(code, rng, held_out=not training))
 
 
 def _training_takes(
-    sentences: Sequence[Sentence], code: str, settings: TatoebaCorpus
+    sentences: Sequence[Sentence], code: str, settings: TatoebaConfig
 ) -> Iterable[tuple[Sentence, int]]:
     """Sentences and the number of the take, as many as there are to be clips."""
     order = [sentences[index] for index in generator(settings.seed, "order", code).permutation(len(sentences))]
@@ -306,7 +311,13 @@ def _variant(sentence: Sentence, code: str, take: int) -> str:
 
 
 def _speak_split(
-    lines: Sequence[Line], split: str, noise_root: Path, out: Path, seed: int, workers: int, on_progress: OnProgress
+    lines: Sequence[SpokenLine],
+    split: str,
+    noise_root: Path,
+    out: Path,
+    seed: int,
+    workers: int,
+    on_progress: OnProgress,
 ) -> None:
     shards = into_shards(lines, out / "audio" / split, CLIPS_PER_SHARD)
     for done, _ in enumerate(record(shards, noise_root, seed, workers), 1):
@@ -314,14 +325,14 @@ def _speak_split(
     gather(shards, out / f"{split}.jsonl")
 
 
-def _claim(out: Path, settings: TatoebaCorpus) -> None:
+def _claim(out: Path, settings: TatoebaConfig) -> None:
     """Note the settings in `out`, so that two kinds of data are never mixed."""
     note = out / "settings.json"
     if not note.exists():
         if (out / "valid.jsonl").exists():
             raise DataError(f"{out}: holds another corpus (valid.jsonl); name another folder.")
         write_rows(note, [settings])
-    elif TatoebaCorpus.model_validate_json(note.read_text(encoding="utf-8")) != settings:
+    elif TatoebaConfig.model_validate_json(note.read_text(encoding="utf-8")) != settings:
         raise DataError(f"{out}: was begun with other settings ({note.name}); name another folder.")
 
 

@@ -26,16 +26,26 @@ from dragoman.data.corpora.tatoeba import (
     CREDITS_FILE,
     DEV_FILE,
     TRAIN_FILES,
-    Seen,
+    SeenTexts,
     Sentence,
     hold_out,
     merge,
     read_sentences,
     words,
 )
-from dragoman.data.synthesis import ENGINES, PAUSE_S, Line, Shard, gather, generator, into_shards, joined, record
+from dragoman.data.synthesis import (
+    ENGINES,
+    PAUSE_S,
+    RecordingShard,
+    SpokenLine,
+    gather,
+    generator,
+    into_shards,
+    joined,
+    record,
+)
 from dragoman.errors import DataError
-from dragoman.progress import OnProgress, unheard
+from dragoman.progress import OnProgress, no_progress
 from dragoman.records import Utterance, write_rows
 
 CORPUS = Corpus(
@@ -56,7 +66,7 @@ _EVERY_S = 30.0
 """Manifests are brought up to date so often while more is spoken."""
 
 
-class Spoken(BaseModel):
+class SynthesisConfig(BaseModel):
     """What is to be spoken, and how."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -80,7 +90,7 @@ class Spoken(BaseModel):
 
 
 @dataclass(frozen=True)
-class Texts:
+class LicensedSentences:
     """Sentences with all the translations there are, and what of them has a licence, by the English text."""
 
     sentences: Sequence[Sentence]
@@ -97,7 +107,12 @@ class Texts:
 
 
 def prepare(
-    root: Path, noise_root: Path | None, out: Path, spoken: Spoken, workers: int, on_progress: OnProgress = unheard
+    root: Path,
+    noise_root: Path | None,
+    out: Path,
+    spoken: SynthesisConfig,
+    workers: int,
+    on_progress: OnProgress = no_progress,
 ) -> list[Path]:
     """Write speech and manifests into `out` and return their paths; an interrupted run goes on shard by shard.
 
@@ -117,11 +132,11 @@ def prepare(
 
 
 def _speak_split(
-    texts: Texts,
+    texts: LicensedSentences,
     split: str,
     noise_root: Path | None,
     out: Path,
-    spoken: Spoken,
+    spoken: SynthesisConfig,
     workers: int,
     on_progress: OnProgress,
 ) -> list[Path]:
@@ -130,11 +145,11 @@ def _speak_split(
     shards = into_shards([planned.line for planned in plans.values()], folder, spoken.clips_per_shard)
     recorded = record(shards, noise_root, spoken.seed, workers)
     name = spoken.engine if split == "train" else f"{spoken.engine}.{split}"
-    manifests: dict[Path, Callable[[Mapping[str, Planned], Utterance], Utterance | None]] = {
+    manifests: dict[Path, Callable[[Mapping[str, PlannedLine], Utterance], Utterance | None]] = {
         out / f"{name}.all.jsonl": _whole,
         out / f"{name}.jsonl": _with_licence,
     }
-    done: list[Shard] = []
+    done: list[RecordingShard] = []
     written_s = 0.0
     for number, shard in enumerate(recorded, 1):
         on_progress(f"{spoken.engine} {split}", number, len(shards))
@@ -146,14 +161,14 @@ def _speak_split(
     return list(manifests) if done else []
 
 
-def _whole(plans: Mapping[str, Planned], row: Utterance) -> Utterance:
+def _whole(plans: Mapping[str, PlannedLine], row: Utterance) -> Utterance:
     """The row as it was spoken. Raises DataError where something else was to be spoken."""
     if row.id not in plans or plans[row.id].line.utterance.text != row.text:
         raise DataError(f"{row.id}: was spoken from other sentences; name another folder, or delete the audio.")
     return row
 
 
-def _with_licence(plans: Mapping[str, Planned], row: Utterance) -> Utterance | None:
+def _with_licence(plans: Mapping[str, PlannedLine], row: Utterance) -> Utterance | None:
     kept = plans[row.id].licensed
     return None if kept is None else row.model_copy(update={"translations": kept.translations})
 
@@ -161,16 +176,16 @@ def _with_licence(plans: Mapping[str, Planned], row: Utterance) -> Utterance | N
 # -------------------------------------------------------------------------------------------- the texts
 
 
-def read_texts(root: Path, spoken: Spoken) -> dict[str, Texts]:
+def read_texts(root: Path, spoken: SynthesisConfig) -> dict[str, LicensedSentences]:
     """The sentences of each split, free of leaks."""
     everything, licensed = (
         merge(row for name in TRAIN_FILES for row in read_sentences(root / name, spoken.targets, licensed_only))
         for licensed_only in (False, True)
     )
-    of_dev = Seen(read_sentences(root / DEV_FILE, spoken.targets, licensed_only=False))
+    of_dev = SeenTexts(read_sentences(root / DEV_FILE, spoken.targets, licensed_only=False))
     train, valid = hold_out(of_dev.without(everything), spoken.valid_sentences, _HOLD_OUT_SEED)
     by_english = {sentence.texts["eng"][0]: sentence for sentence in licensed}
-    return {"train": Texts(train, by_english), "valid": Texts(valid, by_english)}
+    return {"train": LicensedSentences(train, by_english), "valid": LicensedSentences(valid, by_english)}
 
 
 def _can_be_said(text: str) -> bool:
@@ -182,23 +197,23 @@ def _can_be_said(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedLine:
     """A line with all the translations there are; and the row with what has a licence, or None."""
 
-    line: Line
+    line: SpokenLine
     licensed: Utterance | None
 
 
-def plan(texts: Texts, split: str, spoken: Spoken) -> list[Planned]:
+def plan(texts: LicensedSentences, split: str, spoken: SynthesisConfig) -> list[PlannedLine]:
     """Say what is spoken in which voice, one language after the other in turn: any first part of it is balanced."""
     columns = [list(_plan_language(texts, split, code, spoken)) for code in spoken.languages]
     return [planned for planned in chain.from_iterable(zip_longest(*columns)) if planned is not None]
 
 
-def _plan_language(texts: Texts, split: str, code: str, spoken: Spoken) -> Iterator[Planned]:
+def _plan_language(texts: LicensedSentences, split: str, code: str, spoken: SynthesisConfig) -> Iterator[PlannedLine]:
     engine = ENGINES[spoken.engine]
     rng = generator(spoken.seed, "plan", split, code)
-    pool = Pool.of(texts, code, rng)
+    pool = SentencePool.from_sentences(texts, code, rng)
     for number in range(spoken.clips if split == "train" else spoken.valid_clips):
         name = f"{spoken.engine}-{split}-{code}-{number:05d}"
         voice = engine.draw(code, generator(spoken.seed, "voice", name), held_out=split != "train")
@@ -207,11 +222,11 @@ def _plan_language(texts: Texts, split: str, code: str, spoken: Spoken) -> Itera
             return
         said = [{other: variants[0] for other, variants in sentence.texts.items()} for sentence in chosen]
         row = joined(name, code, said, sentence=chosen[0].id if len(chosen) == 1 else None)
-        yield Planned(Line(row, voice, tuple(text[code] for text in said)), _licensed(row, chosen, texts))
+        yield PlannedLine(SpokenLine(row, voice, tuple(text[code] for text in said)), _licensed(row, chosen, texts))
 
 
 @dataclass
-class Pool:
+class SentencePool:
     """The sentences of a language that were not taken yet, by a language that they have a translation in."""
 
     code: str
@@ -219,7 +234,7 @@ class Pool:
     taken: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, texts: Texts, code: str, rng: np.random.Generator) -> Pool:
+    def from_sentences(cls, texts: LicensedSentences, code: str, rng: np.random.Generator) -> SentencePool:
         """In a random order; first where both texts have a licence, then where the spoken one has."""
         inside = [row for row in texts.sentences if code in row.texts and _can_be_said(row.texts[code][0])]
         order = [inside[index] for index in rng.permutation(len(inside))]
@@ -258,7 +273,7 @@ class Pool:
         return chosen
 
 
-def _licensed(row: Utterance, sentences: Sequence[Sentence], texts: Texts) -> Utterance | None:
+def _licensed(row: Utterance, sentences: Sequence[Sentence], texts: LicensedSentences) -> Utterance | None:
     allowed = {
         code
         for code in (row.language, *row.translations)
@@ -273,7 +288,7 @@ def _licensed(row: Utterance, sentences: Sequence[Sentence], texts: Texts) -> Ut
 # ---------------------------------------------------------------------------------------------- settings
 
 
-def _check(spoken: Spoken) -> None:
+def _check(spoken: SynthesisConfig) -> None:
     if spoken.engine not in ENGINES:
         raise DataError(f"There is no engine {spoken.engine!r}; choose one of {', '.join(ENGINES)}.")
     speaks = ENGINES[spoken.engine].speaks()
@@ -284,11 +299,11 @@ def _check(spoken: Spoken) -> None:
             raise DataError(f"{code!r} is spoken and is not among the languages of the texts; add it to --targets.")
 
 
-def _claim(note: Path, spoken: Spoken) -> None:
+def _claim(note: Path, spoken: SynthesisConfig) -> None:
     """Note the settings, so that two kinds of data are never mixed."""
     if not note.exists():
         write_rows(note, [spoken])
-    elif Spoken.model_validate_json(note.read_text(encoding="utf-8")) != spoken:
+    elif SynthesisConfig.model_validate_json(note.read_text(encoding="utf-8")) != spoken:
         raise DataError(f"{note.parent}: was begun with other settings ({note.name}); name another folder.")
 
 

@@ -1,7 +1,8 @@
 """What a corpus says of its recordings -> audio files and manifests; in parts, over processes, resumable.
 
-A corpus yields `Part`s: pieces of work whose recordings become one folder, there whole or not at all. Its name holds a
-digest of what decides its content: an interrupted run goes on part by part, and takes over nothing that is stale.
+A corpus yields `CorpusPart`s: pieces of work whose recordings become one folder, there whole or not at all. Its name
+holds a digest of what decides its content: an interrupted run goes on part by part, and takes over nothing that is
+stale.
 
     OUT/fleurs.jsonl         training, under the name that recipes use
     OUT/fleurs.valid.jsonl   and fleurs.test.jsonl, …
@@ -25,12 +26,22 @@ from functools import lru_cache
 from pathlib import Path
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
-from dragoman.data.corpora.parts import AudioFormat, Bad, Clip, Corpus, LeftOut, Options, Part, Row, digest
+from dragoman.data.corpora.parts import (
+    AudioFormat,
+    BadRecording,
+    Clip,
+    Corpus,
+    CorpusPart,
+    CorpusRow,
+    ExcludedRecordings,
+    PrepareOptions,
+    digest,
+)
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import AudioError, DataError, FileAccessError
-from dragoman.files import whole_file, whole_folder
+from dragoman.files import atomic_file, atomic_folder
 from dragoman.parallel import as_finished
-from dragoman.progress import unheard
+from dragoman.progress import no_progress
 from dragoman.records import Utterance, read_rows, write_rows
 
 TOLERANCE_S = 0.1
@@ -40,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedManifest:
     """A manifest that was written."""
 
     path: Path
@@ -51,13 +62,13 @@ class Prepared:
 
 def prepare_parts(
     corpus: Corpus,
-    parts: Iterable[Part],
+    parts: Iterable[CorpusPart],
     out: Path,
     *,
     name: str | None = None,
     total: int | None = None,
-    options: Options,
-) -> list[Prepared]:
+    options: PrepareOptions,
+) -> list[PreparedManifest]:
     """Write the audio and the manifests of all the parts into `out` (layout: see the module); goes on where an earlier
     run stopped. A manifest holds exactly what these parts say, also where folders of other runs lie beside.
 
@@ -67,7 +78,7 @@ def prepare_parts(
     name = name or corpus.name
     _open(out, corpus, name)
     done: dict[str, list[Path]] = {}
-    tasks = _tasks(parts, out / "audio" / name, replace(options, on_progress=unheard), done)
+    tasks = _tasks(parts, out / "audio" / name, replace(options, on_progress=no_progress), done)
     size = 0
     for part in _recorded(tasks, options.workers):
         size += part.size
@@ -84,25 +95,27 @@ def prepare_parts(
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    part: Part
+class _PartTask:
+    part: CorpusPart
     folder: Path
-    options: Options
+    options: PrepareOptions
 
 
-def _tasks(parts: Iterable[Part], folder: Path, options: Options, done: dict[str, list[Path]]) -> Iterator[_Task]:
+def _tasks(
+    parts: Iterable[CorpusPart], folder: Path, options: PrepareOptions, done: dict[str, list[Path]]
+) -> Iterator[_PartTask]:
     """Name the folder of each part, and note it under its manifest."""
     for part in parts:
         target = folder / f"{part.name}-{digest(part.digest, options.audio)}"
         done.setdefault(part.manifest, []).append(target)
-        yield _Task(part, target, options)
+        yield _PartTask(part, target, options)
 
 
-def _recorded(tasks: Iterable[_Task], workers: int) -> Iterator[Part]:
+def _recorded(tasks: Iterable[_PartTask], workers: int) -> Iterator[CorpusPart]:
     """Do the tasks whose folders are not there yet."""
-    there: list[Part] = []
+    there: list[CorpusPart] = []
 
-    def missing() -> Iterator[_Task]:
+    def missing() -> Iterator[_PartTask]:
         for task in tasks:
             if task.folder.exists():
                 there.append(task.part)
@@ -113,10 +126,10 @@ def _recorded(tasks: Iterable[_Task], workers: int) -> Iterator[Part]:
     yield from there
 
 
-def _record(task: _Task) -> Part:
+def _record(task: _PartTask) -> CorpusPart:
     if not task.folder.exists():
         try:
-            with whole_folder(task.folder) as here:
+            with atomic_folder(task.folder) as here:
                 _fill(here, task)
         except DataError:
             shutil.rmtree(task.folder.with_name(task.folder.name + ".part"), ignore_errors=True)
@@ -124,16 +137,16 @@ def _record(task: _Task) -> Part:
     return task.part
 
 
-def _fill(here: Path, task: _Task) -> None:
+def _fill(here: Path, task: _PartTask) -> None:
     utterances: list[Utterance] = []
-    bad: list[Bad] = []
+    bad: list[BadRecording] = []
     left_out: Counter[str] = Counter()
     _long.cache_clear()
     for number, item in enumerate(task.part.read()):
         found = _written(item, here, f"{number:05d}", task.options.audio) if isinstance(item, Clip) else item
         if isinstance(found, Utterance):
             utterances.append(found)
-        elif isinstance(found, LeftOut):
+        elif isinstance(found, ExcludedRecordings):
             left_out[found.reason] += found.count
         elif task.options.skip_bad:
             bad.append(found.model_copy(update={"manifest": task.part.manifest}))
@@ -141,14 +154,16 @@ def _fill(here: Path, task: _Task) -> None:
             raise _unusable(found)
     write_rows(here / "manifest.jsonl", utterances)
     write_rows(here / "skipped.jsonl", bad)
-    write_rows(here / "left_out.jsonl", [LeftOut(reason=reason, count=left_out[reason]) for reason in left_out])
+    write_rows(
+        here / "left_out.jsonl", [ExcludedRecordings(reason=reason, count=left_out[reason]) for reason in left_out]
+    )
 
 
-def _unusable(bad: Bad) -> DataError:
-    return DataError(f"{str(bad).rstrip('.')}; mend it, or leave such recordings out with --skip-bad.")
+def _unusable(bad: BadRecording) -> DataError:
+    return DataError(f"{str(bad).rstrip('.')}; fix it, or leave such recordings out with --skip-bad.")
 
 
-def _written(clip: Clip, here: Path, name: str, audio: AudioFormat) -> Utterance | Bad:
+def _written(clip: Clip, here: Path, name: str, audio: AudioFormat) -> Utterance | BadRecording:
     """Hear the recording, store it as asked; its duration is that of the samples."""
     row = clip.row
     if problem := _problem(row):
@@ -184,7 +199,7 @@ def _original(clip: Clip, here: Path, name: str) -> dict[str, object]:
     return {"audio": file.name}
 
 
-def _problem(row: Row) -> str | None:
+def _problem(row: CorpusRow) -> str | None:
     """What is wrong with the texts of a row."""
     for text in (row.id, row.sentence or "", row.text, *row.translations.values()):
         for character in text:
@@ -232,13 +247,13 @@ def _open(out: Path, corpus: Corpus, name: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if (out / "settings.json").exists():
         raise DataError(f"{out}: holds synthetic speech (settings.json), which wants its own folder; name another.")
-    with whole_file(out / f"{name}.credits.txt") as file:
+    with atomic_file(out / f"{name}.credits.txt") as file:
         file.write(f"{corpus.title}\n{corpus.homepage}\nLicence: {corpus.licence}\n\n{corpus.citation}\n")
 
 
-def _gather(out: Path, manifest: str, folders: Sequence[Path], skip_bad: bool) -> Prepared:
+def _gather(out: Path, manifest: str, folders: Sequence[Path], skip_bad: bool) -> PreparedManifest:
     """One manifest of its parts, with audio paths relative to it."""
-    skipped = [row for folder in folders for _, row in read_rows(folder / "skipped.jsonl", Bad)]
+    skipped = [row for folder in folders for _, row in read_rows(folder / "skipped.jsonl", BadRecording)]
     if skipped and not skip_bad:
         raise _unusable(skipped[0])
     count, seconds, seen = 0, 0.0, set[str]()
@@ -248,7 +263,7 @@ def _gather(out: Path, manifest: str, folders: Sequence[Path], skip_bad: bool) -
         for folder in folders:
             for _, row in read_rows(folder / "manifest.jsonl", Utterance):
                 if row.id in seen:
-                    raise DataError(f"{manifest}: the id {row.id!r} is there twice; mend the corpus's tables.")
+                    raise DataError(f"{manifest}: the id {row.id!r} is there twice; fix the corpus's tables.")
                 seen.add(row.id)
                 count, seconds = count + 1, seconds + (row.duration_s or 0.0)
                 yield row.model_copy(update={"audio": os.path.join(folder.relative_to(out), row.audio)})
@@ -259,13 +274,13 @@ def _gather(out: Path, manifest: str, folders: Sequence[Path], skip_bad: bool) -
     write_rows(path, rows())
     _list_skipped(out, manifest, skipped)
     _say_left_out(manifest, folders)
-    return Prepared(path, count, seconds / 3600, len(skipped))
+    return PreparedManifest(path, count, seconds / 3600, len(skipped))
 
 
-def _list_skipped(out: Path, manifest: str, skipped: Sequence[Bad]) -> None:
+def _list_skipped(out: Path, manifest: str, skipped: Sequence[BadRecording]) -> None:
     """Bring skipped.jsonl up to date: it may tell of other manifests too."""
     path = out / "skipped.jsonl"
-    others = [row for _, row in read_rows(path, Bad) if row.manifest != manifest] if path.exists() else []
+    others = [row for _, row in read_rows(path, BadRecording) if row.manifest != manifest] if path.exists() else []
     if others or skipped:
         write_rows(path, [*others, *skipped])
     else:
@@ -275,7 +290,7 @@ def _list_skipped(out: Path, manifest: str, skipped: Sequence[Bad]) -> None:
 def _say_left_out(manifest: str, folders: Sequence[Path]) -> None:
     counts: Counter[str] = Counter()
     for folder in folders:
-        counts.update({row.reason: row.count for _, row in read_rows(folder / "left_out.jsonl", LeftOut)})
+        counts.update({row.reason: row.count for _, row in read_rows(folder / "left_out.jsonl", ExcludedRecordings)})
     for reason, count in counts.items():
         _log.warning("%s: %d left out: %s.", manifest, count, reason)
 

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from dragoman.data.arrays import Array
 from dragoman.data.shards.reading import MARK
 from dragoman.errors import ManifestError
-from dragoman.progress import OnProgress, unheard
+from dragoman.progress import OnProgress, no_progress
 from dragoman.records import Utterance, parse_utterance
 from dragoman.text.languages import is_code
 
@@ -37,7 +37,7 @@ FORMAT = "4"
 """An index made by another version is made anew."""
 _BLOCK = 1 << 18  # its rows stay in the processor's cache
 _BOM = b"\xef\xbb\xbf"
-_SHOWN = 64 << 20  # bytes from which on indexing takes long enough to be told
+_SHOWN = 64 << 20  # bytes from which on indexing takes long enough to be reported
 _LONGEST_TEXT = 2**16 - 1
 _LIMITS = ("ge", "gt", "min_length")
 
@@ -60,13 +60,13 @@ _decoded = msgspec.json.Decoder(_row_type()).decode
 _checked = Utterance.__pydantic_validator__.validate_json  # model_validate_json, without its third of overhead
 
 
-def index_rows(manifest: Path, on_progress: OnProgress = unheard) -> tuple[dict[str, Array], dict[str, str]]:
+def index_rows(manifest: Path, on_progress: OnProgress = no_progress) -> tuple[dict[str, Array], dict[str, str]]:
     """The columns that `ManifestIndex` describes, and what is stored about them.
 
     Raises ManifestError naming file, line and field for a wrong row, a repeated id or an unknown language.
     """
     before = stamp_of(os.stat(manifest))
-    columns = Columns(manifest)
+    columns = IndexBuilder(manifest)
     digest = sha256()
     with _no_garbage_collection():
         for block in _blocks(manifest, on_progress):
@@ -78,7 +78,7 @@ def index_rows(manifest: Path, on_progress: OnProgress = unheard) -> tuple[dict[
     return arrays, {"format": FORMAT, "stamp": before, "digest": digest.hexdigest(), "languages": " ".join(codes)}
 
 
-def shared_recordings(manifest: Path, on_progress: OnProgress = unheard) -> NDArray[np.bool_]:
+def shared_recordings(manifest: Path, on_progress: OnProgress = no_progress) -> NDArray[np.bool_]:
     """(N,) the rows that share their recording with another. Raises ManifestError."""
     names = array("q")
     for block in _blocks(manifest, on_progress):
@@ -89,7 +89,7 @@ def shared_recordings(manifest: Path, on_progress: OnProgress = unheard) -> NDAr
     return np.asarray(count[number] > 1)
 
 
-def digest_of(manifest: Path, on_progress: OnProgress = unheard) -> str:
+def digest_of(manifest: Path, on_progress: OnProgress = no_progress) -> str:
     """SHA-256 of the content."""
     digest = sha256()
     for block in _blocks(manifest, on_progress):
@@ -128,7 +128,7 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-class _Met(dict[str, int]):
+class _LanguageNumbers(dict[str, int]):
     """The languages met so far, numbered as they came."""
 
     def __missing__(self, code: str) -> int:
@@ -138,14 +138,14 @@ class _Met(dict[str, int]):
         return self[code]
 
 
-class Columns:
+class IndexBuilder:
     """The numbers of the rows so far."""
 
     def __init__(self, manifest: Path) -> None:
         self.manifest = manifest
         self.position = self.lines = 0
         self.shards: dict[str, int] = {}
-        self.met = _Met()
+        self.met = _LanguageNumbers()
         self.written_sets: dict[frozenset[str], int] = {frozenset(): 0}
         self.offset, self.ids, self.sentence = array("q"), array("q"), array("q")
         self.language, self.letters, self.longest = array("H"), array("H"), array("H")
@@ -249,7 +249,7 @@ def _lengths(letters: list[int]) -> bytes:
 
 
 def _rows(lines: Sequence[bytes]) -> list[Any]:
-    """Raises ValidationError for a line that is no Utterance."""
+    """Raises ValidationError for a line that is not an Utterance."""
     try:
         return [_decoded(line) for line in lines]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -260,7 +260,7 @@ def joined(sentence: NDArray[np.int64], language: Array, has_text: Array, words:
     """Rows with equal sentence hashes (0: none) as groups, numbered by their first rows; alone, a row has no group.
 
     `sentence` (N,) group or -1; `sentence_rows` those with a text, by group and row, from `rows_from` (S + 1,) on;
-    `sentence_sets` (S, W) the languages of each group, in so many `words`.
+    `sentence_sets` (S, W) the languages of each group, in this many `words`.
     """
     some = np.flatnonzero(sentence)
     order = some[np.argsort(sentence[some], kind="stable")]
@@ -292,7 +292,7 @@ def numbered(codes: Sequence[str]) -> dict[str, int]:
 
 
 def words_for(languages: int) -> int:
-    """W: how many words of 64 bits hold a set of so many languages."""
+    """W: how many words of 64 bits hold a set of this many languages."""
     return max(1, -(-languages // 64))
 
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from dragoman.data.arrays import read_arrays, write_arrays
 from dragoman.data.index.building import FORMAT, Bits, bit_set, digest_of, index_rows, named, numbered, stamp_of
 from dragoman.errors import DataError, ManifestError, OutputError
-from dragoman.progress import OnProgress, unheard
-from dragoman.records import Utterance, beside, parse_utterance
+from dragoman.progress import OnProgress, no_progress
+from dragoman.records import Utterance, parse_utterance, relative_to_manifest
 
 _CLOCK_TICK_NS = 20_000_000
 """A manifest that was saved just before its index was made could have been saved again with the same time."""
@@ -106,7 +106,7 @@ class ManifestIndex:
 
     def row(self, row: int) -> Utterance:
         """A row as it is written, its audio path joined. Raises ManifestError as `utterance` does."""
-        return beside(self.manifest, self._read(row))
+        return relative_to_manifest(self.manifest, self._read(row))
 
     def _shared(self, row: int, own: Utterance, code: str) -> str:
         """The text of the first row that says the same sentence in a language."""
@@ -138,7 +138,7 @@ class ManifestIndex:
             return file.read(start).count(b"\n")
 
 
-def open_index(manifest: Path, on_progress: OnProgress = unheard) -> ManifestIndex:
+def open_index(manifest: Path, on_progress: OnProgress = no_progress) -> ManifestIndex:
     """The index of a manifest, made first if there is none or the content has changed.
 
     Raises ManifestError naming file, line and field for what `read_manifest` would not take; OutputError.

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from dragoman.data.index import ManifestIndex
 from dragoman.data.index.building import NO_AUDIO, Bits, numbered
 from dragoman.data.index.caps import cap_directions, cap_languages
-from dragoman.data.sampling import Order, Rows, Shares, Step
-from dragoman.recipe import MEL_FRAMES_PER_S, Recipe, Source, Stage
+from dragoman.data.sampling import GroupQuotas, Rows, Step, StepSampler
+from dragoman.recipe import MEL_FRAMES_PER_S, DataSource, Recipe, Stage
 
 _LETTERS_PER_S = 15
 """Read aloud, about; so that text alone is sorted by length among speech."""
@@ -42,17 +42,17 @@ class Draw(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedRows:
     """Items of one source: `row` (I,); where directions are capped, `pairs` (I, W) and `part` (I,)."""
 
     row: Rows
     pairs: Bits | None = None
     part: NDArray[np.uint8] | None = None
 
-    def without(self, rows: Rows) -> Chosen:
+    def without(self, rows: Rows) -> SelectedRows:
         """Those that are not of these rows."""
         kept = ~np.isin(self.row, rows)
-        return Chosen(*(None if own is None else own[kept] for own in (self.row, self.pairs, self.part)))  # type: ignore[arg-type]
+        return SelectedRows(*(None if own is None else own[kept] for own in (self.row, self.pairs, self.part)))  # type: ignore[arg-type]
 
     @property
     def num_utterances(self) -> int:
@@ -73,13 +73,13 @@ class Selection:
             self.chosen = [own.without(rows) for own, rows in zip(self.chosen, left_out, strict=True)]
         self.starts = np.cumsum([0, *(len(chosen.row) for chosen in self.chosen)])
 
-    def _chosen(self) -> list[Chosen]:
+    def _chosen(self) -> list[SelectedRows]:
         rows = [usable(*pair, self.stage, self.recipe) for pair in zip(self.indexes, self.stage.data, strict=True)]
         random = np.random.default_rng(self.stage.schedule.seed)
         if self.stage.max_per_language is not None:
             rows = cap_languages(self.indexes, rows, self.stage.max_per_language, random)
         if self.stage.max_per_direction is None:
-            return list(map(Chosen, rows))
+            return list(map(SelectedRows, rows))
         targets = [wanted(source, self.recipe) for source in self.stage.data]
         drawn = cap_directions(self.indexes, rows, targets, self.stage.max_per_direction, random)
         return [_parts(*own, self.stage.targets) for own in drawn]
@@ -101,14 +101,14 @@ class Selection:
         """Those of the utterances in a step."""
         return [self.indexes[draw.source].row(draw.row).id for draw in self.draws(step)]
 
-    def order(self) -> Order:
+    def order(self) -> StepSampler:
         """The steps of the stage: length buckets by audio, or by text where there is no audio or all of one length."""
         schedule, at_once = self.stage.schedule, self.stage.shards_at_once
         lengths = self._column(self._lengths)
         shards = self._shards() if at_once else None
-        return Order(lengths, schedule.batch, schedule.seed, self.shares(), shards, at_once or 1)
+        return StepSampler(lengths, schedule.batch, schedule.seed, self.shares(), shards, at_once or 1)
 
-    def shares(self) -> Shares | None:
+    def shares(self) -> GroupQuotas | None:
         """The groups of a stage with weights or a temperature: languages, of each source if sources are weighed."""
         weights = [source.weight for source in self.stage.data]
         if self.stage.temperature == 1.0 and weights[0] is None:
@@ -124,10 +124,10 @@ class Selection:
             source = groups // len(numbers)
             share = share / np.bincount(source, share, len(weights))[source] * np.array(weights)[source]
         number = np.cumsum(sizes > 0) - 1
-        return Shares.of(number.astype(np.uint16)[group], share)
+        return GroupQuotas.from_shares(number.astype(np.uint16)[group], share)
 
     def _lengths(self, index: ManifestIndex, rows: Rows) -> Rows:
-        if self.recipe.audio.padding == "window" or not self.stage.hears:
+        if self.recipe.audio.padding == "window" or not self.stage.uses_audio:
             return index.letters[rows]
         seconds = index.duration_s[rows]
         text = index.shard[rows] == NO_AUDIO
@@ -144,9 +144,11 @@ class Selection:
             first += int(index.shard.max(initial=-1)) + 2
         return np.concatenate(shards)
 
-    def _column(self, of: Callable[[ManifestIndex, Rows], Rows]) -> Rows:
+    def _column(self, column: Callable[[ManifestIndex, Rows], Rows]) -> Rows:
         """(I,) a property of the items of all sources."""
-        return np.concatenate([of(index, chosen.row) for index, chosen in zip(self.indexes, self.chosen, strict=True)])
+        return np.concatenate(
+            [column(index, chosen.row) for index, chosen in zip(self.indexes, self.chosen, strict=True)]
+        )
 
 
 def _renumbered(index: ManifestIndex, numbers: dict[str, int]) -> NDArray[np.int32]:
@@ -159,12 +161,12 @@ def most_letters_in(seconds: Seconds) -> Seconds:
     return _ALWAYS_LETTERS + _MOST_LETTERS_PER_S * seconds
 
 
-def wanted(source: Source, recipe: Recipe) -> list[str]:
+def wanted(source: DataSource, recipe: Recipe) -> list[str]:
     """The target languages that a source may give."""
     return [code for code in recipe.targets if not source.targets or code in source.targets]
 
 
-def usable(index: ManifestIndex, source: Source, stage: Stage, recipe: Recipe) -> Rows:
+def usable(index: ManifestIndex, source: DataSource, stage: Stage, recipe: Recipe) -> Rows:
     """The rows that a source's filters leave, without those that no task of the stage can use: a row without a
     translation can only be transcribed, one without a transcript only be translated directly (st). A source that names
     targets has no row without any of them."""
@@ -175,7 +177,7 @@ def usable(index: ManifestIndex, source: Source, stage: Stage, recipe: Recipe) -
     tasks = set(stage.tasks_of(source))
     if tasks != {"st"}:
         kept &= index.letters > 0
-    if stage.is_heard(source):
+    if stage.uses_speech(source):
         kept &= index.shard != NO_AUDIO
     rows = np.flatnonzero(kept).astype(np.int32)
     if (tasks and "asr" not in tasks) or source.targets:
@@ -188,9 +190,9 @@ def _any_target(index: ManifestIndex, rows: Rows, targets: Bits) -> NDArray[np.b
     return np.concatenate([np.zeros(0, np.bool_), *((index.targets(part) & targets).any(1) for part in parts)])
 
 
-def _parts(row: Rows, pairs: Bits, together: int) -> Chosen:
+def _parts(row: Rows, pairs: Bits, together: int) -> SelectedRows:
     """Rows (n,) and the targets drawn for each (n, W) -> items of as many targets as share a pass."""
     parts = np.maximum(-(-np.bitwise_count(pairs).sum(1, dtype=np.int64) // together), 1)
     item = np.repeat(np.arange(len(row)), parts)
     part = np.arange(len(item)) - np.repeat(np.cumsum(parts) - parts, parts)
-    return Chosen(row[item], pairs[item], part.astype(np.uint8))
+    return SelectedRows(row[item], pairs[item], part.astype(np.uint8))

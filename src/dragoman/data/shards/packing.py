@@ -29,10 +29,10 @@ from dragoman.data.index.building import shared_recordings
 from dragoman.data.shards.reading import open_audio, write_shard
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import AudioError, DataError, OutputError
-from dragoman.files import whole_file
+from dragoman.files import atomic_file
 from dragoman.parallel import counted, in_order
-from dragoman.progress import OnProgress, unheard
-from dragoman.records import Utterance, to_line
+from dragoman.progress import OnProgress, no_progress
+from dragoman.records import Utterance, to_json_line
 
 FOLDER = "shards"
 _ENDING = re.compile(r"\.[a-z0-9]{1,5}")
@@ -40,7 +40,7 @@ _ROW = ".json"
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
+class _PackingTask:
     """A shard: `rows` (n,) of the index, `is_cut` (n,) those that are a stretch of a recording, `first` its number."""
 
     index: ManifestIndex
@@ -56,7 +56,7 @@ def pack(
     *,
     per_shard: int = 1000,
     workers: int = 1,
-    on_progress: OnProgress = unheard,
+    on_progress: OnProgress = no_progress,
 ) -> int:
     """Write the shards and the manifest of `manifest` into `out`; returns the number of shards.
 
@@ -69,31 +69,31 @@ def pack(
     index = open_index(manifest, on_progress)
     tasks = _tasks(index, out / FOLDER, per_shard, on_progress)
     (out / FOLDER).mkdir(parents=True, exist_ok=True)
-    with whole_file(target) as file:
+    with atomic_file(target) as file:
         for lines in counted(in_order(_pack, tasks, workers), len(tasks), partial(on_progress, manifest.name)):
             file.writelines(lines)
     return len(tasks)
 
 
-def _tasks(index: ManifestIndex, folder: Path, per_shard: int, on_progress: OnProgress) -> list[_Task]:
+def _tasks(index: ManifestIndex, folder: Path, per_shard: int, on_progress: OnProgress) -> list[_PackingTask]:
     order = np.random.default_rng(0).permutation(len(index))
     is_cut = shared_recordings(index.manifest, on_progress)
     name = f"{index.manifest.name.removesuffix('.jsonl')}-{index.digest[:10]}-{per_shard}"
     parts = (order[at : at + per_shard] for at in range(0, len(order), per_shard))
     return [
-        _Task(index, folder / f"{name}-{number:06d}.tar", number * per_shard, rows, is_cut[rows])
+        _PackingTask(index, folder / f"{name}-{number:06d}.tar", number * per_shard, rows, is_cut[rows])
         for number, rows in enumerate(parts)
     ]
 
 
-def _pack(task: _Task) -> list[str]:
+def _pack(task: _PackingTask) -> list[str]:
     if not task.path.exists():
         write_shard(task.path, _members(task))
     place = f"{task.path.parent.name}/{task.path.name}#"
-    return [to_line(row.model_copy(update={"audio": place + row.audio})) for row in _rows(task.path)]
+    return [to_json_line(row.model_copy(update={"audio": place + row.audio})) for row in _rows(task.path)]
 
 
-def _members(task: _Task) -> Iterator[tuple[str, bytes]]:
+def _members(task: _PackingTask) -> Iterator[tuple[str, bytes]]:
     for number, (row, is_cut) in enumerate(zip(task.rows.tolist(), task.is_cut.tolist(), strict=True), task.first):
         utterance = task.index.row(row)
         stretch = _stretch(utterance) if is_cut or utterance.start_s else None
@@ -106,7 +106,7 @@ def _members(task: _Task) -> Iterator[tuple[str, bytes]]:
             content, duration_s = stretch
             packed = packed.model_copy(update={"start_s": 0.0, "duration_s": duration_s})
             yield packed.audio, content
-        yield f"{number:08d}{_ROW}", to_line(packed).encode()
+        yield f"{number:08d}{_ROW}", to_json_line(packed).encode()
 
 
 def _stretch(utterance: Utterance) -> tuple[bytes, float]:
@@ -141,4 +141,4 @@ def _rows(shard: Path) -> Iterator[Utterance]:
                 if file:
                     yield Utterance.model_validate_json(file.read())
     except (tarfile.TarError, ValueError, OSError) as error:
-        raise DataError(f"{shard}: is no shard of this manifest; delete it and call the command again.") from error
+        raise DataError(f"{shard}: is not a shard of this manifest; delete it and call the command again.") from error

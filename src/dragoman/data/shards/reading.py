@@ -50,7 +50,7 @@ def file_of(path: str | Path) -> str:
     return before + mark[:-1]
 
 
-class Shard:
+class TarShard:
     """An open tar file and where its members lie: `key` (M,) hashes of their names, sorted, `start` and `size` (M,)."""
 
     def __init__(self, path: Path, stamp: str) -> None:
@@ -73,8 +73,8 @@ class Shard:
 
 
 @lru_cache(maxsize=_OPEN)
-def _shard(path: str, stamp: str) -> Shard:
-    return Shard(Path(path), stamp)
+def _shard(path: str, stamp: str) -> TarShard:
+    return TarShard(Path(path), stamp)
 
 
 def _members(path: Path, stamp: str) -> dict[str, Array]:

@@ -10,9 +10,9 @@ from dragoman.data.synthesis.kokoro import KokoroVoice
 from dragoman.data.synthesis.pico import PicoVoice
 from dragoman.data.synthesis.recording import (
     PAUSE_S,
-    Line,
-    Shard,
-    Tape,
+    RecordedVoice,
+    RecordingShard,
+    SpokenLine,
     gather,
     into_shards,
     joined,
@@ -20,23 +20,23 @@ from dragoman.data.synthesis.recording import (
     record_shard,
     write_flac,
 )
-from dragoman.data.synthesis.rooms import Augment, add_noise, convolve
-from dragoman.data.synthesis.voice import Engine, Voice, generator, speak
+from dragoman.data.synthesis.rooms import RoomSimulator, add_noise, convolve
+from dragoman.data.synthesis.voice import Voice, VoiceEngine, generator, speak
 
 __all__ = [
     "ENGINES",
     "HELD_OUT_VARIANTS",
     "PAUSE_S",
     "TRAIN_VARIANTS",
-    "Augment",
-    "Engine",
     "EspeakVoice",
     "KokoroVoice",
-    "Line",
     "PicoVoice",
-    "Shard",
-    "Tape",
+    "RecordedVoice",
+    "RecordingShard",
+    "RoomSimulator",
+    "SpokenLine",
     "Voice",
+    "VoiceEngine",
     "add_noise",
     "convolve",
     "gather",
@@ -49,5 +49,5 @@ __all__ = [
     "write_flac",
 ]
 
-ENGINES: dict[str, type[Engine]] = {"espeak": EspeakVoice, "pico": PicoVoice, "kokoro": KokoroVoice}
+ENGINES: dict[str, type[VoiceEngine]] = {"espeak": EspeakVoice, "pico": PicoVoice, "kokoro": KokoroVoice}
 """Each engine by its class of voices."""

@@ -67,7 +67,7 @@ class KokoroVoice:
     def language(self) -> str:
         """ISO 639-3. Raises LanguageError."""
         if self.name[:1] not in _ACCENTS:
-            raise LanguageError(f"{self.name!r} is no voice of a language that Kokoro is used for here.")
+            raise LanguageError(f"{self.name!r} is not a voice of a language that Kokoro is used for here.")
         return _ACCENTS[self.name[0]][0]
 
     @property

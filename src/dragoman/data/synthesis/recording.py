@@ -18,7 +18,7 @@ import av
 import numpy as np
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
-from dragoman.data.synthesis.rooms import augmentation
+from dragoman.data.synthesis.rooms import room_simulator
 from dragoman.data.synthesis.voice import Pcm, Voice, generator, speak
 from dragoman.parallel import as_finished
 from dragoman.records import Utterance, read_rows, write_rows
@@ -32,7 +32,7 @@ PAUSE_S = (0.2, 0.8)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SpokenLine:
     """A text to be spoken: `utterance.audio` is the name of the file to be, `duration_s` is not yet known."""
 
     utterance: Utterance
@@ -57,7 +57,7 @@ def joined(name: str, language: str, parts: Sequence[Mapping[str, str]], sentenc
 
 
 @dataclass(frozen=True, slots=True)
-class Tape:
+class RecordedVoice:
     """A voice that plays recordings: what it says is the name of a file."""
 
     language: str
@@ -69,20 +69,22 @@ class Tape:
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class RecordingShard:
     """Lines that are recorded into one folder, which is there complete or not at all."""
 
     folder: Path
-    lines: tuple[Line, ...]
+    lines: tuple[SpokenLine, ...]
 
 
-def into_shards(lines: Sequence[Line], folder: Path, size: int) -> list[Shard]:
+def into_shards(lines: Sequence[SpokenLine], folder: Path, size: int) -> list[RecordingShard]:
     """Part lines into folders of `size` lines: `folder/000`, `folder/001`, …"""
     bounds = pairwise([*range(0, len(lines), size), len(lines)])
-    return [Shard(folder / f"{number:03d}", tuple(lines[a:b])) for number, (a, b) in enumerate(bounds)]
+    return [RecordingShard(folder / f"{number:03d}", tuple(lines[a:b])) for number, (a, b) in enumerate(bounds)]
 
 
-def record(shards: Sequence[Shard], noise_root: Path | None, seed: int, workers: int) -> Iterator[Shard]:
+def record(
+    shards: Sequence[RecordingShard], noise_root: Path | None, seed: int, workers: int
+) -> Iterator[RecordingShard]:
     """Record the shards that are not there yet, in `workers` processes; yields each shard when it is there.
 
     A shard's folder is a data set of its own: FLAC files and `manifest.jsonl`. Without `noise_root` there is neither a
@@ -93,7 +95,7 @@ def record(shards: Sequence[Shard], noise_root: Path | None, seed: int, workers:
     yield from as_finished(partial(record_shard, noise_root=noise_root, seed=seed), pending, workers)
 
 
-def record_shard(shard: Shard, noise_root: Path | None, seed: int) -> Shard:
+def record_shard(shard: RecordingShard, noise_root: Path | None, seed: int) -> RecordingShard:
     """Record one shard under a temporary name, then rename its folder."""
     part = shard.folder.with_name(shard.folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -103,15 +105,15 @@ def record_shard(shard: Shard, noise_root: Path | None, seed: int) -> Shard:
     return shard
 
 
-def _record_line(line: Line, folder: Path, noise_root: Path | None, seed: int) -> Utterance:
+def _record_line(line: SpokenLine, folder: Path, noise_root: Path | None, seed: int) -> Utterance:
     clip = _spoken(line, generator(seed, "pauses", line.utterance.id))
     if noise_root is not None:
-        clip = augmentation(noise_root)(clip, generator(seed, "augment", line.utterance.id))
+        clip = room_simulator(noise_root)(clip, generator(seed, "augment", line.utterance.id))
     write_flac(folder / line.utterance.audio, clip)
     return line.utterance.model_copy(update={"duration_s": round(len(clip) / SAMPLE_RATE, 4)})
 
 
-def _spoken(line: Line, rng: np.random.Generator) -> Waveform:
+def _spoken(line: SpokenLine, rng: np.random.Generator) -> Waveform:
     first, *others = line.parts or (line.utterance.text,)
     pieces = [speak(first, line.voice)]
     for part in others:
@@ -132,7 +134,7 @@ def write_flac(file: Path | BinaryIO, samples: Waveform) -> None:
 
 
 def gather(
-    shards: Collection[Shard], manifest: Path, keep: Callable[[Utterance], Utterance | None] = lambda row: row
+    shards: Collection[RecordingShard], manifest: Path, keep: Callable[[Utterance], Utterance | None] = lambda row: row
 ) -> None:
     """Write one manifest of all the shards, with audio paths relative to it; of each row what `keep` leaves."""
     rows = (

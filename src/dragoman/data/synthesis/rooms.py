@@ -11,7 +11,7 @@ from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
 from dragoman.errors import DataError
 
 
-class Augment:
+class RoomSimulator:
     """Silence around the speech, then at random a room, a background, a level; all by the generator given."""
 
     silence_s = (0.05, 0.2)
@@ -69,6 +69,6 @@ def _direct_sound_first(room: Waveform) -> Waveform:
 
 
 @cache
-def augmentation(noise_root: Path) -> Augment:
-    """`Augment`, read once a process."""
-    return Augment(noise_root)
+def room_simulator(noise_root: Path) -> RoomSimulator:
+    """`RoomSimulator`, read once a process."""
+    return RoomSimulator(noise_root)

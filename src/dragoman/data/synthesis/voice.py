@@ -44,7 +44,7 @@ class Speaker(Voice, Protocol):
         ...
 
 
-class Engine(Protocol):
+class VoiceEngine(Protocol):
     """What draws voices: each engine's class of voices."""
 
     @classmethod
@@ -88,7 +88,7 @@ def resample(samples: Pcm, rate: int) -> Waveform:
 
 
 def trim(samples: Waveform, margin_s: float = 0.01, floor: float = 1e-3) -> Waveform:
-    """Cut what is below `floor` times the peak (-60 dB) at both ends, save a margin."""
+    """Cut what is below `floor` times the peak (-60 dB) at both ends, except for a margin."""
     level = np.abs(samples)
     loud = np.flatnonzero(level > floor * level.max(initial=0.0))
     margin = round(margin_s * SAMPLE_RATE)

@@ -16,7 +16,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from dragoman.errors import ModelError
-from dragoman.evaluation.comet.network import Regressor, Settings, read_settings
+from dragoman.evaluation.comet.network import CometSettings, Regressor, read_settings
 
 _ENCODER = "encoder.model."
 # What older versions of transformers and of the package stored, and no score comes from.
@@ -29,7 +29,7 @@ _FOREIGN = ("pytorch_lightning.", "lightning.", "lightning_fabric.", "torchmetri
 
 
 @dataclass(frozen=True)
-class Origin:
+class CheckpointOrigin:
     """Where a checkpoint comes from, as a signature tells it; `encoder` is whose tokenizer and config it has."""
 
     name: str
@@ -38,35 +38,35 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class CometCheckpoint:
     """All that it takes to score."""
 
     network: Regressor
     tokenizer: Tokenizer
-    origin: Origin
+    origin: CheckpointOrigin
 
 
 @dataclass(frozen=True)
-class _Found:
+class _LocatedCheckpoint:
     """A checkpoint that can be loaded; its `tensors` are not yet read from the disk."""
 
     path: Path
     name: str
     revision: str | None
     encoder: str
-    settings: Settings
+    settings: CometSettings
     config: XLMRobertaConfig
     tokenizer: Tokenizer
     tensors: dict[str, Tensor]
 
 
-def read_checkpoint(checkpoint: str | Path, device: torch.device, dtype: torch.dtype) -> Checkpoint:
+def read_checkpoint(checkpoint: str | Path, device: torch.device, dtype: torch.dtype) -> CometCheckpoint:
     """The network on `device`, its encoder in `dtype`, the rest in single precision. What may be given and what goes
     wrong: see `Comet.load`."""
     found = _find(checkpoint)
     network = _network(found.config, found.settings, found.tensors, dtype).to(device)
-    return Checkpoint(
-        network, found.tokenizer, Origin(found.name, found.revision or _digest(found.path), found.encoder)
+    return CometCheckpoint(
+        network, found.tokenizer, CheckpointOrigin(found.name, found.revision or _digest(found.path), found.encoder)
     )
 
 
@@ -76,7 +76,7 @@ def check_checkpoint(checkpoint: str | Path) -> None:
     _find(checkpoint)
 
 
-def _find(checkpoint: str | Path) -> _Found:
+def _find(checkpoint: str | Path) -> _LocatedCheckpoint:
     path, name, revision = _locate(checkpoint)
     _check_kind(path)
     stored = _unpickle(path)
@@ -88,7 +88,7 @@ def _find(checkpoint: str | Path) -> _Found:
     with torch.device("meta"):
         _check_same(Regressor(XLMRobertaModel(config, add_pooling_layer=False), settings), tensors, path)
     written = "@".join(filter(None, (Path(settings.pretrained_model).name, encoder_revision)))
-    return _Found(path, name, revision, written, settings, config, tokenizer, tensors)
+    return _LocatedCheckpoint(path, name, revision, written, settings, config, tokenizer, tensors)
 
 
 class _Inert:
@@ -194,7 +194,7 @@ def _check_same(network: Regressor, tensors: Mapping[str, Tensor], origin: Path)
 
 
 def _network(
-    config: XLMRobertaConfig, settings: Settings, tensors: Mapping[str, Tensor], dtype: torch.dtype
+    config: XLMRobertaConfig, settings: CometSettings, tensors: Mapping[str, Tensor], dtype: torch.dtype
 ) -> Regressor:
     """Tensors that were checked, in their places."""
     encoder = XLMRobertaModel.from_pretrained(

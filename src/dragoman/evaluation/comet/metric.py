@@ -20,8 +20,8 @@ from tokenizers import Encoding
 from torch.nn.utils.rnn import pad_sequence
 
 from dragoman.errors import DataError, ModelError
-from dragoman.evaluation.comet.checkpoint import Checkpoint, read_checkpoint
-from dragoman.evaluation.metrics import Metric, Pair, Side
+from dragoman.evaluation.comet.checkpoint import CometCheckpoint, read_checkpoint
+from dragoman.evaluation.metrics import Metric, ScoringPair, Side
 from dragoman.text.languages import Language
 
 _log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 class Comet:
     """A COMET checkpoint, ready to score."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: CometCheckpoint) -> None:
         self.origin = checkpoint.origin
         self._network = checkpoint.network.eval()
         self._encoder = self._network.encoder["model"]
@@ -47,7 +47,7 @@ class Comet:
         `checkpoints/model.ckpt`) or a `.ckpt` file in such a folder. The encoder runs in half precision on CUDA, in
         single precision elsewhere. Nothing that the checkpoint pickles is executed.
 
-        Raises ModelError when it cannot be found or downloaded, is no regression checkpoint on XLM-R, or holds a
+        Raises ModelError when it cannot be found or downloaded, is not a regression checkpoint on XLM-R, or holds a
         setting or tensor that is unknown, missing or of another shape.
         """
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -85,7 +85,7 @@ class Comet:
                 on_progress(start + len(chosen), len(order))
         if not all(map(math.isfinite, scores)):
             raise ModelError(
-                f"{self.origin.name} gives a score that is no number ({self.precision}); score on the CPU."
+                f"{self.origin.name} gives a score that is not a number ({self.precision}); score on the CPU."
             )
         return scores
 
@@ -128,7 +128,7 @@ def comet_metric(
                 f"|precision:{comet.precision}|source:reference-transcript|scale:100|{packages}"
             )
 
-        def score(self, pairs: Sequence[Pair]) -> float:
+        def score(self, pairs: Sequence[ScoringPair]) -> float:
             if not pairs:
                 raise DataError("There is nothing to score; the hypotheses are empty.")
             judged = [pair for pair in pairs if pair.reference.strip()]

@@ -29,7 +29,7 @@ _OF_TRAINING = frozenset(
 )
 
 
-class Settings(BaseModel):
+class CometSettings(BaseModel):
     """What a checkpoint's hyper-parameters say of its network. The defaults are the package's: wmt20-comet-da is
     silent on the layer mix and relies on them."""
 
@@ -47,10 +47,10 @@ class Settings(BaseModel):
     final_activation: str | None = None
 
 
-def read_settings(hyper_parameters: Mapping[str, Any], origin: Path) -> Settings:
+def read_settings(hyper_parameters: Mapping[str, Any], origin: Path) -> CometSettings:
     """Raises ModelError naming the first key that is unknown or has a value that no released checkpoint has."""
     try:
-        return Settings.model_validate({k: v for k, v in hyper_parameters.items() if k not in _OF_TRAINING})
+        return CometSettings.model_validate({k: v for k, v in hyper_parameters.items() if k not in _OF_TRAINING})
     except ValidationError as error:
         first = error.errors()[0]
         key = first["loc"][0] if first["loc"] else "?"
@@ -61,7 +61,7 @@ class Regressor(nn.Module):
     """A score for each source, hypothesis and reference. The encoder may be in half precision; all that follows it
     is computed in single precision."""
 
-    def __init__(self, encoder: XLMRobertaModel, settings: Settings) -> None:
+    def __init__(self, encoder: XLMRobertaModel, settings: CometSettings) -> None:
         """Raises ModelError for a layer that the encoder has not, or an unknown activation."""
         super().__init__()
         width, layers = encoder.config.hidden_size, encoder.config.num_hidden_layers + 1
@@ -116,7 +116,7 @@ class LayerMix(nn.Module):
 class Head(nn.Module):
     """The estimator: six vectors of a triple to its score."""
 
-    def __init__(self, width: int, settings: Settings) -> None:
+    def __init__(self, width: int, settings: CometSettings) -> None:
         super().__init__()
         parts: list[nn.Module] = []
         for size in settings.hidden_sizes:

@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Sequence
 
 from dragoman.errors import DataError
-from dragoman.evaluation.metrics.base import Metric, Pair, Score, Side
+from dragoman.evaluation.metrics.base import Metric, Score, ScoringPair, Side
 from dragoman.evaluation.metrics.behaviour import Length, OffTarget, Repetition
 from dragoman.evaluation.metrics.error_rates import CER, WER, CERMarks, WEREnglish, WERMarks
 from dragoman.evaluation.metrics.overlap import (
@@ -27,7 +27,7 @@ from dragoman.evaluation.metrics.overlap import (
     SpBLEU,
 )
 
-__all__ = ["DEFAULT", "METRICS", "Metric", "Pair", "Score", "Side", "choose"]
+__all__ = ["DEFAULT", "METRICS", "Metric", "Score", "ScoringPair", "Side", "choose"]
 
 METRICS: dict[str, type[Metric]] = {
     "WER": WER,

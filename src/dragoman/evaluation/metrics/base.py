@@ -15,7 +15,7 @@ Side = Literal["transcript", "translation"]
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ScoringPair:
     """One row to score: what a system wrote, and what a person wrote for the same piece of speech."""
 
     hypothesis: str
@@ -54,14 +54,14 @@ class Metric(Protocol):
     def signature(self) -> str:
         """Name, settings and versions, in sacreBLEU's style."""
 
-    def score(self, pairs: Sequence[Pair]) -> float:
+    def score(self, pairs: Sequence[ScoringPair]) -> float:
         """The corpus score; not a mean of sentence scores.
 
         Raises DataError when there is nothing to compare.
         """
 
 
-def require(pairs: Sequence[Pair]) -> None:
+def require(pairs: Sequence[ScoringPair]) -> None:
     """Raises DataError when there are no pairs."""
     if not pairs:
         raise DataError("There is nothing to score; the hypotheses are empty.")

@@ -10,10 +10,10 @@ from importlib.metadata import version
 from typing import ClassVar
 
 from dragoman.errors import DataError
-from dragoman.evaluation.metrics.base import Pair, Side, require
+from dragoman.evaluation.metrics.base import ScoringPair, Side, require
 from dragoman.text.langid import KNOWN, language_of
 from dragoman.text.languages import SETS, Language
-from dragoman.text.repetition import loops
+from dragoman.text.repetition import has_loop
 
 _AMONG = (frozenset(SETS["mcat-70"]), KNOWN.intersection(SETS["fleurs-102"]), KNOWN)
 
@@ -44,11 +44,11 @@ class OffTarget:
     def signature(self) -> str:
         return f"off-target|id:py3langid|languages:{len(self._among)}|version:{version('py3langid')}"
 
-    def score(self, pairs: Sequence[Pair]) -> float:
+    def score(self, pairs: Sequence[ScoringPair]) -> float:
         require(pairs)
         return 100.0 * sum(map(self._is_off, pairs)) / len(pairs)
 
-    def _is_off(self, pair: Pair) -> bool:
+    def _is_off(self, pair: ScoringPair) -> bool:
         if not any(map(str.isalpha, pair.hypothesis)):
             return False
         found = language_of(pair.hypothesis, self._among)
@@ -74,7 +74,7 @@ class Length:
     def signature(self) -> str:
         return "length|unit:character|space:no"
 
-    def score(self, pairs: Sequence[Pair]) -> float:
+    def score(self, pairs: Sequence[ScoringPair]) -> float:
         require(pairs)
         written = sum(_characters(pair.reference) for pair in pairs)
         if not written:
@@ -103,9 +103,9 @@ class Repetition:
     def signature(self) -> str:
         return "repetition|unit:character|piece:5-200|times:4|case:lower"
 
-    def score(self, pairs: Sequence[Pair]) -> float:
+    def score(self, pairs: Sequence[ScoringPair]) -> float:
         require(pairs)
-        return 100.0 * sum(loops(pair.hypothesis) and not loops(pair.reference) for pair in pairs) / len(pairs)
+        return 100.0 * sum(has_loop(pair.hypothesis) and not has_loop(pair.reference) for pair in pairs) / len(pairs)
 
 
 def _characters(text: str) -> int:

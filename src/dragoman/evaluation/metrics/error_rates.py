@@ -19,7 +19,7 @@ import jiwer
 from whisper_normalizer.basic import BasicTextNormalizer
 
 from dragoman.errors import DataError
-from dragoman.evaluation.metrics.base import Pair, Side, require
+from dragoman.evaluation.metrics.base import ScoringPair, Side, require
 from dragoman.text.languages import Language
 
 Normaliser = Callable[[str], str]
@@ -62,7 +62,7 @@ class WER:
     def signature(self) -> str:
         return f"{self.name}|{_settings(self.norm)}"
 
-    def score(self, pairs: Sequence[Pair]) -> float:
+    def score(self, pairs: Sequence[ScoringPair]) -> float:
         require(pairs)
         written = [self._normalise(pair.reference).strip() for pair in pairs]
         if not any(written):
@@ -114,7 +114,7 @@ class CER:
     def signature(self) -> str:
         return f"{self.name}|space:no|{_settings(self.norm)}"
 
-    def score(self, pairs: Sequence[Pair]) -> float:
+    def score(self, pairs: Sequence[ScoringPair]) -> float:
         require(pairs)
         written = [self._normalise(pair.reference) for pair in pairs]
         if not any(written):

@@ -22,7 +22,7 @@ from sacrebleu.tokenizers.tokenizer_spm import SPM_MODELS
 from sacrebleu.utils import SACREBLEU_DIR, download_file
 
 from dragoman.errors import DataError
-from dragoman.evaluation.metrics.base import Pair, Side, require
+from dragoman.evaluation.metrics.base import ScoringPair, Side, require
 from dragoman.text.languages import Language
 
 
@@ -48,7 +48,7 @@ class BLEU:
     def signature(self) -> str:
         return f"{self.name}|{self._bleu.get_signature()}"
 
-    def score(self, pairs: Sequence[Pair]) -> float:
+    def score(self, pairs: Sequence[ScoringPair]) -> float:
         require(pairs)
         hypotheses, references = _columns(pairs)
         return float(_bleu(self._tokenizer, self.lowercase, references).corpus_score(hypotheses, None).score)
@@ -158,7 +158,7 @@ class ChrF:
     def signature(self) -> str:
         return f"{self.name}|{self._chrf.get_signature()}"
 
-    def score(self, pairs: Sequence[Pair]) -> float:
+    def score(self, pairs: Sequence[ScoringPair]) -> float:
         require(pairs)
         hypotheses, references = _columns(pairs)
         return float(_chrf(self.word_order, references).corpus_score(hypotheses, None).score)
@@ -171,7 +171,7 @@ class ChrFWords(ChrF):
     word_order = 2
 
 
-def _columns(pairs: Sequence[Pair]) -> tuple[list[str], tuple[str, ...]]:
+def _columns(pairs: Sequence[ScoringPair]) -> tuple[list[str], tuple[str, ...]]:
     """Hypotheses and references."""
     return [pair.hypothesis for pair in pairs], tuple(pair.reference for pair in pairs)
 

@@ -1,7 +1,7 @@
 """Anyone's hypotheses as Hypothesis rows: ours, the papers' JSON lines, TSV, plain lines. No torch.
 
-The format is told by the first line that is not blank. Every row becomes a hypothesis or an error; none is left out, an
-output that does not keep its format neither. Where a format has no ids, the number of the line is the id.
+The format is recognised by the first line that is not blank. Every row becomes a hypothesis or an error; none is left
+out, an output that does not keep its format neither. Where a format has no ids, the number of the line is the id.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import Any
 
 from dragoman.errors import DataError
 from dragoman.evaluation.readers import columns, papers
-from dragoman.evaluation.readers.base import Given, Lines, Read, read_lines
+from dragoman.evaluation.readers.base import InputSpec, Lines, ReadHypotheses, read_lines
 from dragoman.evaluation.score import COUNTS
 from dragoman.records import parse_hypothesis
 
-__all__ = ["FORMATS", "Format", "Given", "Read", "read"]
+__all__ = ["FORMATS", "HypothesisFormat", "InputSpec", "ReadHypotheses", "read"]
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
-    """How a format is told by its first line (or the JSON object in it), and how it is read."""
+class HypothesisFormat:
+    """How a format is recognised by its first line (or the JSON object in it), and how it is read."""
 
-    fits: Callable[[str, dict[str, Any] | None, Given], bool]
-    read: Callable[[Given, Lines], Read]
+    fits: Callable[[str, dict[str, Any] | None, InputSpec], bool]
+    read: Callable[[InputSpec, Lines], ReadHypotheses]
     complete: bool
     """Whether it brings references and languages itself, so that none may be given."""
 
 
-def read(given: Given) -> Read:
+def read(given: InputSpec) -> ReadHypotheses:
     """The hypotheses in whichever of FORMATS they are.
 
     Raises DataError when they are in none of them, cannot be read, or do not fit what is given with them, and what
@@ -48,7 +48,7 @@ def read(given: Given) -> Read:
     return _told(before[-1][1], given).read(given, chain(before, lines))
 
 
-def _told(line: str, given: Given) -> Format:
+def _told(line: str, given: InputSpec) -> HypothesisFormat:
     row = _object(line)
     for chosen in FORMATS.values():
         if chosen.fits(line, row, given):
@@ -71,18 +71,18 @@ def _object(line: str) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def _fits_ours(line: str, row: dict[str, Any] | None, given: Given) -> bool:
+def _fits_ours(line: str, row: dict[str, Any] | None, given: InputSpec) -> bool:
     return row is not None and "id" in row
 
 
-def _read_ours(given: Given, lines: Lines) -> Read:
-    return Read([parse_hypothesis(given.hypotheses, n, line) for n, line in lines if line.strip()], COUNTS)
+def _read_ours(given: InputSpec, lines: Lines) -> ReadHypotheses:
+    return ReadHypotheses([parse_hypothesis(given.hypotheses, n, line) for n, line in lines if line.strip()], COUNTS)
 
 
-FORMATS: dict[str, Format] = {
-    "papers": Format(papers.fits, papers.read, complete=True),
-    "dragoman": Format(_fits_ours, _read_ours, complete=True),
-    "tsv": Format(columns.fits_tsv, columns.read_tsv, complete=False),
-    "text": Format(columns.fits_text, columns.read_text, complete=False),
+FORMATS: dict[str, HypothesisFormat] = {
+    "papers": HypothesisFormat(papers.fits, papers.read, complete=True),
+    "dragoman": HypothesisFormat(_fits_ours, _read_ours, complete=True),
+    "tsv": HypothesisFormat(columns.fits_tsv, columns.read_tsv, complete=False),
+    "text": HypothesisFormat(columns.fits_text, columns.read_text, complete=False),
 }
 """In the order in which they are tried; a new one is two functions and one entry here."""

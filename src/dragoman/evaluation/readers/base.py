@@ -19,7 +19,7 @@ Lines = Iterator[tuple[int, str]]  # numbered from 1, without line ends
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class InputSpec:
     """What a person names: where the hypotheses are (`-` is standard input), and what they do not say themselves."""
 
     hypotheses: Path
@@ -40,7 +40,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class ReadHypotheses:
     """Hypotheses, and what the format lets one count about them."""
 
     rows: list[Hypothesis]

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from dragoman.errors import DataError
-from dragoman.evaluation.readers.base import Given, Lines, Read, read_lines
+from dragoman.evaluation.readers.base import InputSpec, Lines, ReadHypotheses, read_lines
 from dragoman.evaluation.score import COUNTS
 from dragoman.records import Hypothesis
 
 _COLUMNS = ("hypothesis", "reference", "source")
 
 
-def fits_tsv(line: str, row: dict[str, Any] | None, given: Given) -> bool:
+def fits_tsv(line: str, row: dict[str, Any] | None, given: InputSpec) -> bool:
     return row is None and "\t" in line and given.references is None
 
 
-def read_tsv(given: Given, lines: Lines) -> Read:
+def read_tsv(given: InputSpec, lines: Lines) -> ReadHypotheses:
     """Hypothesis, reference and, as a third column, source; or as a first row with these names orders them."""
     if given.sources:
         raise DataError(f"{given.hypotheses}: holds columns, and the source is one of them; leave --src out.")
@@ -35,11 +35,11 @@ def read_tsv(given: Given, lines: Lines) -> Read:
     return _parallel(given, [[row[name] for row in rows] for name in _COLUMNS if name in names])
 
 
-def fits_text(line: str, row: dict[str, Any] | None, given: Given) -> bool:
+def fits_text(line: str, row: dict[str, Any] | None, given: InputSpec) -> bool:
     return (row is None and "\t" not in line) or given.references is not None
 
 
-def read_text(given: Given, lines: Lines) -> Read:
+def read_text(given: InputSpec, lines: Lines) -> ReadHypotheses:
     """A sentence a line, in parallel with the references and, for metrics that look at them, the sources."""
     if given.references is None:
         raise DataError(f"{given.hypotheses}: holds plain lines; give their references with --ref, one a line.")
@@ -54,7 +54,7 @@ def read_text(given: Given, lines: Lines) -> Read:
     return _parallel(given, columns)
 
 
-def _parallel(given: Given, columns: Sequence[Sequence[str]]) -> Read:
+def _parallel(given: InputSpec, columns: Sequence[Sequence[str]]) -> ReadHypotheses:
     source, target = given.languages()
     if source == target and len(columns) > 2:
         raise DataError(f"{given.hypotheses}: transcripts have no source; leave the third column or --src out.")
@@ -65,4 +65,4 @@ def _parallel(given: Given, columns: Sequence[Sequence[str]]) -> Read:
         Hypothesis.model_validate({"id": str(number), "source": source, "target": target, **row})
         for number, row in enumerate(cells, 1)
     ]
-    return Read(rows, {name: COUNTS[name] for name in ("empty", "hallucinated")})
+    return ReadHypotheses(rows, {name: COUNTS[name] for name in ("empty", "hallucinated")})

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dragoman.errors import DataError, LanguageError
-from dragoman.evaluation.readers.base import Given, Lines, Read
+from dragoman.evaluation.readers.base import InputSpec, Lines, ReadHypotheses
 from dragoman.evaluation.score import COUNTS
 from dragoman.records import Hypothesis
 from dragoman.text.languages import find
@@ -33,17 +33,17 @@ class _Output(BaseModel):
     response: str
 
 
-def fits(line: str, row: dict[str, Any] | None, given: Given) -> bool:
+def fits(line: str, row: dict[str, Any] | None, given: InputSpec) -> bool:
     return row is not None and bool(row.keys() & _Output.model_fields.keys())
 
 
-def read(given: Given, lines: Lines) -> Read:
+def read(given: InputSpec, lines: Lines) -> ReadHypotheses:
     parsed = [_output(given.hypotheses, number, line) for number, line in lines if line.strip()]
     if len({"transcript" in row.model_fields_set for row, _ in parsed}) > 1:
         raise DataError(f"{given.hypotheses}: mixes tasks with and without transcripts; score them apart.")
     malformed = frozenset(row.id for row, keeps in parsed if not keeps)
-    told = {name: COUNTS[name] for name in ("empty", "hallucinated")}
-    return Read([row for row, _ in parsed], {**told, "malformed": lambda row: row.id in malformed})
+    known = {name: COUNTS[name] for name in ("empty", "hallucinated")}
+    return ReadHypotheses([row for row, _ in parsed], {**known, "malformed": lambda row: row.id in malformed})
 
 
 def _output(path: Path, number: int, line: str) -> tuple[Hypothesis, bool]:

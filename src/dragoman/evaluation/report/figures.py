@@ -33,7 +33,7 @@ _STYLE: Any = {
     "svg.hashsalt": "dragoman",  # the same figure is the same file
     "svg.fonttype": "none",
 }
-_SHOWN_VALUES = 15  # a cell holds its number up to so many languages
+_SHOWN_VALUES = 15  # a cell holds its number up to this many languages
 
 
 @dataclass(frozen=True, slots=True)

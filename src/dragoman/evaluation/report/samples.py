@@ -16,10 +16,10 @@ from whisper_normalizer.basic import BasicTextNormalizer
 
 from dragoman.records import Hypothesis
 from dragoman.text.languages import LANGUAGES, Language
-from dragoman.text.scripts import as_written
+from dragoman.text.scripts import with_script
 
 WORST = 250
-"""So many by their transcripts, and so many by their translations."""
+"""This many by their transcripts, and this many by their translations."""
 SAMPLE = 1500
 """Shared out over the directions; each gets one at least."""
 _NORMALISE = BasicTextNormalizer()
@@ -84,7 +84,7 @@ def align(said: str, heard: str, language: Language) -> tuple[Marked, Marked]:
 
 def spoken(row: Hypothesis) -> Language:
     """The source, as the transcript's reference is written."""
-    return as_written(LANGUAGES[row.source], [row.reference_transcript or ""])
+    return with_script(LANGUAGES[row.source], [row.reference_transcript or ""])
 
 
 def _measure(rows: Sequence[Hypothesis], on_progress: Callable[[int, int], None] | None) -> list[_Measured]:

@@ -7,23 +7,26 @@ from functools import partial
 from pathlib import Path
 
 from dragoman.errors import DataError, OutputError
-from dragoman.evaluation.readers import Given, read
+from dragoman.evaluation.readers import InputSpec, read
 from dragoman.evaluation.report import figures
+from dragoman.evaluation.report.audio import embed
 from dragoman.evaluation.report.page import render
 from dragoman.evaluation.report.samples import Sample, choose
-from dragoman.evaluation.report.sound import embed
 from dragoman.evaluation.report.tables import tables
 from dragoman.evaluation.runs import ScoredRun
-from dragoman.files import whole_folder
+from dragoman.files import atomic_folder
 from dragoman.records import Utterance
 
 PAGE, FIGURES, TABLES = "report.html", "figures", "tables"
-OnProgress = Callable[[str, int, int], None]
+OnReportProgress = Callable[[str, int, int], None]
 """Hears (what is being made, done, total)."""
 
 
 def write_report(
-    runs: Sequence[ScoredRun], out: Path, utterances: Sequence[Utterance] = (), on_progress: OnProgress | None = None
+    runs: Sequence[ScoredRun],
+    out: Path,
+    utterances: Sequence[Utterance] = (),
+    on_progress: OnReportProgress | None = None,
 ) -> list[Path]:
     """Write the report of the runs to the folder `out`, in the place of an earlier report only.
 
@@ -31,12 +34,12 @@ def write_report(
     Raises DataError when the manifest holds none of the runs' utterances, OutputError when `out` holds something else.
     """
     check_folder(out)
-    hear = on_progress or _nobody
-    rows = {run.name: read(Given(run.hypotheses)).rows for run in runs if run.hypotheses}
+    hear = on_progress or _no_progress
+    rows = {run.name: read(InputSpec(run.hypotheses)).rows for run in runs if run.hypotheses}
     samples = {name: choose(found, partial(hear, f"samples of {name}")) for name, found in rows.items()}
     audio = _sound(samples, utterances, hear)
     page = render(runs, samples, {name: len(found) for name, found in rows.items()}, audio)
-    with whole_folder(out.resolve()) as folder:
+    with atomic_folder(out.resolve()) as folder:
         (folder / PAGE).write_text(page, encoding="utf-8", newline="\n")
         figures.draw(runs, folder / FIGURES, partial(hear, "figures"))
         (folder / TABLES).mkdir()
@@ -47,15 +50,17 @@ def write_report(
 
 
 def check_folder(out: Path) -> None:
-    """Raise OutputError when writing a report to `out` would remove what is no report."""
+    """Raise OutputError when writing a report to `out` would remove what is not a report."""
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file; name a folder for the report.")
     strangers = {path.name for path in out.iterdir()} - {PAGE, FIGURES, TABLES} if out.exists() else set()
     if strangers:
-        raise OutputError(f"{out} holds {sorted(strangers)[0]!r}, which is no part of a report; choose another folder.")
+        raise OutputError(
+            f"{out} holds {sorted(strangers)[0]!r}, which is not part of a report; choose another folder."
+        )
 
 
-def _sound(samples: dict[str, list[Sample]], utterances: Sequence[Utterance], hear: OnProgress) -> dict[str, str]:
+def _sound(samples: dict[str, list[Sample]], utterances: Sequence[Utterance], hear: OnReportProgress) -> dict[str, str]:
     if not utterances:
         return {}
     wanted = [sample.row.id for found in samples.values() for sample in found]
@@ -65,5 +70,5 @@ def _sound(samples: dict[str, list[Sample]], utterances: Sequence[Utterance], he
     return embed(wanted, known, partial(hear, "speech"))
 
 
-def _nobody(what: str, done: int, total: int) -> None:
-    """Hears nothing."""
+def _no_progress(what: str, done: int, total: int) -> None:
+    """Does nothing."""

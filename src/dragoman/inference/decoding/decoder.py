@@ -8,15 +8,20 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from dragoman.data.batching import Mel, Row
+from dragoman.data.batching import Mel, TextRow
 from dragoman.data.examples import TextEncoder
-from dragoman.data.tasks import TASKS, Item, Tags, Task, escape, said
-from dragoman.inference.decoding.constraints import Wish
-from dragoman.inference.decoding.generate import NOTHING, Output, Search
+from dragoman.data.tasks import TASKS, LanguageTags, Task, TaskItem, escape, said
+from dragoman.inference.decoding.constraints import PhraseBias
+from dragoman.inference.decoding.generate import EMPTY_OUTPUT, BeamSearch, GeneratedText
 from dragoman.inference.decoding.glossary import Glossary
 from dragoman.inference.decoding.phrases import Phrases
-from dragoman.inference.decoding.prefix_cache import Heard, ctc_log_likelihoods, hear, log_likelihoods
-from dragoman.inference.decoding.term_insertion import missed, with_terms
+from dragoman.inference.decoding.prefix_cache import (
+    AudioPrefix,
+    ctc_log_likelihoods,
+    encode_audio_prefix,
+    log_likelihoods,
+)
+from dragoman.inference.decoding.term_insertion import insert_terms, missing_terms
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.model.build import LoadedModel
 from dragoman.recipe import TranslateFrom
@@ -26,16 +31,16 @@ HOTWORD_BIAS = 2.0
 
 
 @dataclass(frozen=True)
-class Request:
+class DecodeRequest:
     """One utterance, mel (M, F), its language, and the languages wanted; words that may be said, and terms with their
-    translations. `begun` is how "transcript" or a target (its code) begins: that stays, the rest is written."""
+    translations. `prefixes` is how "transcript" or a target (its code) begins: that stays, the rest is written."""
 
     mel: Mel
     source: str
     targets: tuple[str, ...]
     hotwords: tuple[str, ...] = ()
     glossary: Glossary | None = None
-    begun: Mapping[str, str] = field(default_factory=dict)
+    prefixes: Mapping[str, str] = field(default_factory=dict)
     whisper_mel: Mel | None = None
     """What Whisper's own decoder hears, where it writes the transcript."""
 
@@ -44,7 +49,7 @@ class Request:
 class Translation:
     """`raw` is the model's whole output, in the SRT format unless it translates directly; `truncated`: it was stopped
     by max_new_tokens; `looped`: it was held from a loop. `score` is the mean log-probability of its tokens, end
-    included, where it is told. `missed`: translations of the glossary that are not in it."""
+    included, where it is known. `missed`: translations of the glossary that are not in it."""
 
     text: str
     raw: str
@@ -55,7 +60,7 @@ class Translation:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedSpeech:
     """`score` is the mean log-probability of the transcript's tokens, end included, to the LLM; `ctc_score` the CTC
     log-likelihood of the transcript under the audio tokens alone, per token (0 where they were not taught by CTC)."""
 
@@ -85,105 +90,112 @@ class Decoder:
     ) -> None:
         self.recipe, self.model, self.tokenizer = loaded.recipe, loaded.model.eval(), loaded.tokenizer
         self.beams = beams
-        self.tags = Tags.of(loaded.recipe.prompt)
-        self.text = TextEncoder(loaded.tokenizer, goes_on=bool(loaded.recipe.prompt.before_audio))
-        self.search = Search(loaded, max_new_tokens, max_rows, no_repeat_ngram_size)
+        self.tags = LanguageTags.from_prompt(loaded.recipe.prompt)
+        self.text = TextEncoder(loaded.tokenizer, continues_text=bool(loaded.recipe.prompt.before_audio))
+        self.search = BeamSearch(loaded, max_new_tokens, max_rows, no_repeat_ngram_size)
         self.whisper, self.translate_from = whisper, translate_from
 
     @torch.inference_mode()
-    def __call__(self, requests: Sequence[Request]) -> list[Decoded]:
+    def __call__(self, requests: Sequence[DecodeRequest]) -> list[DecodedSpeech]:
         """Decode a batch of utterances, each into all its targets; the result does not depend on the batch."""
         cascade = self.whisper is not None and self.translate_from == "transcript"
-        heard = Heard.nothing(self.model, len(requests)) if cascade else self._hear(requests)
-        transcripts = self._transcribe(requests, heard, self.beams)
+        audio_prefix = AudioPrefix.without_audio(self.model, len(requests)) if cascade else self._audio_prefix(requests)
+        transcripts = self._transcribe(requests, audio_prefix, self.beams)
         scores: Sequence[float | None] = [None] * len(requests)  # nobody can tell without the speech
         ctc_scores = [0.0] * len(requests)
         if not cascade:
-            scores = self._scores(requests, heard, transcripts)
-            ctc_scores = self._ctc_scores(heard, transcripts)
+            scores = self._scores(requests, audio_prefix, transcripts)
+            ctc_scores = self._ctc_scores(audio_prefix, transcripts)
         if self.translate_from == "transcript":
-            heard = Heard.nothing(self.model, len(requests))
-        translations = self._translate(requests, heard, transcripts)
+            audio_prefix = AudioPrefix.without_audio(self.model, len(requests))
+        translations = self._translate(requests, audio_prefix, transcripts)
         return [
-            Decoded(transcript.text, found, transcript.truncated, score, ctc_score, transcript.told.looped)
+            DecodedSpeech(transcript.text, found, transcript.truncated, score, ctc_score, transcript.stats.looped)
             for transcript, found, score, ctc_score in zip(transcripts, translations, scores, ctc_scores, strict=True)
         ]
 
     @torch.inference_mode()
-    def likelihoods(self, requests: Sequence[Request], beams: int) -> list[float]:
+    def likelihoods(self, requests: Sequence[DecodeRequest], beams: int) -> list[float]:
         """How likely it is that each request's `source` is what is spoken: the log-likelihood of its transcript, to the
         LLM and (where the model was taught by CTC) to the audio tokens alone, per token."""
-        heard = self._hear(requests)
-        transcripts = self._transcribe(requests, heard, beams)
-        both = zip(self._scores(requests, heard, transcripts), self._ctc_scores(heard, transcripts), strict=True)
+        audio_prefix = self._audio_prefix(requests)
+        transcripts = self._transcribe(requests, audio_prefix, beams)
+        both = zip(
+            self._scores(requests, audio_prefix, transcripts), self._ctc_scores(audio_prefix, transcripts), strict=True
+        )
         return [score + ctc_score for score, ctc_score in both]
 
-    def _hear(self, requests: Sequence[Request]) -> Heard:
-        return hear(self.model, [request.mel for request in requests])
+    def _audio_prefix(self, requests: Sequence[DecodeRequest]) -> AudioPrefix:
+        return encode_audio_prefix(self.model, [request.mel for request in requests])
 
-    def _transcribe(self, requests: Sequence[Request], heard: Heard, beams: int) -> list[Output]:
+    def _transcribe(
+        self, requests: Sequence[DecodeRequest], audio_prefix: AudioPrefix, beams: int
+    ) -> list[GeneratedText]:
         """By the ASR prompt; by the SRT prompt of the first target where the model's last stage had forgotten ASR; not
         at all where it knew neither."""
         if self.whisper is not None:
             mels = [request.mel if request.whisper_mel is None else request.whisper_mel for request in requests]
             return self.whisper(mels, [request.source for request in requests], beams)
-        if not self.recipe.writes_speech:
-            return [NOTHING] * len(requests)
+        if not self.recipe.writes_transcripts:
+            return [EMPTY_OUTPUT] * len(requests)
         items = [self._item(request) for request in requests]
         task = self._transcriber
-        begun = [escape(request.begun.get("transcript", "")) for request in requests]
+        prefixes = [escape(request.prefixes.get("transcript", "")) for request in requests]
         rows = [
-            Row(self.text.prompt(task.prompt(item, self.tags)), self.text.plain(text))
-            for item, text in zip(items, begun, strict=True)
+            TextRow(self.text.prompt(task.prompt(item, self.tags)), self.text.plain(text))
+            for item, text in zip(items, prefixes, strict=True)
         ]
-        wishes = [
-            [self._wish(request.hotwords, request.source, HOTWORD_BIAS)] if request.hotwords else []
+        phrase_biases = [
+            [self._phrase_bias(request.hotwords, request.source, HOTWORD_BIAS)] if request.hotwords else []
             for request in requests
         ]
-        outputs = self.search(heard, range(len(requests)), rows, wishes, beams)
+        outputs = self.search(audio_prefix, range(len(requests)), rows, phrase_biases, beams)
         return [
-            self._transcript(task, text, output, item) for output, item, text in zip(outputs, items, begun, strict=True)
+            self._transcript(task, text, output, item)
+            for output, item, text in zip(outputs, items, prefixes, strict=True)
         ]
 
     @property
     def _transcriber(self) -> Task:
         return TASKS["asr" if self.recipe.transcribes else "srt"]
 
-    def _item(self, request: Request, transcript: str = "") -> Item:
+    def _item(self, request: DecodeRequest, transcript: str = "") -> TaskItem:
         others = (*request.targets, *(code for code in self.recipe.targets if code != request.source), request.source)
-        return Item(request.source, others[0], transcript)
+        return TaskItem(request.source, others[0], transcript)
 
-    def _transcript(self, task: Task, begun: str, output: Output, item: Item) -> Output:
+    def _transcript(self, task: Task, prefixes: str, output: GeneratedText, item: TaskItem) -> GeneratedText:
         """What a task's output says was said; all up to the tags where it does not keep the SRT format. What came
         behind them is not used, so neither is what was wrong with it."""
-        text, *behind = self.tags.parted(begun + output.text, item.source, item.target)
-        parsed = task.parse(begun + output.text, item, self.tags).transcript
+        text, *behind = self.tags.parted(prefixes + output.text, item.source, item.target)
+        parsed = task.parse(prefixes + output.text, item, self.tags).transcript
         text = (said(text) if parsed is None else parsed).strip()
         if not behind:
             return replace(output, text=text)
-        return replace(output, text=text, truncated=False, told=replace(output.told, looped=False))
+        return replace(output, text=text, truncated=False, stats=replace(output.stats, looped=False))
 
-    def _scores(self, requests: Sequence[Request], heard: Heard, transcripts: Sequence[Output]) -> list[float]:
+    def _scores(
+        self, requests: Sequence[DecodeRequest], audio_prefix: AudioPrefix, transcripts: Sequence[GeneratedText]
+    ) -> list[float]:
         """Mean log-probability of each transcript's tokens and of what ends it, after the prompt it was written for; 0
         where none is written."""
-        if not self.recipe.writes_speech:
+        if not self.recipe.writes_transcripts:
             return [0.0] * len(requests)
         rows = []
         for request, transcript in zip(requests, transcripts, strict=True):
             item = self._item(request, transcript.text)
             prompt, answer = self._transcriber.prompt(item, self.tags), self._transcriber.answer(item, self.tags)
             ids = self.text.answer(answer) if self.recipe.transcribes else self.text.plain(answer)
-            rows.append(Row(self.text.prompt(prompt), ids))
-        return log_likelihoods(self.model, heard, rows, self.tokenizer.pad_token_id)
+            rows.append(TextRow(self.text.prompt(prompt), ids))
+        return log_likelihoods(self.model, audio_prefix, rows, self.tokenizer.pad_token_id)
 
-    def _ctc_scores(self, heard: Heard, transcripts: Sequence[Output]) -> list[float]:
+    def _ctc_scores(self, audio_prefix: AudioPrefix, transcripts: Sequence[GeneratedText]) -> list[float]:
         if not self.recipe.aligned_by_ctc:
             return [0.0] * len(transcripts)
         texts = [self.text.plain(escape(transcript.text)) for transcript in transcripts]
-        return ctc_log_likelihoods(self.model, heard, texts)
+        return ctc_log_likelihoods(self.model, audio_prefix, texts)
 
     def _translate(
-        self, requests: Sequence[Request], heard: Heard, transcripts: Sequence[Output]
+        self, requests: Sequence[DecodeRequest], audio_prefix: AudioPrefix, transcripts: Sequence[GeneratedText]
     ) -> list[dict[str, Translation]]:
         """Of each request, a translation into each of its targets."""
         # an empty transcript is silence: there is nothing to translate
@@ -191,58 +203,73 @@ class Decoder:
             (number, code)
             for number, request in enumerate(requests)
             for code in request.targets
-            if transcripts[number].text or not self.recipe.writes_speech
+            if transcripts[number].text or not self.recipe.writes_transcripts
         ]
         numbers, codes = [number for number, _ in spoken], [code for _, code in spoken]
-        begun = [escape(requests[number].begun.get(code, "")) for number, code in spoken]
+        prefixes = [escape(requests[number].prefixes.get(code, "")) for number, code in spoken]
         rows = [
-            replace(self._asked(requests[number].source, code, transcripts[number].text), answer=self.text.plain(text))
-            for (number, code), text in zip(spoken, begun, strict=True)
+            replace(
+                self._translation_row(requests[number].source, code, transcripts[number].text),
+                answer=self.text.plain(text),
+            )
+            for (number, code), text in zip(spoken, prefixes, strict=True)
         ]
         before = [self._before(requests[number].source, code, transcripts[number].text) for number, code in spoken]
         terms = [self._terms(requests[number], code, transcripts[number].text) for number, code in spoken]
-        wishes = [[self._wish((term,), code) for term in asked] for asked, code in zip(terms, codes, strict=True)]
+        phrase_biases = [
+            [self._phrase_bias((term,), code) for term in asked] for asked, code in zip(terms, codes, strict=True)
+        ]
 
-        def write(chosen: Sequence[int], wished: Sequence[Sequence[Wish]]) -> list[Output]:
-            of, asked = [numbers[at] for at in chosen], [rows[at] for at in chosen]
-            outputs = self.search(heard, of, asked, wished, self.beams, [before[at] for at in chosen])
-            return [replace(o, text=begun[at] + o.text) for at, o in zip(chosen, outputs, strict=True)]
+        def write(chosen: Sequence[int], biases: Sequence[Sequence[PhraseBias]]) -> list[GeneratedText]:
+            request_numbers, asked = [numbers[at] for at in chosen], [rows[at] for at in chosen]
+            outputs = self.search(
+                audio_prefix, request_numbers, asked, biases, self.beams, [before[at] for at in chosen]
+            )
+            return [replace(o, text=prefixes[at] + o.text) for at, o in zip(chosen, outputs, strict=True)]
 
         found: list[dict[str, Translation]] = [
             {code: Translation("", "", transcript.truncated) for code in request.targets}
             for request, transcript in zip(requests, transcripts, strict=True)
         ]
-        outputs = with_terms(write, wishes, terms, codes)
-        scores = self._whole_scores(heard, numbers, rows, outputs)
+        outputs = insert_terms(write, phrase_biases, terms, codes)
+        scores = self._whole_scores(audio_prefix, numbers, rows, outputs)
         for (number, code), output, asked, score in zip(spoken, outputs, terms, scores, strict=True):
             translation = self._translation(requests[number].source, code, transcripts[number].text, output)
-            found[number][code] = replace(translation, score=score, missed=missed(asked, output.text, code))
+            found[number][code] = replace(translation, score=score, missed=missing_terms(asked, output.text, code))
         return found
 
     def _whole_scores(
-        self, heard: Heard, numbers: Sequence[int], rows: Sequence[Row], outputs: Sequence[Output]
+        self,
+        audio_prefix: AudioPrefix,
+        numbers: Sequence[int],
+        rows: Sequence[TextRow],
+        outputs: Sequence[GeneratedText],
     ) -> list[float]:
         """The search knows how likely what it wrote is; what was begun before it counts too."""
-        scores = [output.told.score for output in outputs]
-        begun = [at for at, row in enumerate(rows) if row.answer]
-        whole = [replace(rows[at], answer=self.text.answer(outputs[at].text.strip())) for at in begun]
-        of = replace(heard, heard_by=tuple(heard.heard_by[numbers[at]] for at in begun))
-        for at, score in zip(begun, log_likelihoods(self.model, of, whole, self.tokenizer.pad_token_id), strict=True):
+        scores = [output.stats.score for output in outputs]
+        continued = [at for at, row in enumerate(rows) if row.answer]
+        whole = [replace(rows[at], answer=self.text.answer(outputs[at].text.strip())) for at in continued]
+        prefixed = replace(
+            audio_prefix, audio_of_request=tuple(audio_prefix.audio_of_request[numbers[at]] for at in continued)
+        )
+        for at, score in zip(
+            continued, log_likelihoods(self.model, prefixed, whole, self.tokenizer.pad_token_id), strict=True
+        ):
             scores[at] = score
         return scores
 
-    def _asked(self, source: str, target: str, transcript: str) -> Row:
+    def _translation_row(self, source: str, target: str, transcript: str) -> TextRow:
         """What the translation is written after: the SRT prompt with the transcript already there, or the prompt of
         SMT, MT or ST."""
-        item = Item(source, target, transcript)
+        item = TaskItem(source, target, transcript)
         if self.translate_from == "transcript":
-            return Row(self.text.prompt(TASKS["mt"].prompt(item, self.tags)))
+            return TextRow(self.text.prompt(TASKS["mt"].prompt(item, self.tags)))
         if self.whisper is not None:
-            return Row(self.text.prompt(TASKS["smt"].prompt(item, self.tags)))
+            return TextRow(self.text.prompt(TASKS["smt"].prompt(item, self.tags)))
         if self.recipe.translates_directly:
-            return Row(self.text.prompt(TASKS["st"].prompt(Item(source, target), self.tags)))
-        prompt = self.text.prompt(TASKS["srt"].prompt(Item(source, target), self.tags))
-        return Row((*prompt, *self._before(source, target, transcript)))
+            return TextRow(self.text.prompt(TASKS["st"].prompt(TaskItem(source, target), self.tags)))
+        prompt = self.text.prompt(TASKS["srt"].prompt(TaskItem(source, target), self.tags))
+        return TextRow((*prompt, *self._before(source, target, transcript)))
 
     def _before(self, source: str, target: str, transcript: str) -> Sequence[int]:
         """What the whole output says before the translation: nothing, or the transcript."""
@@ -250,15 +277,15 @@ class Decoder:
             return ()
         return self.text.plain(escape(transcript) + self.tags(source, target))
 
-    def _terms(self, request: Request, target: str, transcript: str) -> tuple[str, ...]:
-        return () if request.glossary is None else request.glossary.wanted(request.source, target, transcript)
+    def _terms(self, request: DecodeRequest, target: str, transcript: str) -> tuple[str, ...]:
+        return () if request.glossary is None else request.glossary.terms_for(request.source, target, transcript)
 
-    def _wish(self, phrases: tuple[str, ...], code: str, bias: float = 0.0) -> Wish:
-        return Wish(Phrases(map(escape, phrases), code, self.text.plain), bias)
+    def _phrase_bias(self, phrases: tuple[str, ...], code: str, bias: float = 0.0) -> PhraseBias:
+        return PhraseBias(Phrases(map(escape, phrases), code, self.text.plain), bias)
 
-    def _translation(self, source: str, target: str, transcript: str, output: Output) -> Translation:
+    def _translation(self, source: str, target: str, transcript: str, output: GeneratedText) -> Translation:
         written = "" if self.recipe.translates_directly else escape(transcript) + self.tags(source, target)
         raw = written + output.text.strip()
-        parsed = TASKS["smt"].parse(output.text, Item(source, target), self.tags)
+        parsed = TASKS["smt"].parse(output.text, TaskItem(source, target), self.tags)
         text = (parsed.translation or "").strip()
-        return Translation(text, raw, output.truncated, output.told.score, output.told.looped)
+        return Translation(text, raw, output.truncated, output.stats.score, output.stats.looped)

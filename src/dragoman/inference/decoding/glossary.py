@@ -37,7 +37,7 @@ class Glossary:
             raise DataError(f"{path}: the glossary holds no term; give lines like: cat,Kater.")
         return cls(tuple(Term(*key[:1], translation, *key[1:]) for key, translation in terms.items()))
 
-    def wanted(self, source: str, target: str, transcript: str) -> tuple[str, ...]:
+    def terms_for(self, source: str, target: str, transcript: str) -> tuple[str, ...]:
         """The translations of the terms that are said, case aside, as words of their own. Of terms one in another the
         longer counts, of the same term's entries the one that names the languages."""
         text, found = folded(transcript), []

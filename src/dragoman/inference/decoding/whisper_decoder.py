@@ -17,8 +17,8 @@ from transformers.modeling_outputs import BaseModelOutput
 from dragoman.data.batching import Mel, pad_mels
 from dragoman.data.features import LogMel
 from dragoman.errors import ModelError
-from dragoman.inference.decoding.constraints import Told
-from dragoman.inference.decoding.generate import Output
+from dragoman.inference.decoding.constraints import DecodeStats
+from dragoman.inference.decoding.generate import GeneratedText
 from dragoman.model.bases import find_encoder
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.llm import load_pretrained, load_tokenizer
@@ -32,7 +32,7 @@ _MOST_TOKENS = 220
 
 
 class WhisperDecoder:
-    """Transcribes as Whisper was trained to: told language and task by tokens (Radford et al. 2022, section 2.3).
+    """Transcribes as Whisper was trained to: given language and task by tokens (Radford et al. 2022, section 2.3).
 
     `features` makes its mels: a trimmed clip and 4 s of silence behind it. With less, it often repeats what is said in
     a short clip; with the whole window it costs several times as much. A transcript does not depend on its batch.
@@ -59,7 +59,7 @@ class WhisperDecoder:
         return cls(whisper.to(device), load_tokenizer(place.weights, place.revision))
 
     @torch.inference_mode()
-    def __call__(self, mels: Sequence[Mel], languages: Sequence[str], beams: int) -> list[Output]:
+    def __call__(self, mels: Sequence[Mel], languages: Sequence[str], beams: int) -> list[GeneratedText]:
         """mel (M, F) each and the language spoken in it -> what is said."""
         weights = next(self.whisper.parameters())
         mel, num_frames = pad_mels(mels)
@@ -71,7 +71,7 @@ class WhisperDecoder:
                 encoder_outputs=BaseModelOutput(last_hidden_state=frames),
                 decoder_input_ids=prompts,
                 decoder_attention_mask=torch.ones_like(prompts),
-                generation_config=self._how(beams),
+                generation_config=self._generation_config(beams),
             )
         return [self._output(ids) for ids in found[:, prompts.shape[1] :].tolist()]
 
@@ -93,7 +93,7 @@ class WhisperDecoder:
         task, plain = known.task_to_id["transcribe"], known.no_timestamps_token_id
         return torch.tensor([[known.decoder_start_token_id, self.languages[code], task, plain] for code in languages])
 
-    def _how(self, beams: int) -> GenerationConfig:
+    def _generation_config(self, beams: int) -> GenerationConfig:
         known = self.whisper.generation_config
         return GenerationConfig(
             do_sample=False,
@@ -106,11 +106,11 @@ class WhisperDecoder:
             decoder_start_token_id=known.decoder_start_token_id,
         )
 
-    def _output(self, ids: list[int]) -> Output:
+    def _output(self, ids: list[int]) -> GeneratedText:
         end = self.whisper.generation_config.eos_token_id
         written = ids[: ids.index(end)] if end in ids else ids
         text = self.tokenizer.decode(written, skip_special_tokens=True)
-        return Output(text.strip(), end not in ids, Told(0.0, 1, False, ()))
+        return GeneratedText(text.strip(), end not in ids, DecodeStats(0.0, 1, False, ()))
 
     @contextmanager
     def _attending(self, lengths: Tensor, size: int, beams: int) -> Iterator[None]:

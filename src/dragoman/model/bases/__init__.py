@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman.errors import ModelError
-from dragoman.model.bases.catalogue import BASES
+from dragoman.model.bases.catalogue import FETCHABLE_BASES
 from dragoman.model.bases.fetch import fetch_base
-from dragoman.recipe import Encoder, Llm, Recipe
+from dragoman.recipe import EncoderConfig, LlmConfig, Recipe
 
 VOCABULARY = "vocabulary.json"
 """The pieces that a trimmed LLM keeps, in the folder of the model."""
 
 
 @dataclass(frozen=True)
-class Place:
+class BaseLocation:
     """`weights` and `tokenizer`: folders, or a name on the hub with its `revision`. `own`: made by Dragoman, so that
     nothing may be left over."""
 
@@ -25,10 +25,10 @@ class Place:
     own: bool = False
 
 
-def find_llm(settings: Llm, folder: Path | None) -> Place:
+def find_llm(settings: LlmConfig, folder: Path | None) -> BaseLocation:
     """`folder` is the model's, which holds the LLM itself or the list of its pieces. Raises ModelError."""
     if settings.name == "base":
-        return Place(_inside(folder, "llm"), _inside(folder, "tokenizer"), own=True)
+        return BaseLocation(_inside(folder, "llm"), _inside(folder, "tokenizer"), own=True)
     if settings.vocabulary is None:
         return _named(settings)
     from dragoman.model.bases.vocabulary import trimmed_llm
@@ -36,14 +36,14 @@ def find_llm(settings: Llm, folder: Path | None) -> Place:
     if folder is None or not (folder / VOCABULARY).is_file():
         raise ModelError(f"{folder}/{VOCABULARY} is missing, which says what is left of {settings.name}.")
     trimmed = trimmed_llm(_identity(settings), folder / VOCABULARY, lambda: _named(settings))
-    return Place(trimmed, trimmed, own=True)
+    return BaseLocation(trimmed, trimmed, own=True)
 
 
-def find_encoder(settings: Encoder, folder: Path | None) -> Place:
+def find_encoder(settings: EncoderConfig, folder: Path | None) -> BaseLocation:
     """As `find_llm`; an encoder has no tokenizer of its own here."""
     if settings.name == "base":
         place = _inside(folder, "encoder")
-        return Place(place, place, own=True)
+        return BaseLocation(place, place, own=True)
     return _named(settings)
 
 
@@ -52,25 +52,25 @@ def fetched_bases(recipe: Recipe) -> list[str]:
     return [part.name for part in (recipe.encoder, recipe.llm) if _is_fetched(part)]
 
 
-def _named(settings: Encoder | Llm) -> Place:
+def _named(settings: EncoderConfig | LlmConfig) -> BaseLocation:
     if not _is_fetched(settings):
-        return Place(settings.name, settings.name, settings.revision)
+        return BaseLocation(settings.name, settings.name, settings.revision)
     folder = fetch_base(settings.name)
-    return Place(folder, folder)
+    return BaseLocation(folder, folder)
 
 
-def _identity(settings: Llm) -> str:
+def _identity(settings: LlmConfig) -> str:
     """Tells the weights of an LLM from others; those of a folder by when they were written."""
     if _is_fetched(settings):
-        return f"{settings.name} {[file.sha256 for file in BASES[settings.name].files]}"
+        return f"{settings.name} {[file.sha256 for file in FETCHABLE_BASES[settings.name].files]}"
     if not Path(settings.name).is_dir():
         return f"{settings.name} {settings.revision}"
     stats = [(path.name, path.stat()) for path in sorted(Path(settings.name).iterdir())]
     return f"{[(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]}"
 
 
-def _is_fetched(settings: Encoder | Llm) -> bool:
-    return settings.name in BASES and not Path(settings.name).is_dir()
+def _is_fetched(settings: EncoderConfig | LlmConfig) -> bool:
+    return settings.name in FETCHABLE_BASES and not Path(settings.name).is_dir()
 
 
 def _inside(folder: Path | None, part: str) -> Path:

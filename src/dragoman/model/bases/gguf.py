@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gguf import GGUFReader, ReaderTensor
 
 _ROWS = 8192
-"""So many are dequantised at once: fp32 of a whole embedding would be the most of the memory that is needed."""
+"""This many are dequantised at once: fp32 of a whole embedding would be the most of the memory that is needed."""
 _LOCAL_ROPE = 10_000.0
 """Of the layers that look through a window: the same in all Gemma 3, the file does not say it."""
 _SETTINGS = {

@@ -28,12 +28,12 @@ from transformers import (
 )
 
 from dragoman.errors import ModelError
-from dragoman.files import whole_folder
-from dragoman.model.bases.cache import alone, cache_folder, seal, sealed
+from dragoman.files import atomic_folder
+from dragoman.model.bases.cache import cache_folder, exclusive_lock, seal, sealed
 from dragoman.model.llm import load_pretrained, load_tokenizer, without_bars
 
 if TYPE_CHECKING:
-    from dragoman.model.bases import Place
+    from dragoman.model.bases import BaseLocation
 
 _TOGETHER = 4096
 _COMMON = 20
@@ -43,7 +43,7 @@ _SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class TrimmedVocabulary:
     """`kept` (K,) ids of the whole vocabulary, sorted; `tags` are pieces of their own that it gains, one after the
     other behind them."""
 
@@ -51,7 +51,7 @@ class Vocabulary:
     tags: tuple[str, ...]
 
     @classmethod
-    def read(cls, path: Path) -> Vocabulary:
+    def read(cls, path: Path) -> TrimmedVocabulary:
         """Raises ModelError."""
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
@@ -65,10 +65,10 @@ class Vocabulary:
 
 def choose_vocabulary(
     tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], tags: Sequence[str], most_frequent: int = 0
-) -> Vocabulary:
+) -> TrimmedVocabulary:
     """The pieces that these texts need; of the `most_frequent` of the whole vocabulary, which stands in the order of
     frequency, those that are spelt with characters of the texts; bytes and special tokens."""
-    parts = _Parts(tokenizer)
+    parts = _TokenizerParts(tokenizer)
     kept = parts.always() | parts.used(tags)
     characters: Counter[str] = Counter()
     texts = iter(texts)
@@ -78,10 +78,10 @@ def choose_vocabulary(
     common = {character for character, count in characters.items() if count >= _COMMON}
     kept |= parts.spelt(common | {_SPACE}, most_frequent)
     known = tokenizer.get_vocab()
-    return Vocabulary(tuple(sorted(parts.with_origins(kept))), tuple(tag for tag in tags if tag not in known))
+    return TrimmedVocabulary(tuple(sorted(parts.with_origins(kept))), tuple(tag for tag in tags if tag not in known))
 
 
-class _Parts:
+class _TokenizerParts:
     """A byte-pair tokenizer taken apart. Characters that no text holds are spelt in bytes: those of GPT-2's alphabet,
     which stand for all characters, or such pieces as <0x0A>, which stand in for those that have no piece."""
 
@@ -150,7 +150,7 @@ def _as_json(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     return found
 
 
-def trim_tokenizer(tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary) -> PreTrainedTokenizerBase:
+def trim_tokenizer(tokenizer: PreTrainedTokenizerBase, vocabulary: TrimmedVocabulary) -> PreTrainedTokenizerBase:
     """The tokenizer of the kept pieces, numbered anew in their order, with the tags behind them."""
     whole = _as_json(tokenizer)
     model = whole["model"]
@@ -174,7 +174,7 @@ def trim_tokenizer(tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary) -
 
 
 @torch.no_grad()
-def trim_llm(llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary) -> None:
+def trim_llm(llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vocabulary: TrimmedVocabulary) -> None:
     """Leave the LLM the embeddings (K + tags, D) and the head of the kept pieces, in place. A tag's embedding is the
     mean of those of the text that it is, made as long as embeddings are on average. `tokenizer` is the whole one."""
     kept = torch.tensor(vocabulary.kept)
@@ -191,7 +191,7 @@ def trim_llm(llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, vocabular
     llm.generation_config = GenerationConfig()
 
 
-def trimmed_llm(identity: str, vocabulary: Path, find_whole: Callable[[], Place]) -> Path:
+def trimmed_llm(identity: str, vocabulary: Path, find_whole: Callable[[], BaseLocation]) -> Path:
     """The folder of a trimmed LLM and its tokenizer in the user's cache, made first if it is not there.
 
     `identity` tells the whole LLM from others, `find_whole` finds it, `vocabulary` is the file that names the pieces
@@ -202,13 +202,13 @@ def trimmed_llm(identity: str, vocabulary: Path, find_whole: Callable[[], Place]
     if (found := sealed(folder)) is not None:
         return found
     whole = find_whole()
-    with alone(folder):
+    with exclusive_lock(folder):
         if sealed(folder) is None:
-            _write_trimmed(whole, Vocabulary.read(vocabulary), folder)
+            _write_trimmed(whole, TrimmedVocabulary.read(vocabulary), folder)
     return folder
 
 
-def _write_trimmed(whole: Place, vocabulary: Vocabulary, folder: Path) -> None:
+def _write_trimmed(whole: BaseLocation, vocabulary: TrimmedVocabulary, folder: Path) -> None:
     options: dict[str, Any] = {"revision": whole.revision, "dtype": "auto"}
     with without_bars():
         tokenizer = load_tokenizer(whole.tokenizer, whole.revision)
@@ -217,7 +217,7 @@ def _write_trimmed(whole: Place, vocabulary: Vocabulary, folder: Path) -> None:
             raise ModelError(f"The model's list of pieces is of another LLM: {whole.weights} has not all of them.")
         trim_llm(llm, tokenizer, vocabulary)
         smaller = trim_tokenizer(tokenizer, vocabulary)
-        with whole_folder(folder) as new:
+        with atomic_folder(folder) as new:
             llm.save_pretrained(new)
             smaller.save_pretrained(new)
             if len(load_tokenizer(new)) != llm.get_input_embeddings().num_embeddings:  # a class that adds its own

@@ -36,8 +36,8 @@ class Int8Linear(nn.Module):
         return found if self.bias is None else found + self.bias
 
 
-def hold_in_int8(llm: nn.Module) -> None:
-    """Put the linear layers of an LLM into 8 bits and the rest into fp32; the head and LoRA, which stands beside the
+def quantise_to_int8(llm: nn.Module) -> None:
+    """Quantise the linear layers of an LLM to 8 bits and the rest into fp32; the head and LoRA, which stands beside the
     layers, are the rest."""
     for name, layer in [*llm.named_modules()]:
         if isinstance(layer, nn.Linear) and is_quantised(name):
@@ -48,7 +48,7 @@ def hold_in_int8(llm: nn.Module) -> None:
 
 
 def is_quantised(name: str) -> bool:
-    """Whether a linear layer of an LLM is held in fewer bits where others are: all but the head and LoRA's."""
+    """Whether a linear layer of an LLM is quantised where others are: all but the head and LoRA's."""
     return ".lora_" not in name and not name.endswith("lm_head")
 
 

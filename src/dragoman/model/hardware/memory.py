@@ -38,7 +38,7 @@ _SMALLER = ("bfloat16", "int8", "4bit")
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightCounts:
     """Numbers of parameters: in the LLM's `linear` layers, in the `rest` of it, in the `encoder`, and the model's `own`
     (adapter and LoRA, which are held in fp32)."""
 
@@ -55,7 +55,7 @@ class Weights:
         )
 
 
-def weights_of(model: Any) -> Weights:
+def count_weights(model: Any) -> WeightCounts:
     """What a SpeechLLM holds; its skeleton is enough."""
     sizes = {name: weight.numel() for name, weight in model.named_parameters()}
     own = sum(size for name, size in sizes.items() if part_of(name))
@@ -65,10 +65,10 @@ def weights_of(model: Any) -> Weights:
         for name, module in model.llm.named_modules()
         if isinstance(module, nn.Linear) and is_quantised(name)
     )
-    return Weights(linear, sum(sizes.values()) - own - encoder - linear, encoder, own)
+    return WeightCounts(linear, sum(sizes.values()) - own - encoder - linear, encoder, own)
 
 
-def shortage(name: str, weights: Weights, compute_type: str, ram: int, gpu: int | None = None) -> str | None:
+def shortage(name: str, weights: WeightCounts, compute_type: str, ram: int, gpu: int | None = None) -> str | None:
     """None when these weights fit where `ram` bytes are free, or on a GPU `gpu` bytes; else one sentence that says what
     would."""
     on_cpu = gpu is None
@@ -91,7 +91,7 @@ def shortage(name: str, weights: Weights, compute_type: str, ram: int, gpu: int 
 def check_memory(name: str, model: Any, compute_type: str, device: torch.device) -> None:
     """Raise ModelError when the weights of a SpeechLLM (or of its skeleton) do not fit on `device`."""
     gpu = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
-    if sentence := shortage(name, weights_of(model), compute_type, free_ram(), gpu):
+    if sentence := shortage(name, count_weights(model), compute_type, free_ram(), gpu):
         raise ModelError(sentence)
 
 

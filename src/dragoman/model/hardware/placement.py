@@ -27,21 +27,21 @@ class Placement:
     auto: bool
 
     @classmethod
-    def of(cls, device: str | None) -> Placement:
+    def choose(cls, device: str | None) -> Placement:
         """By a torch device's name or "auto"; on CUDA where there is one when None."""
         best = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(torch.device(best if device in (None, "auto") else device), device == "auto")
 
     def options(self, model: Any) -> dict[str, Any]:
-        """What `from_pretrained` of the LLM is told; `model` is the SpeechLLM's skeleton."""
+        """The options of the LLM's `from_pretrained`; `model` is the SpeechLLM's skeleton."""
         if not self.auto:
             return {} if self.main.type == "cpu" else {"device_map": {"": self.main}}
         parts = (model.encoder, model.adapter)
         beside = sum(4 * weight.numel() for part in parts for weight in part.parameters())
-        return {"device_map": "auto", "max_memory": room(self.main, beside)}
+        return {"device_map": "auto", "max_memory": max_memory(self.main, beside)}
 
 
-def room(main: torch.device, beside: int) -> dict[int | str, int]:
+def max_memory(main: torch.device, beside: int) -> dict[int | str, int]:
     """Bytes for weights on each GPU and in RAM, where `beside` bytes of `main` are needed otherwise."""
     gpus = range(torch.cuda.device_count()) if main.type == "cuda" else ()
     found: dict[int | str, int] = {gpu: int(_USED * torch.cuda.mem_get_info(gpu)[0]) for gpu in gpus}
@@ -51,12 +51,12 @@ def room(main: torch.device, beside: int) -> dict[int | str, int]:
     return found
 
 
-def spread(llm: Any) -> bool:
+def is_offloaded(llm: Any) -> bool:
     """Whether some of an LLM's weights come from RAM or the disk each time they are needed."""
     return any(weight.device.type == "meta" for weight in llm.parameters())
 
 
-def follow(llm: nn.Module) -> None:
+def place_lora_beside_base(llm: nn.Module) -> None:
     """Put LoRA, whose weights are not read yet, where its layers compute, also where theirs lie elsewhere."""
     for name, module in llm.named_modules():
         hook = getattr(module, "_hf_hook", None)
@@ -66,8 +66,8 @@ def follow(llm: nn.Module) -> None:
                     part.to_empty(device=hook.execution_device)
 
 
-def take_over(tower: Any, whole: Any) -> None:
-    """What Accelerate has told `whole` holds for its `tower`, which is all that is used of it."""
+def copy_device_hook(tower: Any, whole: Any) -> None:
+    """Copy Accelerate's hook from `whole` to its `tower`, which is all that is used of it."""
     hook = getattr(whole, "_hf_hook", None)
     if isinstance(hook, AlignDevicesHook):
         add_hook_to_module(
@@ -75,7 +75,7 @@ def take_over(tower: Any, whole: Any) -> None:
         )
 
 
-def say_where(name: str, llm: Any, main: torch.device) -> None:
+def report_offloading(name: str, llm: Any, main: torch.device) -> None:
     """One line where parts of the LLM lie in places that are slow beside `main`. Raises ModelError where that holds for
     its embeddings."""
     if llm.get_input_embeddings().weight.device.type == "meta":

@@ -8,7 +8,7 @@ from typing import Literal
 
 from dragoman.errors import LanguageError
 from dragoman.text.languages.sets import SETS
-from dragoman.text.languages.table import LANGUAGES, OURS, Language, beyond
+from dragoman.text.languages.table import LANGUAGES, TABLE_NAMES, Language, other_languages
 
 # What may follow a language in a locale: script, region, or both (zh-Hant-TW, eng_Latn, es_419).
 _LOCALE = re.compile(r"([a-z]{2,3})(-[a-z]{4})?(-([a-z]{2}|[0-9]{3}))?")
@@ -97,13 +97,13 @@ def _codes(name: str) -> tuple[str, ...]:
 
 def _called(name: str) -> Language | None:
     """What the 102 are called comes first."""
-    return OURS.get(name) or beyond().names.get(name)
+    return TABLE_NAMES.get(name) or other_languages().names.get(name)
 
 
 def _advice(wanted: str, sets: Iterable[str] = ()) -> str:
     import difflib  # only needed to explain a mistake
 
-    names = beyond().names | OURS
+    names = other_languages().names | TABLE_NAMES
     alike = [name for name in names if (len(name) > _LONGEST_CODE) == (len(wanted) > _LONGEST_CODE)]
     close = [name for name in alike if name.startswith(f"{wanted} (")]  # one name, several languages
     close = close or difflib.get_close_matches(wanted, [*alike, *sets], n=3, cutoff=0.6)

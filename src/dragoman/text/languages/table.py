@@ -39,7 +39,7 @@ class Language:
     """Further lower-case codes and names that people type."""
     is_unspaced: bool = False
     has_marks: bool = False
-    """How a language beyond the 102 is written, once its texts have told (`writing.as_written`)."""
+    """How a language beyond the 102 is written, once its texts have shown (`scripts.with_script`)."""
 
     @property
     def bleu_tokenizer(self) -> str:
@@ -179,16 +179,16 @@ class _Languages(Mapping[str, Language]):
     """The 102 at once, the others when one of them is asked for."""
 
     def __getitem__(self, code: str) -> Language:
-        return FLEURS.get(code) or beyond().codes[code]
+        return FLEURS.get(code) or other_languages().codes[code]
 
     def __contains__(self, code: object) -> bool:
-        return code in FLEURS or code in beyond().codes
+        return code in FLEURS or code in other_languages().codes
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted([*FLEURS, *beyond().codes]))
+        return iter(sorted([*FLEURS, *other_languages().codes]))
 
     def __len__(self) -> int:
-        return len(FLEURS) + len(beyond().codes)
+        return len(FLEURS) + len(other_languages().codes)
 
 
 LANGUAGES: Mapping[str, Language] = _Languages()
@@ -201,7 +201,7 @@ def is_code(code: str) -> bool:
     return code in LANGUAGES
 
 
-class Beyond(NamedTuple):
+class OtherLanguages(NamedTuple):
     codes: dict[str, Language]
     """The languages that are not among the 102."""
     names: dict[str, Language]
@@ -209,8 +209,8 @@ class Beyond(NamedTuple):
 
 
 @cache
-def beyond() -> Beyond:
-    """ISO 639-3. A name that two languages share means neither, save where it is the first name of one; a code is the
+def other_languages() -> OtherLanguages:
+    """ISO 639-3. A name that two languages share means neither, except where it is the first name of one; a code is the
     code of a language before it is the name of another."""
     import iso639  # it takes a third of a second, and few ask for it
 
@@ -219,7 +219,7 @@ def beyond() -> Beyond:
     others: list[tuple[str, Language]] = []
     for one in sorted(every, key=lambda one: one.part3):
         aliases = {other.print.lower() for other in one.other_names or ()} | ({one.part2b} if one.part2b else set())
-        language = OURS.get(one.part3)
+        language = TABLE_NAMES.get(one.part3)
         if language is None:
             language = codes[one.part3] = Language(one.part3, one.part1, one.name, aliases=tuple(sorted(aliases)))
         others += [(name, language) for name in {one.name.lower(), *aliases}]
@@ -228,10 +228,10 @@ def beyond() -> Beyond:
     names |= {language.name.lower(): language for language in codes.values()}
     names |= {language.iso1: language for language in codes.values() if language.iso1}
     names |= codes
-    return Beyond(codes, names)
+    return OtherLanguages(codes, names)
 
 
-OURS = {
+TABLE_NAMES = {
     name: language
     for language in _TABLE
     for name in (language.code, language.iso1, language.name.lower(), *language.aliases)

@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const chosen = { run: 0, metric: null, direction: null };
 const SVG = "http://www.w3.org/2000/svg";
-const FEW = 15; // up to so many languages, cells and bars are large and hold their numbers
+const FEW = 15; // up to this many languages, cells and bars are large and hold their numbers
 
 function make(tag, attributes = {}, ...children) {
   const svg = ["svg", "g", "rect", "text", "line", "circle"].includes(tag);

@@ -26,14 +26,14 @@ _NO_SHARED_MEMORY = (
 )
 
 
-def made_ahead(make: Callable[[Key], Made], keys: Iterable[Key], workers: int) -> Iterator[Made]:
-    """`map(make, keys)` in order, computed ahead by so many worker processes (0: here and now). Used within
+def prefetch_map(make: Callable[[Key], Made], keys: Iterable[Key], workers: int) -> Iterator[Made]:
+    """`map(make, keys)` in order, computed ahead by this many worker processes (0: here and now). Used within
     `workers_watched`. Raises what `make` raises, and DragomanError where shared memory is too small."""
     if workers == 0:
         yield from map(make, keys)
         return
     loader = DataLoader(
-        _Mapped(make),
+        _MappedDataset(make),
         sampler=keys,
         batch_size=None,
         num_workers=workers,
@@ -48,7 +48,7 @@ def made_ahead(make: Callable[[Key], Made], keys: Iterable[Key], workers: int) -
 
 @contextmanager
 def workers_watched() -> Iterator[None]:
-    """A worker of `made_ahead` that dies is one sentence; torch raises wherever this process is just then."""
+    """A worker of `prefetch_map` that dies is one sentence; torch raises wherever this process is just then."""
     try:
         yield
     except RuntimeError as error:
@@ -57,7 +57,7 @@ def workers_watched() -> Iterator[None]:
         raise DragomanError(_LOST) from error
 
 
-class _Mapped(Dataset[Any], Generic[Key, Made]):
+class _MappedDataset(Dataset[Any], Generic[Key, Made]):
     def __init__(self, make: Callable[[Key], Made]) -> None:
         self.make = make
 

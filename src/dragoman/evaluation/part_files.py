@@ -11,39 +11,39 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from dragoman.files import whole_file, written
+from dragoman.files import atomic_file, written
 from dragoman.records import Hypothesis, Utterance
 
-Pair = tuple[str, str]
+RowKey = tuple[str, str]
 """Utterance id, target."""
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class UtteranceBatch:
     """What is asked of the system at once."""
 
     utterances: tuple[Utterance, ...]
     targets: tuple[str, ...]
     """None: transcripts are asked for, and no more."""
 
-    def pairs(self) -> list[Pair]:
+    def pairs(self) -> list[RowKey]:
         if not self.targets:
             return [(u.id, u.language) for u in self.utterances]
         return [(u.id, target) for u in self.utterances for target in self.targets if target != u.language]
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _PartLocation:
     part: Path
     start: int
     size: int
     """In bytes."""
 
 
-class Parts:
+class PartFiles:
     """Those of `out`: `out.part` of process 0, `out.part1` of process 1, and all that earlier runs left."""
 
-    def __init__(self, out: Path, batches: Sequence[Batch], rank: int = 0) -> None:
+    def __init__(self, out: Path, batches: Sequence[UtteranceBatch], rank: int = 0) -> None:
         self._out = out
         self._batches = batches
         self._own = out.with_name(f"{out.name}.part{rank or ''}")
@@ -53,7 +53,7 @@ class Parts:
         found = self._out.parent.iterdir() if self._out.parent.is_dir() else ()
         return sorted(path for path in found if name.fullmatch(path.name))
 
-    def whole(self) -> dict[int, _Place]:
+    def whole(self) -> dict[int, _PartLocation]:
         """The batches that some part holds without a gap, by their number in the plan."""
         first = {batch.pairs()[0]: number for number, batch in enumerate(self._batches)}
         return {number: place for part in self.files() for number, place in self._places(part, first)}
@@ -88,16 +88,16 @@ class Parts:
         places = {} if self._out.exists() else self.whole()
         if len(places) < len(self._batches):
             return False
-        with whole_file(self._out) as file:
+        with atomic_file(self._out) as file:
             for number in range(len(self._batches)):
                 file.write(_read(places[number]))
         for part in self.files():
             part.unlink()
         return True
 
-    def _places(self, part: Path, first: dict[Pair, int]) -> Iterator[tuple[int, _Place]]:
+    def _places(self, part: Path, first: dict[RowKey, int]) -> Iterator[tuple[int, _PartLocation]]:
         """Lines that are of no batch, or of one that breaks off, are passed over."""
-        number, pairs, start, end = -1, list[Pair](), 0, 0
+        number, pairs, start, end = -1, list[RowKey](), 0, 0
         with open(part, "rb") as lines:
             for line in lines:
                 pair = _pair(line)
@@ -108,7 +108,7 @@ class Parts:
                 if not pairs or pair != pairs.pop():
                     pairs = []
                 elif not pairs:
-                    yield number, _Place(part, start, end - start)
+                    yield number, _PartLocation(part, start, end - start)
 
 
 @contextmanager
@@ -121,13 +121,13 @@ def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
         yield
 
 
-def _read(place: _Place) -> str:
+def _read(place: _PartLocation) -> str:
     with open(place.part, "rb") as file:
         file.seek(place.start)
         return file.read(place.size).decode()
 
 
-def _pair(line: bytes) -> Pair | None:
+def _pair(line: bytes) -> RowKey | None:
     try:
         row = Hypothesis.model_validate_json(line) if line.endswith(b"\n") else None
     except ValidationError:

@@ -5,44 +5,44 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from dragoman.recipe.bases import Bases
+from dragoman.recipe.bases import BasesConfig
 from dragoman.recipe.model import (
-    Adapter,
-    Audio,
-    Decoding,
-    Encoder,
-    Llm,
-    MlpAdapter,
-    Prompt,
-    QFormerAdapter,
-    StackedAdapter,
+    AdapterConfig,
+    AudioConfig,
+    DecodingConfig,
+    EncoderConfig,
+    LlmConfig,
+    MlpConfig,
+    PromptConfig,
+    QFormerConfig,
+    StackedConfig,
 )
 from dragoman.recipe.stages import Stage
-from dragoman.recipe.strict import Strict
+from dragoman.recipe.strict import StrictModel
 from dragoman.text import languages
 from dragoman.text.languages import expand, is_code
 
 MEL_FRAMES_PER_S = 100  # Whisper: a hop of 160 samples at 16 kHz
 
 
-class Recipe(Strict):
+class Recipe(StrictModel):
     name: str = Field(pattern=r"^[a-z0-9.-]+$")
     about: str
     licence: str
     sources: list[str] = Field(min_length=1)
     targets: list[str] = Field(min_length=1)
-    audio: Audio
-    encoder: Encoder
-    adapter: Adapter
-    llm: Llm
-    prompt: Prompt = Prompt()
-    start: str | None = None
+    audio: AudioConfig
+    encoder: EncoderConfig
+    adapter: AdapterConfig
+    llm: LlmConfig
+    prompt: PromptConfig = PromptConfig()
+    init_from: str | None = Field(default=None, validation_alias=AliasChoices("init_from", "start"))
     """The model whose weights the first stage goes on from: a folder, a built-in model, a name on the hub."""
     stages: list[Stage] = Field(default_factory=list)
-    decoding: Decoding = Decoding()
-    bases: Bases | None = None
+    decoding: DecodingConfig = DecodingConfig()
+    bases: BasesConfig | None = None
 
     @field_validator("sources", "targets")
     @classmethod
@@ -59,12 +59,15 @@ class Recipe(Strict):
                 raise ValueError(
                     f"stages.{stage.name}.ctc_weight: prompt.before_audio is not in the speech; leave one out"
                 )
-            if stage.brought_back < 1.0 and (self.start is None or stage is self.stages[0]):
+            if stage.weight_interpolation < 1.0 and (self.init_from is None or stage is self.stages[0]):
                 raise ValueError(
-                    f"stages.{stage.name}.brought_back: is for a later stage of a recipe that names a model in start"
+                    f"stages.{stage.name}.weight_interpolation: is for a later stage of a recipe "
+                    "that names a model in init_from"
                 )
-            if stage.distillation and self.start is None:
-                raise ValueError(f"stages.{stage.name}.distillation: there is no model to keep to; name one in start")
+            if stage.distillation and self.init_from is None:
+                raise ValueError(
+                    f"stages.{stage.name}.distillation: there is no model to keep to; name one in init_from"
+                )
             for part, lora in (("llm_lora", self.llm.lora), ("encoder_lora", self.encoder.lora)):
                 if part in stage.trains and lora is None:
                     raise ValueError(f"stages.{stage.name}.trains: {part} is trained, but the recipe has no such LoRA")
@@ -77,7 +80,7 @@ class Recipe(Strict):
     def _bases(self) -> Recipe:
         if "base" in (self.encoder.name, self.llm.name) and self.bases is None:
             raise ValueError('bases: encoder or llm is "base", but there is no [bases] table')
-        if self.bases is None or self.start is not None:  # there are none, or they are made already
+        if self.bases is None or self.init_from is not None:  # there are none, or they are made already
             return self
         if missing := set(self.languages) - set(self.bases.corpus.languages):
             raise ValueError(f"bases.corpus.languages: {min(missing)!r} is a source or target, but not in the corpus")
@@ -104,7 +107,7 @@ class Recipe(Strict):
         return bool(self.stages) and "st" in self.stages[-1].all_tasks and "srt" not in self.stages[-1].all_tasks
 
     @property
-    def writes_speech(self) -> bool:
+    def writes_transcripts(self) -> bool:
         """Whether the finished model writes what is said, by itself or before a translation."""
         return self.transcribes or not self.translates_directly
 
@@ -136,17 +139,17 @@ class Recipe(Strict):
     def longest_clips(self) -> dict[str, float]:
         """Of each manifest, by its name: the longest clip, in seconds, that a stage hears; infinite without a limit."""
         longest_s: dict[str, float] = {}
-        for source in (source for stage in self.stages for source in stage.data if stage.is_heard(source)):
+        for source in (source for stage in self.stages for source in stage.data if stage.uses_speech(source)):
             longest_s[source.name] = max(longest_s.get(source.name, 0.0), source.max_duration_s or math.inf)
         return longest_s
 
     def audio_tokens(self, mel_frames: int) -> int:
-        """Number of audio embeddings that the adapter makes of a clip of so many mel frames (even)."""
+        """Number of audio embeddings that the adapter makes of a clip of this many mel frames (even)."""
         frames = (self.window_frames if self.audio.padding == "window" else mel_frames) // 2
         match self.adapter:
-            case QFormerAdapter(queries=queries, pool=pool):
+            case QFormerConfig(queries=queries, pool=pool):
                 return queries // pool
-            case StackedAdapter(stack=stack):
+            case StackedConfig(stack=stack):
                 return math.ceil(frames / stack)
-            case MlpAdapter():
+            case MlpConfig():
                 return frames

@@ -13,7 +13,7 @@
 
 The rows of training are the ones to leave out. Held-out manifests of two splits that overlap are a warning (a model
 chosen on one and tested on the other); so is the same audio in two training manifests, or twice in one. The same text
-said several times in one manifest is no finding: three people read each sentence of FLEURS.
+said several times in one manifest is not a finding: three people read each sentence of FLEURS.
 
 **Rates.** Characters a second that are impossible (texts.py), or far from the median of their language, on a log scale:
 more than `_FAR` robust standard deviations (1.4826 times the median absolute deviation, of at least `_ENOUGH` clips).
@@ -26,8 +26,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dragoman.data.check.columns import Columns, Keys, Numbers
-from dragoman.data.check.kinds import Finding
+from dragoman.data.check.columns import KeyIndex, Numbers, RowColumns
+from dragoman.data.check.rules import Finding
 from dragoman.data.check.texts import rate_bounds
 from dragoman.text.languages import LANGUAGES
 
@@ -41,7 +41,7 @@ Hit = tuple[int, Finding, int | None]
 """A row, what is found, and the row that it is found with."""
 
 
-def findings(columns: Columns, splits: Sequence[str]) -> Iterator[Hit]:
+def findings(columns: RowColumns, splits: Sequence[str]) -> Iterator[Hit]:
     """What the rows of all manifests say of one another, a thing once a row; `splits` are those of the manifests, empty
     for training."""
     seen: set[tuple[int, str]] = set()
@@ -52,7 +52,7 @@ def findings(columns: Columns, splits: Sequence[str]) -> Iterator[Hit]:
             yield row, finding, other
 
 
-def _all(columns: Columns, split: Numbers) -> Iterator[Hit]:
+def _all(columns: RowColumns, split: Numbers) -> Iterator[Hit]:
     manifest, is_held_out = columns.manifest, split > 0
     yield from ((row, Finding("repeated-id"), first) for row, first in columns.ids.repeats(manifest))
     yield from ((row, Finding("same-audio"), first) for row, first in columns.audio.repeats(manifest))
@@ -64,7 +64,7 @@ def _all(columns: Columns, split: Numbers) -> Iterator[Hit]:
     yield from _rates(columns)
 
 
-def _leaks(columns: Columns, is_held_out: Numbers) -> Iterator[Hit]:
+def _leaks(columns: RowColumns, is_held_out: Numbers) -> Iterator[Hit]:
     everywhere = np.ones(len(columns), np.bool_)
     language, text_key = columns.language, columns.text_key
     for rows in columns.sentences.shared(everywhere, is_held_out):
@@ -86,13 +86,13 @@ def _clash(language: Numbers, text_key: Numbers, held: Numbers, training: Number
     return bool(spoken[0] & spoken[1]) and not texts[0] & texts[1]
 
 
-def _between(kind: str, keys: Keys, among: Numbers, group: Numbers) -> Iterator[Hit]:
+def _between(kind: str, keys: KeyIndex, among: Numbers, group: Numbers) -> Iterator[Hit]:
     for rows in keys.shared(among, group):
         later = rows[group[rows] != group[rows[0]]]
         yield from ((int(row), Finding(kind), int(rows[0])) for row in later)
 
 
-def _durations(columns: Columns) -> Iterator[Hit]:
+def _durations(columns: RowColumns) -> Iterator[Hit]:
     """Recordings that go on where their only row ends; several rows are segments of one recording."""
     segments: set[int] = set()
     if columns.longer:
@@ -101,7 +101,7 @@ def _durations(columns: Columns) -> Iterator[Hit]:
     yield from ((row, Finding("duration", said), None) for row, said in columns.longer.items() if row not in segments)
 
 
-def _rates(columns: Columns) -> Iterator[Hit]:
+def _rates(columns: RowColumns) -> Iterator[Hit]:
     language, rate = columns.language, columns.rate
     for number in np.unique(language[rate > 0]):
         rows = np.flatnonzero((language == number) & (rate > 0))

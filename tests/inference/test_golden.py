@@ -46,7 +46,7 @@ def written(found: list[DecodedSpeech]) -> list[Any]:
 
 
 def scores(found: list[DecodedSpeech]) -> list[list[float | None]]:
-    return [[d.score, d.ctc_score, *(t.score for t in d.translations.values())] for d in found]
+    return [[d.score, *(t.score for t in d.translations.values())] for d in found]
 
 
 def decode_all(decoder: Decoder, requests: list[DecodeRequest]) -> dict[str, Any]:

@@ -127,10 +127,11 @@ def test_the_score_is_the_mean_log_probability_of_the_transcript(loaded: LoadedM
 
 
 @torch.no_grad()
-def test_the_ctc_score_is_the_likelihood_of_the_transcript_alone(tmp_path: Path) -> None:
+def test_a_language_is_as_likely_as_its_transcript_to_the_llm_and_to_the_audio_alone(tmp_path: Path) -> None:
     loaded = toy_model(tmp_path, [stage("asr", ctc_weight=0.5)])
-    together = Decoder(loaded, 1, 4)(REQUESTS)
-    for request, decoded in zip(REQUESTS, together, strict=True):
+    decoder = Decoder(loaded, 1, 4)
+    together = zip(decoder(REQUESTS), decoder.likelihoods(REQUESTS, 1), strict=True)
+    for request, (decoded, likely) in zip(REQUESTS, together, strict=True):
         ids = loaded.tokenizer(escape(decoded.transcript), add_special_tokens=False).input_ids
         audio, num_audio = loaded.model.encode_audio(
             torch.from_numpy(request.mel)[None], torch.tensor([request.mel.shape[1]])
@@ -139,7 +140,7 @@ def test_the_ctc_score_is_the_likelihood_of_the_transcript_alone(tmp_path: Path)
         loss = torch.nn.functional.ctc_loss(
             log_probs, torch.tensor(ids), num_audio, torch.tensor([len(ids)]), loaded.model.blank_id, "sum"
         )
-        assert decoded.ctc_score == pytest.approx(-float(loss) / (len(ids) + 1), abs=1e-3)
+        assert likely == pytest.approx(decoded.score - float(loss) / (len(ids) + 1), abs=1e-3)
 
 
 @torch.no_grad()

@@ -152,10 +152,10 @@ def test_terms_in_a_batch_are_as_one_by_one(translator: Translator) -> None:
         for mel in map(translator.features, translator._split(load_audio(utterance.audio)))
         if utterance.language != "eng"
     ]
-    identify_recording = translator.decoder(requests)
+    together = translator.decoder(requests)
     alone = [translator.decoder([request])[0] for request in requests]
-    assert sum(occurs("timepiece", decoded.translations["eng"].text) for decoded in identify_recording) >= 1
-    assert [(d.transcript, d.translations["eng"].text) for d in identify_recording] == [
+    assert sum(occurs("timepiece", decoded.translations["eng"].text) for decoded in together) >= 1
+    assert [(d.transcript, d.translations["eng"].text) for d in together] == [
         (d.transcript, d.translations["eng"].text) for d in alone
     ]
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
+import torch
+
 from dragoman.data.audio import Waveform
 from dragoman.data.batching import Mel
 from dragoman.data.features import LogMel
@@ -91,21 +93,44 @@ class Translator(SpeechTranslator):
     def _identified(self, waveforms: Sequence[Waveform]) -> list[Mel]:
         """What the language is detected from."""
         features = self.features if self.whisper is None else self.whisper.features
-        return [features(waveform) for waveform in waveforms]
+        return features.batch(waveforms, self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the encoder is."""
+        return next(self.decoder.model.encoder.parameters()).device
 
     def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> list[DecodedSpeech]:
         """Neighbours in length share a batch; the order of the result is that of the speech."""
-        requests = [self.request(part, options) for part in speech]
-        order = sorted(range(len(requests)), key=lambda number: requests[number].mel.shape[1])
+        order = sorted(range(len(speech)), key=lambda number: len(speech[number].samples))
         found: dict[int, DecodedSpeech] = {}
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
-            found.update(zip(chosen, self.decoder([requests[number] for number in chosen]), strict=True))
-        return [found[number] for number in range(len(requests))]
+            requests = self.requests([speech[number] for number in chosen], options)
+            found.update(zip(chosen, self.decoder(requests), strict=True))
+        return [found[number] for number in range(len(speech))]
 
     def request(self, part: Speech, options: TranslateOptions) -> DecodeRequest:
         """What the decoder is asked of a stretch of speech."""
-        targets = tuple(code for code in options.targets if code != part.language)
-        whisper_mel = None if self.whisper is None else self.whisper.features(part.samples)
-        mel = self.features(part.samples)
-        return DecodeRequest(mel, part.language, targets, options.hotwords, options.glossary, whisper_mel=whisper_mel)
+        return self.requests([part], options)[0]
+
+    def requests(self, parts: Sequence[Speech], options: TranslateOptions) -> list[DecodeRequest]:
+        """`request` of each; neighbours in length are best together."""
+        waveforms = [part.samples for part in parts]
+        whisper_mels: Sequence[Mel | None] = [None] * len(parts)
+        if self.whisper is not None:
+            whisper_mels = self.whisper.features.batch(waveforms, self._device)
+        # in a cascade the adapter hears nothing
+        mels = whisper_mels if self.decoder.is_cascade else self.features.batch(waveforms, self._device)
+        return [
+            DecodeRequest(
+                mel,
+                part.language,
+                tuple(code for code in options.targets if code != part.language),
+                options.hotwords,
+                options.glossary,
+                whisper_mel=whisper_mel,
+            )
+            for part, mel, whisper_mel in zip(parts, mels, whisper_mels, strict=True)
+            if mel is not None
+        ]

@@ -80,13 +80,13 @@ def test_a_batch_gives_what_one_by_one_gives(beams: int, loaded: LoadedModel) ->
 @pytest.mark.parametrize("beams", [1, 3])
 def test_many_targets_in_one_pass_are_single_passes(beams: int, adapter: Any, tmp_path: Path) -> None:
     decoder = Decoder(toy_model(tmp_path, [], adapter), beams, 8)
-    audio_prefix = mel(150, 6)
-    (both,) = decoder([DecodeRequest(audio_prefix, "eng", TARGETS)])
-    (swapped,) = decoder([DecodeRequest(audio_prefix, "eng", TARGETS[::-1])])
+    heard = mel(150, 6)
+    (both,) = decoder([DecodeRequest(heard, "eng", TARGETS)])
+    (swapped,) = decoder([DecodeRequest(heard, "eng", TARGETS[::-1])])
     assert list(swapped.translations) == ["fra", "deu"]
     assert texts(swapped) == texts(both)
     for code in TARGETS:
-        (single,) = decoder([DecodeRequest(audio_prefix, "eng", (code,))])
+        (single,) = decoder([DecodeRequest(heard, "eng", (code,))])
         assert texts(single) == (*texts(both)[:2], {code: texts(both)[2][code]})
 
 

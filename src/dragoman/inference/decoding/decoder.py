@@ -93,10 +93,15 @@ class Decoder:
         self.search = TextSearch(loaded, max_new_tokens, max_rows, no_repeat_ngram_size)
         self.whisper, self.translate_from = whisper, translate_from
 
+    @property
+    def is_cascade(self) -> bool:
+        """Whether the LLM translates what Whisper's own decoder wrote, and hears nothing itself."""
+        return self.whisper is not None and self.translate_from == "transcript"
+
     @torch.inference_mode()
     def __call__(self, requests: Sequence[DecodeRequest]) -> list[DecodedSpeech]:
         """Decode a batch of utterances, each into all its targets; the result does not depend on the batch."""
-        cascade = self.whisper is not None and self.translate_from == "transcript"
+        cascade = self.is_cascade
         audio_prefix = AudioPrefix.without_audio(self.model, len(requests)) if cascade else self._audio_prefix(requests)
         transcripts = self._transcribe(requests, audio_prefix, self.beams)
         scores: Sequence[float | None] = [None] * len(requests)  # nobody can tell without the speech
@@ -136,10 +141,10 @@ class Decoder:
             return [EMPTY_OUTPUT] * len(requests)
         items = [self._item(request) for request in requests]
         task = self._transcriber
-        prefixes = [escape(request.prefixes.get("transcript", "")) for request in requests]
+        begun = [escape(request.prefixes.get("transcript", "")) for request in requests]
         rows = [
             TextRow(self.text.prompt(task.prompt(item, self.tags)), self.text.plain(text))
-            for item, text in zip(items, prefixes, strict=True)
+            for item, text in zip(items, begun, strict=True)
         ]
         phrase_biases = [
             [self._phrase_bias(request.hotwords, request.source, HOTWORD_BIAS)] if request.hotwords else []
@@ -158,8 +163,7 @@ class Decoder:
             is_complete=None if self.recipe.transcribes else is_said,  # a translation is written on its own
         )
         return [
-            self._transcript(task, text, output, item)
-            for output, item, text in zip(outputs, items, prefixes, strict=True)
+            self._transcript(task, text, output, item) for output, item, text in zip(outputs, items, begun, strict=True)
         ]
 
     @property
@@ -170,11 +174,11 @@ class Decoder:
         others = (*request.targets, *(code for code in self.recipe.targets if code != request.source), request.source)
         return TaskItem(request.source, others[0], transcript)
 
-    def _transcript(self, task: Task, prefixes: str, output: GeneratedText, item: TaskItem) -> GeneratedText:
+    def _transcript(self, task: Task, begun: str, output: GeneratedText, item: TaskItem) -> GeneratedText:
         """What a task's output says was said; all up to the tags where it does not keep the SRT format. What came
         behind them is not used, so neither is what was wrong with it."""
-        text, *behind = self.tags.parted(prefixes + output.text, item.source, item.target)
-        parsed = task.parse(prefixes + output.text, item, self.tags).transcript
+        text, *behind = self.tags.parted(begun + output.text, item.source, item.target)
+        parsed = task.parse(begun + output.text, item, self.tags).transcript
         text = (said(text) if parsed is None else parsed).strip()
         if not behind:
             return replace(output, text=text)
@@ -225,13 +229,13 @@ class Decoder:
             if transcripts[number].text or not self.recipe.writes_transcripts
         ]
         numbers, codes = [number for number, _ in spoken], [code for _, code in spoken]
-        prefixes = [escape(requests[number].prefixes.get(code, "")) for number, code in spoken]
+        begun = [escape(requests[number].prefixes.get(code, "")) for number, code in spoken]
         rows = [
             replace(
                 self._translation_row(requests[number].source, code, transcripts[number].text),
                 answer=self.text.plain(text),
             )
-            for (number, code), text in zip(spoken, prefixes, strict=True)
+            for (number, code), text in zip(spoken, begun, strict=True)
         ]
         before = [self._before(requests[number].source, code, transcripts[number].text) for number, code in spoken]
         terms = [self._terms(requests[number], code, transcripts[number].text) for number, code in spoken]
@@ -244,7 +248,7 @@ class Decoder:
             outputs = self.search(
                 audio_prefix, request_numbers, asked, biases, self.beams, [before[at] for at in chosen]
             )
-            return [replace(o, text=prefixes[at] + o.text) for at, o in zip(chosen, outputs, strict=True)]
+            return [replace(o, text=begun[at] + o.text) for at, o in zip(chosen, outputs, strict=True)]
 
         found: list[dict[str, Translation]] = [
             {code: Translation("", "", transcript.truncated) for code in request.targets}

@@ -133,7 +133,6 @@ class TextSearch:
         stats = constraints.stats(number, row.path, row.log_probs, row.scores)
         end = self.tokenizer.eos_token_id
         written = [token for token in row.ids if token != end]
-        prefixes = constraints.prefixes[number]
-        whole = self.tokenizer.decode([*prefixes, *written])
-        text = whole[len(self.tokenizer.decode(prefixes)) :]  # with its first space
+        begun = constraints.prefixes[number]
+        text = self.tokenizer.decode([*begun, *written])[len(self.tokenizer.decode(begun)) :]  # with its first space
         return GeneratedText(text, not row.is_finished, stats, tuple(row.ids))

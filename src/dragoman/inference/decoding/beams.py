@@ -13,25 +13,29 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from dragoman.inference.decoding.constraints import DecodingConstraints
-from dragoman.inference.decoding.search import EndsAt, SearchInput, WrittenRow
+from dragoman.inference.decoding.search import EndsAt, SearchInput, SearchLimits, WrittenRow
 
 
 def search_with_beams(
-    llm: Any, given: SearchInput, constraints: DecodingConstraints, ends: EndsAt | None = None
+    llm: Any,
+    given: SearchInput,
+    limits: SearchLimits,
+    constraints: DecodingConstraints,
+    ends: EndsAt | None = None,
 ) -> list[WrittenRow]:
     noted = _Noted(constraints)
     found = llm.generate(
         inputs_embeds=given.embeddings,
         attention_mask=given.mask,
         past_key_values=given.cache,
-        generation_config=_config(given, constraints.beams),
+        generation_config=_config(limits, constraints.beams),
         logits_processor=LogitsProcessorList([noted]),
         stopping_criteria=StoppingCriteriaList([] if ends is None else [_Complete(ends, len(given.mask))]),
     )
     path = found.beam_indices.long()
     ids = found.sequences[:, : path.shape[1]]
     scores = noted.scores(ids, path)
-    rows = [_row(*of_row, end=given.end) for of_row in zip(ids, path, scores, strict=True)]
+    rows = [_row(*of_row, end=limits.end) for of_row in zip(ids, path, scores, strict=True)]
     if ends is None:
         return rows
     is_complete = [row.is_finished or bool(ends(ids.new_tensor([row.ids]), [at])) for at, row in enumerate(rows)]
@@ -44,15 +48,15 @@ def _row(ids: Tensor, path: Tensor, scores: Tensor, end: int) -> WrittenRow:
     return WrittenRow(written, path[:length].tolist(), log_probs, log_probs, written[-1] == end)
 
 
-def _config(given: SearchInput, beams: int) -> GenerationConfig:
+def _config(limits: SearchLimits, beams: int) -> GenerationConfig:
     """The checkpoint's own generation settings (sampling, penalties) are not ours: everything is said here."""
     return GenerationConfig(
         do_sample=False,
         num_beams=beams,
-        min_new_tokens=given.min_new_tokens,
-        max_new_tokens=given.max_new_tokens,
-        eos_token_id=given.end,
-        pad_token_id=given.pad,
+        min_new_tokens=limits.min_new_tokens,
+        max_new_tokens=limits.max_new_tokens,
+        eos_token_id=limits.end,
+        pad_token_id=limits.pad,
         return_dict_in_generate=True,
     )
 

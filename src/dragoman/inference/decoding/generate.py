@@ -15,9 +15,9 @@ from torch import Tensor
 from dragoman.data.batching import TextRow, pad_rows
 from dragoman.inference.decoding.beams import search_with_beams
 from dragoman.inference.decoding.constraints import DecodeStats, DecodingConstraints, PhraseBias
-from dragoman.inference.decoding.greedy import search_greedily
+from dragoman.inference.decoding.greedy import LlmStepModel, search_greedily
 from dragoman.inference.decoding.prefix_cache import AudioPrefix
-from dragoman.inference.decoding.search import SearchInput, WrittenRow
+from dragoman.inference.decoding.search import SearchInput, SearchLimits, WrittenRow
 from dragoman.model.build import LoadedModel
 from dragoman.model.llm import embed
 from dragoman.model.splice import splice
@@ -77,7 +77,10 @@ class TextSearch:
             audio_rows = audio_prefix.rows([request_of[at] for at in chunk])
             search = self._input(audio_prefix, audio_rows, [rows[at] for at in chunk], constraints)
             ends = None if is_complete is None else self._ends(chunk, constraints, is_complete)
-            written = (search_greedily if beams == 1 else search_with_beams)(self.model.llm, search, constraints, ends)
+            if beams == 1:
+                written = search_greedily(LlmStepModel(self.model.llm, search), self._limits, constraints, ends)
+            else:
+                written = search_with_beams(self.model.llm, search, self._limits, constraints, ends)
             outputs += [self._output(row, number, constraints) for number, row in enumerate(written)]
         place = {at: number for number, at in enumerate(order)}
         return [outputs[place[at]] for at in range(len(rows))]
@@ -102,11 +105,12 @@ class TextSearch:
             mask,
             position_ids,
             audio_prefix.cache_of(audio_rows.repeat_interleave(constraints.beams)),
-            end=self.tokenizer.eos_token_id,
-            pad=self.tokenizer.pad_token_id,
-            min_new_tokens=self.min_new_tokens,
-            max_new_tokens=self.max_new_tokens,
         )
+
+    @property
+    def _limits(self) -> SearchLimits:
+        end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
+        return SearchLimits(end, pad, self.max_new_tokens, self.min_new_tokens)
 
     def _ends(
         self, chunk: Sequence[int], constraints: DecodingConstraints, is_complete: Callable[[int, str], bool]

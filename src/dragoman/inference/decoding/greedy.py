@@ -5,106 +5,131 @@ B rows, T tokens written, V pieces.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from dragoman.inference.decoding.constraints import DecodingConstraints
 from dragoman.inference.decoding.prefix_cache import select_rows
-from dragoman.inference.decoding.search import EndsAt, SearchInput, WrittenRow
+from dragoman.inference.decoding.search import EndsAt, SearchInput, SearchLimits, WrittenRow
 
+Constrain = Callable[[Tensor, Tensor, Sequence[int]], Tensor]
+"""ids (B, T) written so far, logits (B, V) and which rows of the search these are -> logits (B, V)."""
 _LOOK_EVERY = 4
 """Steps from one look at which rows have ended to the next, on a device that has to be waited for."""
 _LEAVE_AT = 0.8
 """Rows that have ended leave when so many of those in the batch are left."""
 
 
+class StepModel(Protocol):
+    """What writes: logits (B, V) of the first token, and of the one after tokens (B,); `keep` lets other rows go."""
+
+    def start(self) -> Tensor: ...
+
+    def step(self, tokens: Tensor) -> Tensor: ...
+
+    def keep(self, rows: Tensor) -> None: ...
+
+
 def search_greedily(
-    llm: Any, given: SearchInput, constraints: DecodingConstraints, ends: EndsAt | None = None
+    model: StepModel, limits: SearchLimits, constrain: Constrain, ends: EndsAt | None = None
 ) -> list[WrittenRow]:
     """As transformers' `generate` without sampling, token by token."""
-    batch = _Batch(given, constraints)
-    inputs: dict[str, Tensor] = batch.prompt()
-    for step in range(given.max_new_tokens):
-        logits = llm(**inputs, past_key_values=batch.cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-        logits = logits.to(given.mask.device, torch.float32)
-        if step < given.min_new_tokens:
-            logits[:, given.end] = -torch.inf
-        tokens = batch.write(logits, step)
+    logits = model.start()
+    batch = _Batch(len(logits), logits.device, limits)
+    for step in range(limits.max_new_tokens):
+        if step < limits.min_new_tokens:
+            logits[:, limits.end] = -torch.inf
+        chosen = constrain(batch.ids[batch.rows, :step], logits, batch.numbers).argmax(-1)
+        tokens = batch.write(chosen, logits, step)
         if ends is not None:
-            batch.finish(ends(batch.ids[batch.rows, : step + 1], batch.requests))
-        if not batch.leave(step):
+            batch.end(ends(batch.ids[batch.rows, : step + 1], batch.numbers))
+        left = batch.left(step)
+        if not len(left):
             break
-        inputs = batch.next(tokens)
+        if len(left) <= _LEAVE_AT * len(tokens):
+            model.keep(left)
+            batch.keep(left)
+            tokens = tokens[left]
+        if step + 1 < limits.max_new_tokens:
+            logits = model.step(tokens)
     return batch.written()
 
 
-class _Batch:
-    """What is still being written. `ids`, `log_probs` and `scores` (B, T), `lengths` and `is_finished` (B,) are of all
-    rows; `rows` are the numbers of those that are in the batch, and the rest is of these."""
+class LlmStepModel:
+    """An LLM, from embedded prompts and the keys and values of what stands before them."""
 
-    def __init__(self, given: SearchInput, constraints: DecodingConstraints) -> None:
-        self.given, self.constraints, self.cache = given, constraints, given.cache
-        shape, device = (len(given.mask), given.max_new_tokens), given.mask.device
-        self.ids = torch.full(shape, given.end, device=device)
-        self.log_probs = torch.zeros(shape, device=device)
-        self.scores = torch.zeros(shape, device=device)
-        self.lengths = torch.zeros(shape[0], dtype=torch.long, device=device)
-        self.is_finished = torch.zeros(shape[0], dtype=torch.bool, device=device)
-        self.rows = torch.arange(shape[0], device=device)
-        self.requests = list(range(shape[0]))
-        self.mask = given.mask
+    def __init__(self, llm: Any, given: SearchInput) -> None:
+        self.llm, self.given, self.cache, self.mask = llm, given, given.cache, given.mask
         self.positions = given.position_ids[:, -1:]
-        self._has_ended = torch.zeros(shape[0], dtype=torch.bool, device=device)
 
-    def prompt(self) -> dict[str, Tensor]:
-        """What the LLM is given first: all that it has no keys and values of."""
+    def start(self) -> Tensor:
         known = self.cache.get_seq_length()
-        return {
-            "inputs_embeds": self.given.embeddings[:, known:],
-            "attention_mask": self.mask,
-            "position_ids": self.given.position_ids[:, known:],
-        }
+        position_ids = self.given.position_ids[:, known:]
+        return self._logits(inputs_embeds=self.given.embeddings[:, known:], position_ids=position_ids)
 
-    def next(self, tokens: Tensor) -> dict[str, Tensor]:
-        """What the LLM is given after tokens (B,)."""
+    def step(self, tokens: Tensor) -> Tensor:
         self.mask = torch.cat([self.mask, torch.ones_like(self.mask[:, :1])], 1)
         self.positions = self.positions + 1
-        return {"input_ids": tokens[:, None], "attention_mask": self.mask, "position_ids": self.positions}
+        return self._logits(input_ids=tokens[:, None], position_ids=self.positions)
 
-    def write(self, logits: Tensor, step: int) -> Tensor:
-        """Choose from logits (B, V) -> tokens (B,)."""
-        chosen = self.constraints(self.ids[self.rows, :step], logits, self.requests).argmax(-1)
-        tokens = torch.where(self._has_ended, self.given.end, chosen)
+    def keep(self, rows: Tensor) -> None:
+        self.cache = select_rows(self.cache, rows)
+        self.mask, self.positions = self.mask[rows], self.positions[rows]
+
+    def _logits(self, **inputs: Tensor) -> Tensor:
+        found = self.llm(
+            **inputs, attention_mask=self.mask, past_key_values=self.cache, use_cache=True, logits_to_keep=1
+        )
+        logits: Tensor = found.logits[:, -1].to(self.mask.device, torch.float32)
+        return logits
+
+
+class _Batch:
+    """What is being written. `ids`, `log_probs` and `scores` (B, T), `lengths` and `is_finished` (B,) are of all rows;
+    `rows`, or as a list `numbers`, says which of them are still in the batch, `has_ended` is of these."""
+
+    def __init__(self, size: int, device: torch.device, limits: SearchLimits) -> None:
+        self.limits, shape = limits, (size, limits.max_new_tokens)
+        self.ids = torch.full(shape, limits.end, device=device)
+        self.log_probs = torch.zeros(shape, device=device)
+        self.scores = torch.zeros(shape, device=device)
+        self.lengths = torch.zeros(size, dtype=torch.long, device=device)
+        self.is_finished = torch.zeros(size, dtype=torch.bool, device=device)
+        self.rows = torch.arange(size, device=device)
+        self.numbers = list(range(size))
+        self.has_ended = torch.zeros(size, dtype=torch.bool, device=device)
+
+    def write(self, chosen: Tensor, logits: Tensor, step: int) -> Tensor:
+        """Tokens (B,) chosen by logits (B, V) -> the same, but the end where a row had ended before."""
+        tokens = torch.where(self.has_ended, self.limits.end, chosen)
         scores = logits.gather(1, tokens[:, None])[:, 0]
         self.ids[self.rows, step] = tokens
         self.scores[self.rows, step] = scores
         self.log_probs[self.rows, step] = scores - logits.logsumexp(-1)
-        self.lengths[self.rows] += ~self._has_ended
-        self._has_ended = self._has_ended | (tokens == self.given.end)
+        self.lengths[self.rows] += ~self.has_ended
+        self.has_ended = self.has_ended | (tokens == self.limits.end)
         return tokens
 
-    def finish(self, complete: list[int]) -> None:
+    def end(self, complete: list[int]) -> None:
         """These rows of the batch are complete without the end."""
         if complete:
-            self._has_ended[complete] = True
+            self.has_ended[complete] = True
 
-    def leave(self, step: int) -> bool:
-        """Let rows that have ended leave, now and then; tells whether any is left."""
-        if self._has_ended.device.type != "cpu" and (step + 1) % _LOOK_EVERY:
-            return True
-        left = (~self._has_ended).nonzero()[:, 0]
-        self.is_finished[self.rows[self._has_ended]] = True
-        if 0 < len(left) <= _LEAVE_AT * len(self.rows):
-            self.cache = select_rows(self.cache, left)
-            self.rows, self.mask, self.positions = self.rows[left], self.mask[left], self.positions[left]
-            self._has_ended = self._has_ended[left]
-            self.requests = self.rows.tolist()
-        return len(left) > 0
+    def left(self, step: int) -> Tensor:
+        """Which rows of the batch have not ended; all, where it is not time to look."""
+        if self.has_ended.device.type != "cpu" and (step + 1) % _LOOK_EVERY:
+            return torch.arange(len(self.rows), device=self.rows.device)
+        return (~self.has_ended).nonzero()[:, 0]
+
+    def keep(self, rows: Tensor) -> None:
+        self.is_finished[self.rows[self.has_ended]] = True
+        self.rows, self.has_ended = self.rows[rows], self.has_ended[rows]
+        self.numbers = self.rows.tolist()
 
     def written(self) -> list[WrittenRow]:
-        self.is_finished[self.rows[self._has_ended]] = True
+        self.is_finished[self.rows[self.has_ended]] = True
         columns = (self.ids, self.log_probs, self.scores, self.lengths, self.is_finished)
         return [
             WrittenRow(ids[:length], [row] * length, log_probs[:length], scores[:length], is_finished)

@@ -13,6 +13,17 @@ EndsAt = Callable[[Tensor, Sequence[int]], list[int]]
 
 
 @dataclass(frozen=True)
+class SearchLimits:
+    """`end` is the token that ends a row, `pad` what stands behind it; it comes after so many new tokens at least, and
+    at most."""
+
+    end: int
+    pad: int
+    max_new_tokens: int
+    min_new_tokens: int = 0
+
+
+@dataclass(frozen=True)
 class SearchInput:
     """Prompts behind what they share: embeddings (B, A + T, D), mask and position ids (B, A + T); the LLM's keys and
     values after the audio, of each row that is searched."""
@@ -21,10 +32,6 @@ class SearchInput:
     mask: Tensor
     position_ids: Tensor
     cache: DynamicCache
-    end: int
-    pad: int
-    min_new_tokens: int
-    max_new_tokens: int
 
 
 @dataclass(frozen=True)

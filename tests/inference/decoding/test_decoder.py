@@ -161,14 +161,16 @@ def plain(loaded: LoadedModel, beams: int, ids: tuple[int, ...]) -> str:
 
 
 def script(loaded: LoadedModel, *answers: str) -> None:
-    """Make the LM say these answers, one a `generate`, whatever it hears; after the last word comes the end, always."""
+    """Make the LM say these answers, one a search, whatever it hears; after the last word comes the end, always."""
     end = loaded.tokenizer.eos_token_id
     written = [[*loaded.tokenizer(answer, add_special_tokens=False).input_ids, end] for answer in answers]
-    scripts = [[], written[0], [], *written[1:]]  # the audio is read, the transcript written, then scored
+    scripts = [[], *written]  # first the audio is read
     state = {"generation": -1, "step": 0}
 
     def speak(_: Any, __: Any, arguments: dict[str, Any], output: Any) -> Any:
         if arguments.get("input_ids") is None:  # the audio, or the prompt after it
+            if not arguments.get("logits_to_keep"):  # all of a text is scored
+                return output
             state.update(generation=state["generation"] + 1, step=0)
         ids = scripts[state["generation"]]
         output.logits = torch.full_like(output.logits, -50.0)

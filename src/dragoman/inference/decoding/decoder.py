@@ -175,12 +175,12 @@ class Decoder:
         return TaskItem(request.source, others[0], transcript)
 
     def _transcript(self, task: Task, begun: str, output: GeneratedText, item: TaskItem) -> GeneratedText:
-        """What a task's output says was said; all up to the tags where it does not keep the SRT format. What came
-        behind them is not used, so neither is what was wrong with it."""
+        """What a task's output says was said; all up to the tags where it does not keep the SRT format. Where a model
+        that was to transcribe wrote them, what came behind is not used, so neither is what was wrong with it."""
         text, *behind = self.tags.parted(begun + output.text, item.source, item.target)
         parsed = task.parse(begun + output.text, item, self.tags).transcript
         text = (said(text) if parsed is None else parsed).strip()
-        if not behind:
+        if not behind or not self.recipe.transcribes:  # or it was ended there
             return replace(output, text=text)
         return replace(output, text=text, truncated=False, stats=replace(output.stats, looped=False))
 

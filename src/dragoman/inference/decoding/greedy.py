@@ -32,6 +32,7 @@ class StepModel(Protocol):
     def keep(self, rows: Tensor) -> None: ...
 
 
+@torch.no_grad()
 def search_greedily(
     model: StepModel, limits: SearchLimits, constrain: Constrain, ends: EndsAt | None = None
 ) -> list[WrittenRow]:

@@ -73,11 +73,12 @@ class WhisperDecoder:
         with _attending(self.whisper, lambda: model.valid):
             return [self._output(row.ids) for row in search_greedily(model, limits, self._suppressed)]
 
+    @torch.inference_mode()
     def language_scores(self, mels: Sequence[Mel], languages: Sequence[str]) -> Tensor:
         """mel (M, F) each -> (U, L) log-probabilities of the languages, by the first token that it writes."""
         frames, valid = self._hear(mels)
         start = torch.full((len(mels), 1), self.whisper.generation_config.decoder_start_token_id, device=frames.device)
-        with torch.inference_mode(), _attending(self.whisper, lambda: valid):
+        with _attending(self.whisper, lambda: valid):
             logits = _WhisperStepModel(self.whisper, frames, valid, start).start()
         return logits[:, [self.languages[code] for code in languages]].log_softmax(-1)
 

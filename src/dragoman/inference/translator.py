@@ -117,20 +117,18 @@ class Translator(SpeechTranslator):
     def requests(self, parts: Sequence[Speech], options: TranslateOptions) -> list[DecodeRequest]:
         """`request` of each; neighbours in length are best together."""
         waveforms = [part.samples for part in parts]
-        whisper_mels: Sequence[Mel | None] = [None] * len(parts)
-        if self.whisper is not None:
-            whisper_mels = self.whisper.features.batch(waveforms, self._device)
-        # in a cascade the adapter hears nothing
-        mels = whisper_mels if self.decoder.is_cascade else self.features.batch(waveforms, self._device)
+        own = None if self.whisper is None else self.whisper.features.batch(waveforms, self._device)
+        mels = own  # in a cascade the adapter hears nothing
+        if mels is None or not self.decoder.is_cascade:
+            mels = self.features.batch(waveforms, self._device)
         return [
             DecodeRequest(
-                mel,
+                mels[number],
                 part.language,
                 tuple(code for code in options.targets if code != part.language),
                 options.hotwords,
                 options.glossary,
-                whisper_mel=whisper_mel,
+                whisper_mel=None if own is None else own[number],
             )
-            for part, mel, whisper_mel in zip(parts, mels, whisper_mels, strict=True)
-            if mel is not None
+            for number, part in enumerate(parts)
         ]

@@ -89,5 +89,9 @@ def test_its_transcripts_are_translated_with_the_speech_or_without(
     together = texts(requests(0))
     assert together == [texts([one])[0] for one in requests(0)]
     assert [said for said, _ in together] == [output.text for output in whisper(mels, ["eng"] * 3, 1)]
+    few = Decoder(loaded, 1, 8, max_rows=2, whisper=whisper, translate_from=translate_from)(requests(0))
+    assert [{code: one.text for code, one in found.translations.items()} for found in few] == [
+        translations for _, translations in together
+    ]
     if translate_from == "transcript":
         assert texts(requests(5)) == together

@@ -79,14 +79,14 @@ class LanguageIdentifier:
 
 
 class WhisperLanguageIdentifier:
-    """As Whisper tells a language: by the first token that its decoder writes (Radford et al. 2022, section 2.3), among
-    the languages that the model hears."""
+    """As Whisper detects a language: by the first token that its decoder writes (Radford et al. 2022, section 2.3),
+    among the languages that the model hears."""
 
     def __init__(self, whisper: WhisperDecoder, sources: Sequence[str], batch_size: int) -> None:
         self.whisper, self.sources, self.batch_size = whisper, sources, batch_size
 
     def identify_recording(self, mels: Sequence[Mel]) -> dict[str, float]:
-        """As `LanguageIdentifier.together`; mels are the decoder's own."""
+        """As `LanguageIdentifier.identify_recording`; mels are those of Whisper's decoder."""
         scores = self._scores(mels).sum(0)
         shares = np.exp(scores - np.logaddexp.reduce(scores)).tolist()
         return dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))

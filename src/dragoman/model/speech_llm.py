@@ -67,7 +67,7 @@ class SpeechLLM(nn.Module):
         return self.adapt(*self.encoder(mel.to(next(self.encoder.parameters()).dtype), num_frames))
 
     def adapt(self, frames: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
-        """`hear` from where the encoder has done its part: frames (U, S, E), num_frames (U,)."""
+        """`encode_audio` from where the encoder has done its part: frames (U, S, E), num_frames (U,)."""
         audio, num_audio = self.adapter(frames.to(next(self.adapter.parameters()).dtype), num_frames)
         audio = audio * self.audio_scale
         if not len(self.lead_ids):

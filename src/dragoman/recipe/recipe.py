@@ -132,9 +132,9 @@ class Recipe(StrictModel):
         """The code of a language that the model hears, see `languages.known_source`."""
         return languages.known_source(name, self.sources, self.name)
 
-    def known_targets(self, names: str | Sequence[str], source: str | None = None) -> tuple[str, ...]:
-        """The codes of languages that the model writes, see `languages.known_targets`."""
-        return languages.known_targets(names, self.targets, self.name, source)
+    def known_targets(self, codes: Sequence[str] | None, source: str | None = None) -> tuple[str, ...]:
+        """These targets, all of which the model writes, see `languages.known_targets`."""
+        return languages.known_targets(codes, self.targets, self.name, source)
 
     def longest_clips(self) -> dict[str, float]:
         """Of each manifest, by its name: the longest clip, in seconds, that a stage hears; infinite without a limit."""

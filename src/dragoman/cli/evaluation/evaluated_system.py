@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dragoman.cli.options import LanguageFlags, LoadOptions, prepare_device, resolve_model
+from dragoman.cli.options import for_external_system, prepare_device, resolve_model
 from dragoman.errors import DataError
 from dragoman.files import digest_of_weights
 from dragoman.text.languages import LANGUAGES, known_targets
@@ -15,6 +15,7 @@ from dragoman.text.languages import LANGUAGES, known_targets
 if TYPE_CHECKING:
     from dragoman.evaluation.generate import Translate
     from dragoman.evaluation.runs import RunStats
+    from dragoman.inference.options import LoadOptions, TranslateOptions
     from dragoman.records import Utterance
 
 
@@ -48,22 +49,23 @@ def choose_system(
     model: str | None,
     text: bool,
     utterances: Sequence[Utterance],
-    languages: LanguageFlags,
+    options: TranslateOptions,
     load: LoadOptions,
+    threads: int | None,
 ) -> EvaluatedSystem:
     """Our own `model`, with `text` its LLM alone; or another `system`. Raises DragomanError."""
-    if text and languages.only_transcripts:
+    if text and options.only_transcripts:
         raise DataError("--text translates what was said; name a target instead of none.")
     if system is None:
-        return _own(resolve_model(model or "tiny", languages, load.device, load.threads), text, languages, load)
+        return _own(resolve_model(model or "tiny", options, load.device, threads), text, options, load)
     if text:
         raise DataError("--text is for our own models; leave out --system or --text.")
-    load.for_external_system()
-    prepare_device(load.device, load.threads)
-    return _external(system, model, utterances, languages, load)
+    for_external_system(load)
+    prepare_device(load.device, threads)
+    return _external(system, model, utterances, options, load)
 
 
-def _own(folder: Path, text: bool, languages: LanguageFlags, load: LoadOptions) -> EvaluatedSystem:
+def _own(folder: Path, text: bool, options: TranslateOptions, load: LoadOptions) -> EvaluatedSystem:
     """The model, or its LLM alone on the reference transcripts."""
     from dragoman.cli.devices import hardware
     from dragoman.inference.text_translator import TextTranslator
@@ -73,10 +75,10 @@ def _own(folder: Path, text: bool, languages: LanguageFlags, load: LoadOptions) 
     recipe = read_stored_recipe(folder / "recipe.json")
     translate: Translate
     if text:
-        translate = TextTranslator.from_pretrained(folder, **load.for_llm_alone())
+        translate = TextTranslator.from_pretrained(folder, load)
         works = translate.llm
     else:
-        translate = Translator.from_pretrained(folder, **load.for_own_model())
+        translate = Translator.from_pretrained(folder, load)
         works = translate.decoder.model
     by, what = (
         load.transcript_by or recipe.decoding.transcript_by,
@@ -89,7 +91,7 @@ def _own(folder: Path, text: bool, languages: LanguageFlags, load: LoadOptions) 
         f"{recipe.name} {digest_of_weights(folder)}, {beams}{_held(load)}",
         recipe.name,
         recipe.sources,
-        recipe.known_targets(languages.to),
+        recipe.known_targets(options.to),
         translate,
         sum(parameter.numel() for parameter in works.parameters()),
         hardware(str(next(works.parameters()).device)),
@@ -97,18 +99,18 @@ def _own(folder: Path, text: bool, languages: LanguageFlags, load: LoadOptions) 
 
 
 def _external(
-    name: str, model: str | None, utterances: Sequence[Utterance], languages: LanguageFlags, load: LoadOptions
+    name: str, model: str | None, utterances: Sequence[Utterance], options: TranslateOptions, load: LoadOptions
 ) -> EvaluatedSystem:
     """One of SYSTEMS."""
     from dragoman.cli.devices import hardware
     from dragoman.inference.recordings import check_writes_transcripts
     from dragoman.systems import find_system
 
-    if languages.only_transcripts:
+    if options.only_transcripts:
         check_writes_transcripts(find_system(name))
-    system = find_system(name).from_pretrained(model, **load.for_external_system())
-    to = languages.to
-    if to == ("all",) and system.targets is LANGUAGES:
+    system = find_system(name).from_pretrained(model, **for_external_system(load))
+    to = options.to
+    if to is None and system.targets is LANGUAGES:
         to = tuple(dict.fromkeys(code for row in utterances for code in (row.language, *row.translations)))
     return EvaluatedSystem(
         f"{name}: {system.identity}{_held(load)}",

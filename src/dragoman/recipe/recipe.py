@@ -71,6 +71,8 @@ class Recipe(StrictModel):
             for part, lora in (("llm_lora", self.llm.lora), ("encoder_lora", self.encoder.lora)):
                 if part in stage.trains and lora is None:
                     raise ValueError(f"stages.{stage.name}.trains: {part} is trained, but the recipe has no such LoRA")
+        if self.decoding.ctc_weight and not self.aligned_by_ctc:
+            raise ValueError("decoding.ctc_weight: no stage teaches the audio tokens by CTC (ctc_weight); leave it out")
         unknown = [code for code in self.prompt.tags if not is_code(code)]
         if unknown:
             raise ValueError(f"prompt.tags: {unknown[0]!r} is not a language code")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import NoRepeatNGramLogitsProcessor, PreTrainedTokenizerBase
 
+from dragoman.inference.decoding.ctc_prefix import CtcPrefixScorer
 from dragoman.inference.decoding.phrases import Phrases
 from dragoman.text.repetition import TIMES, has_loop, loop_completions
 
@@ -50,7 +51,7 @@ class DecodingConstraints:
     A loop (text/repetition.py) is never closed: the token that would do so is forbidden, and nothing else. So a name
     may come as often as it is said, and no n-gram is banned. With `no_repeat_ngram_size` that is left out, and no n
     tokens are written twice, as transformers has it: 0 bans nothing. `before` is what of the output each request's
-    prompt holds, which counts then.
+    prompt holds, which counts then. With `ctc`, the LLM's scores are first joined with those of the audio tokens.
 
     Most steps of most rows ask for nothing, and then nothing is done: rows are looked at one by one only where there
     are phrases, or where a loop may close.
@@ -64,7 +65,9 @@ class DecodingConstraints:
         prefixes: Sequence[Sequence[int]],
         no_repeat_ngram_size: int | None = None,
         before: Sequence[Sequence[int]] = (),
+        ctc: CtcPrefixScorer | None = None,
     ) -> None:
+        self.ctc = ctc
         self.tokenizer, self.beams, self.phrase_biases, self.prefixes = tokenizer, beams, phrase_biases, prefixes
         self.no_repeat_ngram_size, self.before = no_repeat_ngram_size, before
         self._end = tokenizer.eos_token_id
@@ -75,6 +78,7 @@ class DecodingConstraints:
     def __call__(self, ids: Tensor, scores: Tensor, rows: Sequence[int]) -> Tensor:
         """ids (B, T) written so far, scores (B, V), logits or log-probabilities, and which rows of the search these are
         -> scores (B, V): the same tensor where nothing is asked."""
+        scores = scores if self.ctc is None else self.ctc(ids, scores, rows)
         constrained = self._steered(ids, scores, rows) if self._is_steered else scores
         if self.no_repeat_ngram_size is None:
             return self._without_loops(ids, constrained, rows)

@@ -161,10 +161,16 @@ class Decoder:
             phrase_biases,
             beams,
             is_complete=None if self.recipe.transcribes else is_said,  # a translation is written on its own
+            transcript_ends=[self._transcript_ends(item) for item in items],
         )
         return [
             self._transcript(task, text, output, item) for output, item, text in zip(outputs, items, begun, strict=True)
         ]
+
+    def _transcript_ends(self, item: TaskItem) -> list[int]:
+        """The tokens that may come behind a transcript: the end, and what begins the tags."""
+        tags = [] if self.recipe.transcribes else [self.text.plain(self.tags(item.source, item.target))[0]]
+        return [self.tokenizer.eos_token_id, *tags]
 
     @property
     def _transcriber(self) -> Task:

@@ -15,6 +15,7 @@ from torch import Tensor
 from dragoman.data.batching import TextRow, pad_rows
 from dragoman.inference.decoding.beams import search_with_beams
 from dragoman.inference.decoding.constraints import DecodeStats, DecodingConstraints, PhraseBias
+from dragoman.inference.decoding.ctc_prefix import CtcPrefixScorer
 from dragoman.inference.decoding.greedy import LlmStepModel, search_greedily
 from dragoman.inference.decoding.prefix_cache import AudioPrefix
 from dragoman.inference.decoding.search import SearchInput, SearchLimits, WrittenRow
@@ -47,6 +48,7 @@ class TextSearch:
         self.model, self.tokenizer, self.max_rows = loaded.model, loaded.tokenizer, max(1, max_rows)
         self.max_new_tokens, self.no_repeat_ngram_size = max_new_tokens, no_repeat_ngram_size
         self.min_new_tokens = 0
+        self.ctc_weight = loaded.recipe.decoding.ctc_weight
 
     def __call__(
         self,
@@ -57,24 +59,29 @@ class TextSearch:
         beams: int,
         before: Sequence[Sequence[int]] = (),
         is_complete: Callable[[int, str], bool] | None = None,
+        transcript_ends: Sequence[Sequence[int]] | None = None,
     ) -> list[GeneratedText]:
         """What follows each row's prompt and the answer that it has begun; `request_of` says which request a row is of,
         `before` what of the output the row's prompt holds. `beams` 1 is greedy. A row also ends where `is_complete`,
-        asked with its number and its text whenever a `>` was written, says so."""
+        asked with its number and its text whenever a `>` was written, says so. `transcript_ends`: what is written is
+        what was said, up to one of these tokens of each row, so that CTC may have its say."""
         outputs: list[GeneratedText] = []
         size = max(1, self.max_rows // beams)
         order = sorted(range(len(rows)), key=lambda at: len(rows[at].prompt) + len(rows[at].answer))
         for start in range(0, len(order), size):
             chunk = order[start : start + size]
+            audio_rows = audio_prefix.rows([request_of[at] for at in chunk])
+            prefixes = [rows[at].answer for at in chunk]
+            chunk_ends = [transcript_ends[at] for at in chunk] if transcript_ends else []
             constraints = DecodingConstraints(
                 self.tokenizer,
                 beams,
                 [phrase_biases[at] for at in chunk],
-                [rows[at].answer for at in chunk],
+                prefixes,
                 self.no_repeat_ngram_size,
                 [before[at] for at in chunk] if before else (),
+                self._ctc(audio_prefix, audio_rows, chunk_ends, prefixes, beams),
             )
-            audio_rows = audio_prefix.rows([request_of[at] for at in chunk])
             search = self._input(audio_prefix, audio_rows, [rows[at] for at in chunk], constraints)
             ends = None if is_complete is None else self._ends(chunk, constraints, is_complete)
             if beams == 1:
@@ -84,6 +91,19 @@ class TextSearch:
             outputs += [self._output(row, number, constraints) for number, row in enumerate(written)]
         place = {at: number for number, at in enumerate(order)}
         return [outputs[place[at]] for at in range(len(rows))]
+
+    def _ctc(
+        self,
+        audio_prefix: AudioPrefix,
+        audio_rows: Tensor,
+        ends: Sequence[Sequence[int]],
+        prefixes: Sequence[Sequence[int]],
+        beams: int,
+    ) -> CtcPrefixScorer | None:
+        if not ends or not self.ctc_weight:
+            return None
+        audio, num_audio = audio_prefix.audio[audio_rows], audio_prefix.num_audio[audio_rows]
+        return CtcPrefixScorer(self.model, audio, num_audio, self.ctc_weight, ends, prefixes, beams)
 
     def _input(
         self,

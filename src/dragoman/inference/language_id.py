@@ -86,7 +86,7 @@ class WhisperLanguageIdentifier:
         self.whisper, self.sources, self.batch_size = whisper, sources, batch_size
 
     def identify_recording(self, mels: Sequence[Mel]) -> dict[str, float]:
-        """As `LanguageIdentifier.together`; mels are the decoder's own."""
+        """As `LanguageIdentifier.identify_recording`; mels are the decoder's own."""
         scores = self._scores(mels).sum(0)
         shares = np.exp(scores - np.logaddexp.reduce(scores)).tolist()
         return dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))

@@ -25,12 +25,12 @@ from dragoman.inference.translator import Translator
 from dragoman.vad import Segmenter, SpeechSegment
 
 _LOOK = SAMPLE_RATE // 10
-"""This many samples from one look at what is open to the next."""
+"""Samples from one look at what is open to the next."""
 _IDENTIFIED_BY_S = 3.0
 """The language is settled when so much speech was heard."""
 _TRANSCRIPT = "transcript"
 _MOST_WAITING = 6000
-"""This many blocks are taken from a source ahead of the model; then the source has to wait."""
+"""At most this many blocks are taken from a source ahead of the model; then the source has to wait."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class LiveTranslator:
     ...         print(event.segment.transcript, event.segment.translations["deu"])
 
     `to`, `language`, `hotwords` and `glossary` are as in Translator.translate; without a language there are no updates
-    until it was detected from the first seconds of speech. A segment is decoded anew with every `min_chunk_s` seconds
-    that it grows. Raises LanguageError, ModelError, DragomanError.
+    until it has been detected from the first seconds of speech. A segment is decoded anew with every `min_chunk_s`
+    seconds that it grows. Raises LanguageError, ModelError, DragomanError.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class _OpenSegment:
         self.heard_s = start_s
         self.is_shown = False
         self.texts = {name: LocalAgreement() for name in (_TRANSCRIPT, *targets)}
-        self._writes_speech = writes_transcripts
+        self._writes_transcripts = writes_transcripts
 
     @property
     def prefixes(self) -> dict[str, str]:
@@ -197,7 +197,7 @@ class _OpenSegment:
         self.is_shown |= _says_something(decoded)
         transcript = self.texts[_TRANSCRIPT]
         transcript.add(decoded.transcript)
-        can_commit = bool(transcript.text.stable) or not self._writes_speech
+        can_commit = bool(transcript.text.stable) or not self._writes_transcripts
         for code, translation in decoded.translations.items():
             self.texts[code].add(translation.text, can_commit=can_commit)
 

@@ -38,13 +38,13 @@ def finetune(
         raise ModelError(
             f"{system} is not fine-tuned here; {_SYSTEM} is, and `dragoman train` trains Dragoman's own models."
         )
-    wanted = LanguageFlags.read(to, None)
-    if wanted.only_transcripts:
+    languages = LanguageFlags.read(to, None)
+    if languages.only_transcripts:
         raise ModelError(f"{system} is taught to translate here; name a target instead of none.")
     prepare_device(device, threads)
     plan = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "warmup_steps": steps // 10, "seed": seed}
     with only_run(out, launched()[0]):
-        _learn(manifest, wanted.to, out, model, own_device(device), micro_batch, workers, plan)
+        _learn(manifest, languages.to, out, model, own_device(device), micro_batch, workers, plan)
 
 
 def _learn(

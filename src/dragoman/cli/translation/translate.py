@@ -164,13 +164,13 @@ def _own(model: str | None, flags: _TranslateFlags, load: LoadOptions) -> tuple[
 
 def _external(name: str, model: str | None, flags: _TranslateFlags, load: LoadOptions) -> tuple[SpeechTranslator, str]:
     """One of SYSTEMS, and what tells it from others. What it cannot do is reported before its weights are read."""
-    for_own_model = load.for_external_system()
+    options = load.for_external_system()
     prepare_device(load.device, load.threads)
     from dragoman.systems import find_system
 
     kind = find_system(name)
     flags.check(kind)
-    system = kind.from_pretrained(model, **for_own_model)
+    system = kind.from_pretrained(model, **options)
     system.vad = system.vad.varied(flags.vad, name)
     return system, f"{name}: {system.identity}"
 

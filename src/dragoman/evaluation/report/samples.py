@@ -19,7 +19,7 @@ from dragoman.text.languages import LANGUAGES, Language
 from dragoman.text.scripts import with_script
 
 WORST = 250
-"""This many by their transcripts, and this many by their translations."""
+"""Samples by their transcripts, and as many by their translations."""
 SAMPLE = 1500
 """Shared out over the directions; each gets one at least."""
 _NORMALISE = BasicTextNormalizer()

@@ -32,17 +32,17 @@ class PhraseBias:
 @dataclass(frozen=True)
 class _Step:
     """Log-probabilities of the tokens that may have been chosen, as the LLM said them; of the best token that begins
-    or goes on with each phrase bias; `held`: the likeliest would have closed a loop."""
+    or goes on with a phrase of each bias; `blocked`: the likeliest would have closed a loop."""
 
     log_probs: dict[int, float]
-    phrase_biases: tuple[float, ...]
+    phrase_log_probs: tuple[float, ...]
     blocked: bool
 
 
 @dataclass(frozen=True)
 class DecodeStats:
-    """Of what was written: its log-probability; `looped`, it was held from a loop; for each phrase bias, by how much
-    its beginning was less likely than the token in its place, (phrase biases, tokens)."""
+    """Of what was written: its log-probability; `looped`, a loop was blocked; for each phrase bias, by how much its
+    phrase was less likely than the token in its place, (phrase biases, tokens)."""
 
     log_prob: float
     tokens: int
@@ -56,8 +56,8 @@ class DecodeStats:
 
 
 class DecodingConstraints(LogitsProcessor):
-    """One `generate`. `phrase_biases` has those of each request, `prefixes` the tokens that stood there before it
-    wrote.
+    """One `generate`. `phrase_biases` has those of each request, `prefixes` the tokens with which its answer was
+    begun.
 
     A loop (text/repetition.py) is never closed: the token that would do so is forbidden, and nothing else. So a name
     may come as often as it is said, and no n-gram is banned. With `no_repeat_ngram_size` that is left out, and no n
@@ -81,13 +81,13 @@ class DecodingConstraints(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """input_ids (B, T), scores (B, V) -> scores (B, V)."""
-        log_probs_all, scores = scores.log_softmax(-1), scores.clone()
-        bias_log_probs = {}
+        all_log_probs, scores = scores.log_softmax(-1), scores.clone()
+        phrase_log_probs = {}
         going = [(row, ids) for row, ids in enumerate(input_ids.tolist()) if self._end not in ids]
         for row, ids in going:
-            bias_log_probs[row] = tuple(
-                self._apply_bias(scores[row], log_probs_all[row], row, ids, w)
-                for w in self.phrase_biases[row // self.beams]
+            phrase_log_probs[row] = tuple(
+                self._apply_bias(scores[row], all_log_probs[row], row, ids, phrase_bias)
+                for phrase_bias in self.phrase_biases[row // self.beams]
             )
         blocked = set[int]()
         for row, ids in going:
@@ -96,10 +96,10 @@ class DecodingConstraints(LogitsProcessor):
             elif self._block_loops(scores[row], self._whole(row, ids)):
                 blocked.add(row)
         best = scores.topk(min(4 * self.beams, scores.shape[1])).indices
-        log_probs = log_probs_all.gather(1, best).tolist()
+        log_probs = all_log_probs.gather(1, best).tolist()
         tokens = best.tolist()
         for row, ids in going:
-            step = _Step(dict(zip(tokens[row], log_probs[row], strict=True)), bias_log_probs[row], row in blocked)
+            step = _Step(dict(zip(tokens[row], log_probs[row], strict=True)), phrase_log_probs[row], row in blocked)
             self._steps[row // self.beams, tuple(ids)] = step
         return scores
 
@@ -110,21 +110,18 @@ class DecodingConstraints(LogitsProcessor):
         chosen = [
             step.log_probs.get(token, min(step.log_probs.values())) for step, token in zip(steps, ids, strict=True)
         ]
-        phrase_biases = zip(*(step.phrase_biases for step in steps), strict=True)
-        losses = tuple(
-            tuple(one - phrase_bias for one, phrase_bias in zip(chosen, expected, strict=True))
-            for expected in phrase_biases
-        )
+        by_phrase = zip(*(step.phrase_log_probs for step in steps), strict=True)
+        losses = tuple(tuple(a - b for a, b in zip(chosen, phrase, strict=True)) for phrase in by_phrase)
         return DecodeStats(sum(chosen), len(chosen), any(step.blocked for step in steps), losses)
 
     def _whole(self, row: int, ids: list[int]) -> list[int]:
         return [*self.prefixes[row // self.beams], *ids]
 
     def _apply_bias(
-        self, scores: Tensor, log_probs_all: Tensor, row: int, ids: list[int], phrase_bias: PhraseBias
+        self, scores: Tensor, all_log_probs: Tensor, row: int, ids: list[int], phrase_bias: PhraseBias
     ) -> float:
-        """Change one row's scores (V,) in place; returns the log-probability of the best of the tokens of the
-        phrases."""
+        """Change one row's scores (V,) in place; returns the log-probability of the likeliest token that goes on
+        with one of the phrases."""
         whole = self._whole(row, ids)
         tokens = phrase_bias.phrases.next(
             whole, None if phrase_bias.at is None else phrase_bias.at + len(whole) - len(ids)
@@ -135,7 +132,7 @@ class DecodingConstraints(LogitsProcessor):
         if phrase_bias.at is not None:
             scores.fill_(-math.inf)
         scores[tokens] = wanted
-        return float(log_probs_all[tokens].max())
+        return float(all_log_probs[tokens].max())
 
     def _ban(self, scores: Tensor, row: int, ids: list[int]) -> None:
         """Forbid in place what would write an n-gram again."""

@@ -100,8 +100,7 @@ class BeamSearch:
         end = self.tokenizer.eos_token_id
         written = ids[: ids.index(end)] if end in ids else ids
         stats = constraints.stats(number, ids[: len(written) + 1])
-        prefixes = constraints.prefixes[number]
-        text = self.tokenizer.decode([*prefixes, *written])[
-            len(self.tokenizer.decode(prefixes)) :
-        ]  # with its first space
+        prefix = constraints.prefixes[number]
+        begun = len(self.tokenizer.decode(prefix))
+        text = self.tokenizer.decode([*prefix, *written])[begun:]  # with its first space
         return GeneratedText(text, end not in ids, stats)

@@ -39,7 +39,7 @@ class Language:
     """Further lower-case codes and names that people type."""
     is_unspaced: bool = False
     has_marks: bool = False
-    """How a language beyond the 102 is written, once its texts have shown (`scripts.with_script`)."""
+    """How a language beyond the 102 is written, once its texts have shown it (`scripts.with_script`)."""
 
     @property
     def bleu_tokenizer(self) -> str:

@@ -13,7 +13,7 @@ MANIFEST ?= out/data/dev.jsonl
 demo: .venv/.demo
 	.venv/bin/dragoman translate examples --to all -o out/demo -f all
 
-evaluate: .venv/.demo
+evaluate: .venv/.evaluate
 	.venv/bin/dragoman evaluate $(MANIFEST) --to all --out out/evaluate/tiny
 	.venv/bin/dragoman evaluate $(MANIFEST) --to all --out out/evaluate/tiny-text --text
 	.venv/bin/dragoman report out/evaluate/tiny out/evaluate/tiny-text --manifest $(MANIFEST) --out out/evaluate/report
@@ -38,7 +38,12 @@ format: .venv/.dev
 	$(INSTALL) -e .
 	touch $@
 
+.venv/.evaluate: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) -e '.[evaluate]'
+	touch $@ .venv/.demo
+
 .venv/.dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) -e '.[synthesis,dev]'
-	touch $@ .venv/.demo
+	$(INSTALL) -e '.[dev]'
+	touch $@ .venv/.demo .venv/.evaluate

@@ -18,17 +18,20 @@ from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import Any
 
-import jiwer
 import numpy as np
 from numpy.typing import NDArray
-from sacrebleu.metrics.base import Metric as SacreMetric
-from sacrebleu.metrics.base import Score as SacreScore
-from sacrebleu.significance import _compute_p_value
 
+from dragoman.errors import needs_extra
 from dragoman.evaluation.metrics import METRICS
 from dragoman.evaluation.metrics.error_rates import CER, WER
 from dragoman.evaluation.metrics.overlap import BLEU, ChrF
 from dragoman.text.languages import Language
+
+with needs_extra("Scoring", "evaluate"):
+    import jiwer
+    from sacrebleu.metrics.base import Metric as SacreMetric
+    from sacrebleu.metrics.base import Score as SacreScore
+    from sacrebleu.significance import _compute_p_value
 
 Array = NDArray[Any]
 

@@ -36,7 +36,7 @@ from dragoman.data.corpora.parts import (
 )
 from dragoman.data.corpora.tables import Record, count_lines, is_plain_member, read_tsv
 from dragoman.data.corpora.writing import PreparedManifest, prepare_parts
-from dragoman.errors import DataError
+from dragoman.errors import DataError, needs_extra
 from dragoman.text.languages import LANGUAGES, SETS
 
 CORPUS = Corpus(
@@ -226,7 +226,8 @@ def _parquet_item(record: Record, code: str) -> CorpusItem:
 
 def _opened(file: Path) -> Any:
     """A parquet file that has the columns we need. Raises DataError."""
-    from pyarrow import parquet
+    with needs_extra("FLEURS as parquet files", "train"):
+        from pyarrow import parquet
 
     try:
         opened = parquet.ParquetFile(file)

@@ -15,12 +15,13 @@ from functools import cache
 from importlib.metadata import version
 from typing import ClassVar
 
-import jiwer
-from whisper_normalizer.basic import BasicTextNormalizer
-
-from dragoman.errors import DataError
+from dragoman.errors import DataError, needs_extra
 from dragoman.evaluation.metrics.base import ScoringPair, Side, require
 from dragoman.text.languages import Language
+
+with needs_extra("Scoring", "evaluate"):
+    import jiwer
+    from whisper_normalizer.basic import BasicTextNormalizer
 
 Normaliser = Callable[[str], str]
 

@@ -1,6 +1,6 @@
 # `make demo` translates examples/ with the built-in model; `make evaluate MANIFEST=dev.jsonl` scores it and writes
-# out/evaluate/report; `make test`, `make lint` and `make format` are for developers, as is `make test-small`: what needs
-# the fetched bases of `small` (`dragoman fetch small`).
+# out/evaluate/report; `make test`, `make lint` and `make format` are for developers, as are `make test-all`, which runs the
+# slow tests too, and `make test-small`: what needs the fetched bases of `small` (`dragoman fetch small`).
 # Each sets up .venv first, anew only when pyproject.toml or constraints.txt changed. The code is run from src/.
 PYTHON ?= python3
 INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -8,7 +8,7 @@ INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c
 # What `dragoman prepare tatoeba` leaves in out/data.
 MANIFEST ?= out/data/dev.jsonl
 
-.PHONY: demo evaluate test test-small lint format
+.PHONY: demo evaluate test test-all test-small lint format
 
 demo: .venv/.demo
 	.venv/bin/dragoman translate examples --to all -o out/demo -f all
@@ -19,7 +19,10 @@ evaluate: .venv/.evaluate
 	.venv/bin/dragoman report out/evaluate/tiny out/evaluate/tiny-text --manifest $(MANIFEST) --out out/evaluate/report
 
 test: .venv/.dev
-	.venv/bin/python -m pytest -n auto --dist worksteal -m 'not base_model'
+	.venv/bin/python -m pytest -n auto --dist worksteal -m 'not slow and not base_model and not network'
+
+test-all: .venv/.dev
+	.venv/bin/python -m pytest -n auto --dist worksteal -m 'not base_model and not network'
 
 test-small: .venv/.dev
 	.venv/bin/python -m pytest -m base_model

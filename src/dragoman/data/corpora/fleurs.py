@@ -31,6 +31,7 @@ from dragoman.data.corpora.parts import (
     CorpusRow,
     ExcludedRecordings,
     PrepareOptions,
+    check_splits,
     digest,
     manifest_name,
 )
@@ -67,9 +68,7 @@ def prepare(
     options: PrepareOptions,
 ) -> list[PreparedManifest]:
     """Prepare these languages (ISO 639-3) and splits; fetched from the hub without a root. Raises DataError."""
-    wrong = [split for split in splits if split not in SPLITS]
-    if wrong:
-        raise DataError(f"FLEURS has no split {wrong[0]!r}; it has {', '.join(SPLITS)}.")
+    check_splits("FLEURS", splits, SPLITS)
     if lacking := [code for code in languages if code not in CORPUS.languages]:
         raise DataError(f"FLEURS has no {LANGUAGES[lacking[0]].name} ({lacking[0]}); leave it out.")
     root = root or download(languages, splits)

@@ -86,7 +86,8 @@ class Regressor(nn.Module):
     def _pool(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """(R, T, H) -> (R, H). A padding mark written in the text itself counts in the mean but adds nothing to it: so
         the package has it."""
-        padding = ids.eq(self.encoder["model"].config.pad_token_id).unsqueeze(-1)
+        encoder: Any = self.encoder["model"]
+        padding = ids.eq(encoder.config.pad_token_id).unsqueeze(-1)
         if self.settings.pool == "cls":
             return states[:, 0]
         if self.settings.pool == "max":

@@ -43,7 +43,7 @@ def quantise_to_int8(llm: nn.Module) -> None:
         if isinstance(layer, nn.Linear) and is_quantised(name):
             parent, _, child = name.rpartition(".")
             setattr(llm.get_submodule(parent), child, Int8Linear(layer))
-            layer.weight = None  # memory never holds all of both
+            layer.weight = None  # type: ignore[assignment]  # memory never holds all of both
     llm.float()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from tokenizers import Encoding
@@ -33,7 +33,7 @@ class Comet:
     def __init__(self, checkpoint: CometCheckpoint) -> None:
         self.origin = checkpoint.origin
         self._network = checkpoint.network.eval()
-        self._encoder: Any = self._network.encoder["model"]
+        self._encoder = cast(Any, self._network.encoder["model"])
         self._tokenizer = checkpoint.tokenizer
         self.precision = "fp16" if self._encoder.dtype == torch.float16 else "fp32"
         # The package cuts two tokens below what the encoder holds, and that is two below its positions.

@@ -60,9 +60,9 @@ LiveEvent = PartialSegment | FinalSegment
 class LiveTranslator:
     """Translate speech while it is spoken.
 
-    >>> live = Live(Translator.from_pretrained("tiny"), to=["deu"], language="eng")
+    >>> live = LiveTranslator(Translator.from_pretrained("tiny"), to=["deu"], language="eng")
     >>> for event in live.follow(blocks):  # blocks of samples, (N,) float32 mono at 16 kHz
-    ...     if isinstance(event, Final):
+    ...     if isinstance(event, FinalSegment):
     ...         print(event.segment.transcript, event.segment.translations["deu"])
 
     `to`, `language`, `hotwords` and `glossary` are as in Translator.translate; without a language there are no updates

@@ -80,7 +80,7 @@ class Translator(SpeechTranslator):
         """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. `device` "auto" spreads
         the LLM over GPUs, RAM and disk; `compute_type` is how it is held: float32, bfloat16, float16, int8, 4bit or
         auto. `vad_parameters` are those of VadOptions that differ from what suits the model. `transcript_by` and
-        `translate_from` say who writes the transcript and what is translated, see recipe.Decoding; the model's own by
+        `translate_from` say who writes the transcript and what is translated, see DecodingConfig; the model's own by
         default. `no_repeat_ngram_size`: as for a Decoder. Raises ModelError."""
         loaded = load_for_inference(name, device, compute_type, merged=True)
         return cls(

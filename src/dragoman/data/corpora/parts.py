@@ -1,6 +1,6 @@
 """What a corpus hands over: rows with their recordings, in parts that processes can take.
 
-Row + audio -> Clip, or Bad, or LeftOut -> Part
+CorpusRow + audio -> Clip, or BadRecording, or ExcludedRecordings -> CorpusPart
 """
 
 from __future__ import annotations

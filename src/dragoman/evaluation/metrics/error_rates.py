@@ -1,7 +1,7 @@
 """Word and character error rates of transcripts: edits over the reference's length, both summed over the corpus.
 
 Lower is better; insertions may carry them beyond 100. WER and CER normalise as Whisper's BasicTextNormalizer does,
-English too: it is the papers' convention (PUBLISHED_SYSTEMS.md, section 5), and one rule for all languages. It comes
+English too: it is the papers' convention, and one rule for all languages. It comes
 from the package whisper-normalizer, because the same class in transformers costs the import of transformers. It puts a
 space in place of every mark, so a Hindi or Tamil word falls apart at its vowel signs, and an error in one of them is
 none. WER-marks and CER-marks keep the marks, for the languages whose scripts need them. WER-english takes Whisper's

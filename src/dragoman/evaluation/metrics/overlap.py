@@ -56,7 +56,7 @@ class BLEU:
 
 
 class LowerBLEU(BLEU):
-    """LLaST's BLEU: both sides in lower case, and so not comparable with BLEU (PUBLISHED_SYSTEMS.md, section 5)."""
+    """LLaST's BLEU: both sides in lower case, and so not comparable with BLEU."""
 
     name = "BLEU-lower"
     lowercase = True

@@ -76,7 +76,7 @@ class DecodedSpeech:
 class Decoder:
     """`beams` 1 is greedy. Rows are decoded `max_rows` at a time. With `no_repeat_ngram_size` no n tokens are written
     twice, in transcript and translation together, in the place of the guard against loops; 0: none is blocked. With a
-    `whisper`, that writes the transcripts; `translate_from`: see recipe.DecodingConfig."""
+    `whisper`, that writes the transcripts; `translate_from`: see DecodingConfig."""
 
     def __init__(
         self,

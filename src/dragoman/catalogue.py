@@ -148,7 +148,7 @@ class CatalogueEntry:
 def catalogue_entries() -> list[CatalogueEntry]:
     """All recipes that Dragoman ships, smallest first, then the other systems."""
     found = [_entry(load_recipe(name)) for name in names()]
-    others = [_other(name, other) for name, other in EXTERNAL_SYSTEMS.items()]
+    others = [_external(name, other) for name, other in EXTERNAL_SYSTEMS.items()]
     return sorted(found, key=lambda entry: (entry.parameters or 0, entry.name)) + others
 
 
@@ -173,7 +173,7 @@ def _entry(recipe: Recipe) -> CatalogueEntry:
     )
 
 
-def _other(name: str, other: ExternalSystem) -> CatalogueEntry:
+def _external(name: str, other: ExternalSystem) -> CatalogueEntry:
     parts = [CHECKPOINTS[checkpoint] for checkpoint in other.checkpoints]
     count = sum(part.parameters for part in parts)
     return CatalogueEntry(

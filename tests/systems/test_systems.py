@@ -72,6 +72,14 @@ def test_there_is_a_small_one_of_each_under_its_own_name() -> None:
         assert EXTERNAL_SYSTEMS[name].checkpoints == tuple(part.checkpoint.name for part in parts)
 
 
+def test_a_cascade_knows_what_its_recogniser_can_before_it_is_loaded() -> None:
+    cascades = [kind for kind in SYSTEMS.values() if issubclass(kind, Cascade)]
+    assert {kind.identifies_language for kind in cascades} == {True, False}
+    for kind in cascades:
+        assert kind.identifies_language is kind.asr.identifies_language
+        assert kind.writes_transcripts
+
+
 def test_they_are_as_large_as_listed() -> None:
     assert dict(sizes_of_others()) == {
         name: base.parameters

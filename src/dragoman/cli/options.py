@@ -225,7 +225,7 @@ def resolve_model(model: str, options: TranslateOptions, device: str | None, thr
 
 
 def prepare_device(device: str | None, threads: int | None) -> None:
-    """Quiet libraries, a device that is there, this many threads. Raises DragomanError."""
+    """Quiet the libraries, check that the device is there, set the number of threads. Raises DragomanError."""
     from dragoman.cli.devices import check_device, set_threads
 
     silence_libraries()

@@ -26,12 +26,12 @@ from dragoman.inference.translator import Translator
 from dragoman.vad import Segmenter, SpeechSegment
 
 _LOOK = SAMPLE_RATE // 10
-"""This many samples from one look at what is open to the next."""
+"""Samples from one look at what is open to the next."""
 _IDENTIFIED_BY_S = 3.0
 """The language is settled when so much speech was heard."""
 _TRANSCRIPT = "transcript"
 _MOST_WAITING = 6000
-"""This many blocks are taken from a source ahead of the model; then the source has to wait."""
+"""At most this many blocks are taken from a source ahead of the model; then the source has to wait."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class _OpenSegment:
         self.heard_s = start_s
         self.is_shown = False
         self.texts = {name: LocalAgreement() for name in (_TRANSCRIPT, *targets)}
-        self._writes_speech = writes_transcripts
+        self._writes_transcripts = writes_transcripts
 
     @property
     def prefixes(self) -> dict[str, str]:
@@ -199,6 +199,6 @@ class _OpenSegment:
         self.is_shown |= says_something(decoded)
         transcript = self.texts[_TRANSCRIPT]
         transcript.add(decoded.transcript)
-        can_commit = bool(transcript.text.stable) or not self._writes_speech
+        can_commit = bool(transcript.text.stable) or not self._writes_transcripts
         for code, translation in decoded.translations.items():
             self.texts[code].add(translation.text, can_commit=can_commit)

@@ -49,10 +49,10 @@ class VocabularyConfig(StrictModel):
 
 
 class LlmConfig(StrictModel):
-    """`name` as in Encoder. `scale_audio` multiplies the adapter's output by sqrt(hidden), which Gemma2's checkpoints
-    of the papers expect (transformers <= 5.3 did it inside the model). `quantisation` holds its frozen weights in 8
-    bits (LLM.int8) or 4 (NF4, as QLoRA and LLaST), in training and after: LoRA learns beside the weights as they are
-    then."""
+    """`name` as in EncoderConfig. `scale_audio` multiplies the adapter's output by sqrt(hidden), which Gemma2's
+    checkpoints of the papers expect (transformers <= 5.3 did it inside the model). `quantisation` holds its frozen
+    weights in 8 bits (LLM.int8) or 4 (NF4, as QLoRA and LLaST), in training and after: LoRA learns beside the weights
+    as they are then."""
 
     name: str
     revision: str | None = None

@@ -88,7 +88,7 @@ def _own(folder: Path, text: bool, options: TranslateOptions, load: LoadOptions)
     beams = f"{road}beams {load.beam_size or recipe.decoding.beams}"
     beams += "" if load.no_repeat_ngram_size is None else f", no_repeat_ngram_size {load.no_repeat_ngram_size}"
     return EvaluatedSystem(
-        f"{recipe.name} {digest_of_weights(folder)}, {beams}{_held(load)}",
+        f"{recipe.name} {digest_of_weights(folder)}, {beams}{_compute_type(load)}",
         recipe.name,
         recipe.sources,
         recipe.known_targets(options.to),
@@ -113,7 +113,7 @@ def _external(
     if to is None and system.targets is LANGUAGES:
         to = tuple(dict.fromkeys(code for row in utterances for code in (row.language, *row.translations)))
     return EvaluatedSystem(
-        f"{name}: {system.identity}{_held(load)}",
+        f"{name}: {system.identity}{_compute_type(load)}",
         name if model is None else f"{name} {model}",
         system.sources,
         known_targets(to, system.targets, name),
@@ -123,5 +123,5 @@ def _external(
     )
 
 
-def _held(load: LoadOptions) -> str:
+def _compute_type(load: LoadOptions) -> str:
     return "" if load.compute_type == "auto" else f", {load.compute_type}"

@@ -31,8 +31,8 @@ class PhraseBias:
 
 @dataclass(frozen=True)
 class DecodeStats:
-    """Of what was written: its log-probability; `looped`, it was held from a loop; for each phrase bias, by how much
-    its beginning was less likely than the token in its place, (phrase biases, tokens)."""
+    """Of what was written: its log-probability; `looped`, a loop was blocked; for each phrase bias, by how much its
+    phrase was less likely than the token in its place, (phrase biases, tokens)."""
 
     log_prob: float
     tokens: int

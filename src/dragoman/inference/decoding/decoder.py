@@ -33,7 +33,8 @@ HOTWORD_BIAS = 2.0
 @dataclass(frozen=True)
 class DecodeRequest:
     """One utterance, mel (M, F), its language, and the languages wanted; words that may be said, and terms with their
-    translations. `prefixes` is how "transcript" or a target (its code) begins: that stays, the rest is written."""
+    translations. `prefixes` has what the text of "transcript" or of a target (its code) begins with: that stays, the
+    rest is written."""
 
     mel: Mel
     source: str
@@ -48,7 +49,7 @@ class DecodeRequest:
 @dataclass(frozen=True)
 class Translation:
     """`raw` is the model's whole output, in the SRT format unless it translates directly; `truncated`: it was stopped
-    by max_new_tokens; `looped`: it was held from a loop. `score` is the mean log-probability of its tokens, end
+    by max_new_tokens; `looped`: a loop was blocked. `score` is the mean log-probability of its tokens, end
     included, where it is known. `missed`: translations of the glossary that are not in it."""
 
     text: str
@@ -72,8 +73,8 @@ class DecodedSpeech:
 
 class Decoder:
     """`beams` 1 is greedy. Rows are decoded `max_rows` at a time. With `no_repeat_ngram_size` no n tokens are written
-    twice, in transcript and translation together, in the place of the guard against loops; 0: nothing is held. With a
-    `whisper`, that writes the transcripts; `translate_from`: see recipe.Decoding."""
+    twice, in transcript and translation together, in the place of the guard against loops; 0: none is blocked. With a
+    `whisper`, that writes the transcripts; `translate_from`: see DecodingConfig."""
 
     def __init__(
         self,

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from dragoman.data.batching import IGNORED, Mel, TextRow, pad_ids, pad_mels, pad_rows
+from dragoman.batch import IGNORED
+from dragoman.data.batching import Mel, TextRow, pad_ids, pad_mels, pad_rows
 from dragoman.model.llm import embed
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.splice import splice

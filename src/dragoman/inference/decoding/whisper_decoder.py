@@ -56,8 +56,8 @@ class WhisperDecoder:
         if recipe.encoder.name == "base":
             raise ModelError(f"{recipe.name}: its encoder has no decoder of its own; leave transcript_by as adapter.")
         place = find_encoder(recipe.encoder, None)
-        options = {"revision": place.revision, "dtype": dtype}
-        whisper = load_pretrained(WhisperForConditionalGeneration, place.weights, what="Whisper", **options)
+        kind = WhisperForConditionalGeneration
+        whisper = load_pretrained(kind, place.weights, what="Whisper", revision=place.revision, dtype=dtype)
         return cls(whisper.to(device), load_tokenizer(place.weights, place.revision))
 
     @torch.inference_mode()

@@ -28,7 +28,9 @@ class LanguageIdentifier:
     """Of a model's source languages, the likeliest. `batch_size` rows are decoded at a time, one mel's at least.
     `temperature` makes probabilities of the log-likelihoods a token; 1 is as they are."""
 
-    def __init__(self, decoder: BatchDecoder, sources: Sequence[str], batch_size: int, temperature: float = 1.0) -> None:
+    def __init__(
+        self, decoder: BatchDecoder, sources: Sequence[str], batch_size: int, temperature: float = 1.0
+    ) -> None:
         self.decoder, self.sources, self.temperature = decoder, sources, temperature
         self.rows_at_once = max(1, batch_size // len(sources)) * len(sources)
 

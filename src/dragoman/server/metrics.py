@@ -15,7 +15,11 @@ class ServerMetrics:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("dragoman_requests", "Answers.", ["route", "status"], registry=registry)
         self._seconds = Histogram(
-            "dragoman_request_seconds", "From the first byte to the last.", ["route"], buckets=_SECONDS, registry=registry
+            "dragoman_request_seconds",
+            "From the first byte to the last.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.active = Gauge("dragoman_requests_active", "Requests that hold a place.", registry=registry)
         self._refused = Counter("dragoman_refused", "Refused before the body was read.", ["code"], registry=registry)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -64,7 +63,9 @@ class UploadedRecording:
                         continue
                     self._samples += len(block)
                     if self._samples > most:
-                        raise RecordingTooLong(f"The recording lasts over {self._max_duration_s:g} s; send parts of it.")
+                        raise RecordingTooLong(
+                            f"The recording lasts over {self._max_duration_s:g} s; send parts of it."
+                        )
                     yield block
                 return
             except _ChildKilled as error:
@@ -159,4 +160,3 @@ def _read(pipe: IO[bytes]) -> tuple[bytes, bytes] | None:
     kind, size = HEADER.unpack(header)
     payload = pipe.read(size)
     return (kind, payload) if len(payload) == size else None
-

@@ -81,7 +81,7 @@ def test_a_session_transcribes_and_translates(
     server: RunningServer, speech: bytes, random_translator: Translator
 ) -> None:
     live = LiveTranslator(random_translator, ["deu", "fra"], "eng")
-    expected = [one for one in (*live.push(as_heard(speech), skip_updates=True), *live.finish())]
+    expected = [*live.push(as_heard(speech), skip_updates=True), *live.finish()]
     segments = [one.segment for one in expected if isinstance(one, FinalSegment)]
     with session(server) as socket:
         tell(socket, "session.update", session=wish(language="en", target_languages=["de", "French"]))

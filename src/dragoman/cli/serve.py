@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -52,6 +53,9 @@ def serve(
     allowed_hosts: Annotated[
         list[str] | None, typer.Option("--allowed_hosts", help="Names that the server may be called by; repeated.")
     ] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Replicas of the model, a process each; 0: one, in the server's own process.")
+    ] = 0,
     max_file_mb: Annotated[int, typer.Option("--max_file_mb", min=1, help="The largest file, in MB.")] = 1000,
     max_duration_s: Annotated[
         float, typer.Option("--max_duration_s", min=1, help="The longest recording, and live session, in seconds.")
@@ -86,6 +90,7 @@ def serve(
         allowed_origins=tuple(allowed_origins or ()),
         allowed_hosts=tuple(allowed_hosts or ()),
         served_model_names=tuple(served_model_name or ()),
+        workers=workers,
         max_file_bytes=max_file_mb * _MB,
         max_duration_s=max_duration_s,
         max_live_s=max_duration_s,
@@ -98,4 +103,5 @@ def serve(
     from dragoman.inference.translator import Translator
 
     say(f"http://{host}:{port} is served; the model is being loaded. Ctrl-C ends.")
-    run(create_app(settings, lambda: Translator.from_pretrained(folder, **load.for_own_model())), settings)
+    read = partial(Translator.from_pretrained, folder, **load.for_own_model())  # another process can call it
+    run(create_app(settings, read), settings)

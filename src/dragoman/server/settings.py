@@ -24,6 +24,8 @@ class ServerSettings:
     """By which names it may be called; any, but on the own machine only that machine's own."""
     served_model_names: tuple[str, ...] = ()
     """What clients may call the model; its own name by default."""
+    workers: int = 0
+    """Replicas of the model, a process each; 0: one in the server's own process."""
     max_file_bytes: int = 1 << 30
     max_duration_s: float = 4 * 3600.0
     max_live_s: float = 4 * 3600.0

@@ -15,7 +15,8 @@ from dragoman.data.audio import SAMPLE_RATE
 from dragoman.inference.recordings import Speech, TranslateOptions
 from dragoman.inference.translator import Translator
 from dragoman.server.backend.batching import BatchScheduler
-from dragoman.server.backend.translation import LocalModel, ModelServer
+from dragoman.server.backend.translation import LocalModel, ModelFacts, ModelServer
+from dragoman.server.backend.workers import ModelProcess, start_workers
 from dragoman.server.errors_api import ApiError
 from dragoman.server.guards import Places
 from dragoman.server.metrics import ServerMetrics
@@ -38,6 +39,7 @@ class ServerState:
         self.threads = ThreadPoolExecutor(2 * self.settings.max_requests, "dragoman-request")
         self._model: ModelServer | None = None
         self._ended = False
+        self.workers: list[ModelProcess] = []
 
     @property
     def is_ready(self) -> bool:
@@ -66,22 +68,32 @@ class ServerState:
         self._ended = True
         if self._model is not None:
             self._model.scheduler.end()
+        for worker in self.workers:
+            worker.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:
         try:
-            translator = self.load()
-            scheduler = BatchScheduler([LocalModel(translator)], translator.batch_size, self.metrics)
-            model = ModelServer(translator, scheduler)
+            model = self._loaded()
             translate_sample(model)
+            self._model = model
+            _log.info("%s is ready.", model.translator.name)
             if self._ended:
-                scheduler.end()
-            else:
-                self._model = model
-                _log.info("%s is ready.", translator.name)
+                self.end()
         except Exception as error:
             self.failure = error
             _log.error("The model cannot be loaded: %s", error)
+
+    def _loaded(self) -> ModelServer:
+        """In this process, or as replicas in others."""
+        if not self.settings.workers:
+            translator = self.load()
+            scheduler = BatchScheduler([LocalModel(translator)], translator.batch_size, self.metrics)
+            return ModelServer(translator, ModelFacts.of(translator), scheduler)
+        self.workers = start_workers(self.load, self.settings.workers, self.metrics)
+        first = self.workers[0]
+        scheduler = BatchScheduler(self.workers, first.translator.batch_size, self.metrics)
+        return ModelServer(first.translator, first.facts, scheduler)
 
 
 def translate_sample(model: ModelServer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,6 +57,9 @@ def serve(
     workers: Annotated[
         int, typer.Option(min=0, help="Replicas of the model, a process each; 0: one, in the server's own process.")
     ] = 0,
+    jobs_dir: Annotated[
+        Path | None, typer.Option("--jobs_dir", help="Where jobs are kept, which outlive the server; none by default.")
+    ] = None,
     max_file_mb: Annotated[int, typer.Option("--max_file_mb", min=1, help="The largest file, in MB.")] = 1000,
     max_duration_s: Annotated[
         float, typer.Option("--max_duration_s", min=1, help="The longest recording, and live session, in seconds.")
@@ -91,6 +95,7 @@ def serve(
         allowed_hosts=tuple(allowed_hosts or ()),
         served_model_names=tuple(served_model_name or ()),
         workers=workers,
+        jobs_dir=jobs_dir,
         max_file_bytes=max_file_mb * _MB,
         max_duration_s=max_duration_s,
         max_live_s=max_duration_s,

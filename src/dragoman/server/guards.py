@@ -80,7 +80,7 @@ class Guards:
             self._check(scope)
             if scope["type"] == "http":
                 receive = body
-            if scope["path"].startswith(_PLACES):
+            if _takes_place(scope):
                 with self._places.one():
                     await self._app(scope, receive, answer)
             else:
@@ -208,6 +208,12 @@ def too_large(settings: ServerSettings) -> ApiError:
 def _most_bytes(settings: ServerSettings) -> int:
     """Of a body: the file and what is around it."""
     return settings.max_file_bytes + (1 << 20)
+
+
+def _takes_place(scope: Scope) -> bool:
+    """Also while a job's recording is sent, but not while somebody asks what has become of it."""
+    path = str(scope["path"])
+    return path.startswith(_PLACES) or (path == "/v1/jobs" and scope.get("method") == "POST")
 
 
 def _split(address: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from dragoman.errors import DragomanError
 
@@ -26,6 +27,9 @@ class ServerSettings:
     """What clients may call the model; its own name by default."""
     workers: int = 0
     """Replicas of the model, a process each; 0: one in the server's own process."""
+    jobs_dir: Path | None = None
+    """Where jobs are kept; None: there are none."""
+    jobs_at_once: int = 2
     max_file_bytes: int = 1 << 30
     max_duration_s: float = 4 * 3600.0
     max_live_s: float = 4 * 3600.0

@@ -15,6 +15,8 @@ from dragoman.data.audio import SAMPLE_RATE
 from dragoman.inference.recordings import Speech, TranslateOptions
 from dragoman.inference.translator import Translator
 from dragoman.server.backend.batching import BatchScheduler
+from dragoman.server.backend.job_runner import JobRunner
+from dragoman.server.backend.job_store import JobStore
 from dragoman.server.backend.translation import LocalModel, ModelFacts, ModelServer
 from dragoman.server.backend.workers import ModelProcess, start_workers
 from dragoman.server.errors_api import ApiError
@@ -32,6 +34,7 @@ class ServerState:
     settings: ServerSettings
     load: Callable[[], Translator]
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
+    begin_jobs: Callable[[ServerState, JobStore], JobRunner] | None = None
     failure: Exception | None = None
 
     def __post_init__(self) -> None:
@@ -40,6 +43,9 @@ class ServerState:
         self._model: ModelServer | None = None
         self._ended = False
         self.workers: list[ModelProcess] = []
+        folder = self.settings.jobs_dir
+        self.job_store = None if folder is None else JobStore(folder)
+        self.jobs: JobRunner | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -66,6 +72,8 @@ class ServerState:
     def end(self) -> None:
         """Nothing is asked of the model any more."""
         self._ended = True
+        if self.jobs is not None:
+            self.jobs.end()
         if self._model is not None:
             self._model.scheduler.end()
         for worker in self.workers:
@@ -77,6 +85,8 @@ class ServerState:
             model = self._loaded()
             translate_sample(model)
             self._model = model
+            if self.job_store is not None and self.begin_jobs is not None:
+                self.jobs = self.begin_jobs(self, self.job_store)
             _log.info("%s is ready.", model.translator.name)
             if self._ended:
                 self.end()

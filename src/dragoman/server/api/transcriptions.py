@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from dragoman.errors import DragomanError, LanguageError
-from dragoman.inference.result import Segment
+from dragoman.inference.result import Result, Segment
 from dragoman.inference.translator import Translator
 from dragoman.server.api.answers import Answer, RoadTask, segment_name, server_event
 from dragoman.server.api.documents import FORM_ROAD
@@ -48,12 +48,12 @@ async def _answer(request: Request, task: RoadTask) -> Response:
     form, file = await read_form(request)
     try:
         check_model(state, form.model)
-        targets = _targets(form, task)
+        targets = form_targets(form, task)
         work = recording_work(form, translator, targets, task)
         job = RecordingJob(state.model, work, _descriptor(file), state.settings.max_duration_s, state.metrics)
     finally:
         await file.close()
-    asked = _Asked(state, job, form, task, tuple(find(name).code for name in targets if name not in ("all", "none")))
+    asked = _Asked(state, job, form, task, codes_of(targets))
     try:
         return await (asked.stream() if form.stream else asked.whole(request))
     except BaseException:
@@ -96,8 +96,8 @@ def _source(name: str, translator: Translator, param: str) -> str:
         raise ApiError(400, str(error), param, "invalid_value") from None
 
 
-def _targets(form: TranscriptionForm, task: RoadTask) -> list[str]:
-    """Raises ApiError where the format cannot hold them."""
+def form_targets(form: TranscriptionForm, task: RoadTask) -> list[str]:
+    """What is to be translated into. Raises ApiError where the format cannot hold it."""
     targets = checked_targets(form.targets)
     if task == "translate" and targets in (["none"], ["all"]):
         if targets == ["all"] or form.targets:
@@ -111,6 +111,19 @@ def _targets(form: TranscriptionForm, task: RoadTask) -> list[str]:
         message = f"response_format: {form.response_format} would not hold the translations; {instead}."
         raise ApiError(400, message, "response_format", "invalid_value")
     return targets
+
+
+def codes_of(targets: list[str]) -> tuple[str, ...]:
+    """Nothing for "all" and "none"."""
+    return tuple(find(name).code for name in targets if name not in ("all", "none"))
+
+
+def answer_warnings(form: TranscriptionForm, result: Result, job: RecordingJob) -> list[str]:
+    """What was not done, what was lost, what is not sure."""
+    found = [*form.warnings, *job.recording.damage]
+    if result.doubts_language:
+        found.append("The language is not sure; name what is spoken as language.")
+    return found
 
 
 def _descriptor(file: UploadFile) -> int:
@@ -204,13 +217,10 @@ class _Asked:
             self._found.append(segment)
 
     def _answer(self) -> Answer:
-        recording = self._job.recording
-        warnings = [*self._form.warnings, *recording.damage]
         result = self._job.result(self._found)
-        if result.doubts_language:
-            warnings.append("The language is not sure; name what is spoken as language.")
+        warnings = answer_warnings(self._form, result, self._job)
         targets = self._targets or self._job.options.targets
-        return Answer(result, self._task, targets, recording.duration_s, warnings)
+        return Answer(result, self._task, targets, self._job.recording.duration_s, warnings)
 
 
 class _JobStream(StreamingResponse):

@@ -75,11 +75,9 @@ def ask(url: str, model: str, path: Path, options: argparse.Namespace) -> float:
     """Seconds until the answer is there."""
     boundary = uuid.uuid4().hex
     fields = {"model": model, "language": options.language, "target_language": options.to}
-    parts = [
-        f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in fields.items()
-    ]
-    head = f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="clip"\r\n\r\n'
+    named = f"--{boundary}\r\ncontent-disposition: form-data; name="
+    parts = [f'{named}"{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
+    head = f'{named}"file"; filename="clip"\r\n\r\n'
     body = ("".join(parts) + head).encode() + path.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
     kind = {"content-type": f"multipart/form-data; boundary={boundary}"}
     request = urllib.request.Request(f"{url}/v1/audio/transcriptions", body, kind)

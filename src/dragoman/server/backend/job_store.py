@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -179,10 +180,8 @@ class JobStore:
         """What ran when an earlier server ended waits again; one that ended it again and again has failed. Recordings
         without a job are litter."""
         with self._transaction() as database:
-            given_up = (
-                "UPDATE jobs SET status = 'failed', error = ?, ended = ? WHERE status = 'running' AND attempts >= ?"
-            )
-            database.execute(given_up, (json.dumps(_LOST), time.time(), MOST_ATTEMPTS))
+            given_up = "UPDATE jobs SET status = 'failed', error = ?, ended = ? WHERE status = 'running'"
+            database.execute(f"{given_up} AND attempts >= ?", (json.dumps(_LOST), time.time(), MOST_ATTEMPTS))
             database.execute("UPDATE jobs SET status = 'queued' WHERE status = 'running'")
             waiting = {name for (name,) in database.execute("SELECT id FROM jobs WHERE status = 'queued'")}
         for path in self._folder.glob("job_*.recording"):

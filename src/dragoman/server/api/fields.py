@@ -69,7 +69,10 @@ class TranscriptionForm(BaseModel):
     def _from_json(cls, value: Any) -> Any:
         if value == "auto":
             return None
-        return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
+        try:
+            return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
+        except RecursionError:
+            raise ValueError("is nested too deeply") from None
 
     @field_validator("timestamp_granularities", mode="before")
     @classmethod

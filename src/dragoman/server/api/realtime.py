@@ -14,7 +14,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from dragoman.errors import DragomanError
 from dragoman.inference.streaming import LiveEvent
-from dragoman.server.api.events import ClientEvent, RealtimeEvents, TranscriptionEvents, TranslationEvents
+from dragoman.server.api.events import ClientEvent, RealtimeEvents, TranscriptionEvents, TranslationEvents, read_object
 from dragoman.server.backend.batching import ClientGone
 from dragoman.server.backend.live import COMMIT, END, LiveSession
 from dragoman.server.errors_api import ApiError, api_error
@@ -99,9 +99,11 @@ class _Session:
 
     async def _take(self, text: str) -> bool:
         """What the client says; False: it is done."""
-        event: ClientEvent | None = None
+        number: object = None
         try:
-            event = self._events.read(text)
+            said = read_object(text)
+            number = said.get("event_id")
+            event = self._events.read(said)
             if event.kind == "update":
                 self._update(event)
                 await self._send([self._events.updated()])
@@ -116,7 +118,8 @@ class _Session:
                 await self._send(self._events.closed())
                 return False
         except (ApiError, DragomanError) as error:
-            await self._send([self._events.error(api_error(error).body["error"], event.event_id if event else None)])
+            name = number if isinstance(number, str) else None
+            await self._send([self._events.error(api_error(error).body["error"], name)])
         return True
 
     def _update(self, event: ClientEvent) -> None:

@@ -82,7 +82,7 @@ def serve(
     """
     try:
         from dragoman.server.app import create_app
-        from dragoman.server.run import run
+        from dragoman.server.run import listening, run
         from dragoman.server.settings import ServerSettings
     except ModuleNotFoundError as error:
         raise DragomanError(f"The server needs {error.name}; run `pip install 'dragoman[serve]'`.") from error
@@ -107,6 +107,7 @@ def serve(
     logging.getLogger("dragoman.server").setLevel(logging.INFO)
     from dragoman.inference.translator import Translator
 
-    say(f"http://{host}:{port} is served; the model is being loaded. Ctrl-C ends.")
+    listener = listening(settings)
+    say(f"http://{host}:{listener.getsockname()[1]} is served; the model is being loaded. Ctrl-C ends.")
     read = partial(Translator.from_pretrained, folder, **load.for_own_model())  # another process can call it
-    run(create_app(settings, read), settings)
+    run(create_app(settings, read), settings, listener)

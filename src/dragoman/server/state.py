@@ -46,6 +46,7 @@ class ServerState:
         folder = self.settings.jobs_dir
         self.job_store = None if folder is None else JobStore(folder)
         self.jobs: JobRunner | None = None
+        self.on_failure: Callable[[], None] = lambda: None
 
     @property
     def is_ready(self) -> bool:
@@ -56,8 +57,7 @@ class ServerState:
     def model(self) -> ModelServer:
         """Raises ApiError as long as it is not there."""
         if self._model is None:
-            reason = "The model cannot be loaded; the log says why." if self.failure else "The model is being loaded."
-            raise ApiError(503, reason, None, "not_ready", {"Retry-After": "5"})
+            raise ApiError(503, "The model is being loaded.", None, "not_ready", {"Retry-After": "5"})
         return self._model
 
     @property
@@ -92,7 +92,7 @@ class ServerState:
                 self.end()
         except Exception as error:
             self.failure = error
-            _log.error("The model cannot be loaded: %s", error)
+            self.on_failure()
 
     def _loaded(self) -> ModelServer:
         """In this process, or as replicas in others."""

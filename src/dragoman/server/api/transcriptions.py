@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -15,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from dragoman.errors import DragomanError, LanguageError
 from dragoman.inference.result import Result, Segment
 from dragoman.inference.translator import Translator
-from dragoman.server.api.answers import Answer, RoadTask, segment_name, server_event
+from dragoman.server.api.answers import Answer, RoadTask, segment_fields, segment_name, server_event
 from dragoman.server.api.documents import FORM_ROAD
 from dragoman.server.api.fields import TranscriptionForm, checked_targets, read_form
 from dragoman.server.backend.tasks import RecordingJob, RecordingWork, in_thread
@@ -50,7 +51,7 @@ async def _answer(request: Request, task: RoadTask) -> Response:
         check_model(state, form.model)
         targets = form_targets(form, task)
         work = recording_work(form, translator, targets, task)
-        job = RecordingJob(state.model, work, _descriptor(file), state.settings.max_duration_s, state.metrics)
+        job = _job(state, work, file)
     finally:
         await file.close()
     asked = _Asked(state, job, form, task, codes_of(targets))
@@ -126,12 +127,17 @@ def answer_warnings(form: TranscriptionForm, result: Result, job: RecordingJob) 
     return found
 
 
-def _descriptor(file: UploadFile) -> int:
-    """The recording as a file without a name."""
+def _job(state: ServerState, work: RecordingWork, file: UploadFile) -> RecordingJob:
+    """The recording as a file without a name. Raises DragomanError."""
     spooled: Any = file.file
     spooled.rollover()
     spooled.flush()
-    return os.dup(spooled.fileno())
+    descriptor = os.dup(spooled.fileno())
+    try:
+        return RecordingJob(state.model, work, descriptor, state.settings.max_duration_s, state.metrics)
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 class _Asked:
@@ -155,7 +161,7 @@ class _Asked:
             )
             if work in done:
                 work.result()
-                return self._answer().response(self._form.response_format)
+                return await run_in_threadpool(self._response)  # dividing hours into cues takes a while
             if gone in done:
                 return Response(status_code=_GONE)
             raise _too_long()
@@ -208,13 +214,17 @@ class _Asked:
         if self._is_plain:
             delta = f"{segment.transcript} "
             return {"type": "transcript.text.delta", "delta": delta, "segment_id": name}
-        fields = self._answer().segment(segment)
+        text = segment.transcript if self._task == "transcribe" else segment.text(self._targets[0])
+        fields = segment_fields(segment, text)
         at = {"id": name, "speaker": "", "position": fields["end"]}
         return {"type": "transcript.text.segment", **at, **fields}
 
     async def _collect(self) -> None:
         async for segment in self._segments:
             self._found.append(segment)
+
+    def _response(self) -> Response:
+        return self._answer().response(self._form.response_format)
 
     def _answer(self) -> Answer:
         result = self._job.result(self._found)

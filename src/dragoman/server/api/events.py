@@ -22,6 +22,7 @@ from dragoman.inference.translator import Translator
 from dragoman.server.api.answers import segment_fields
 from dragoman.server.api.fields import checked_targets
 from dragoman.server.api.session import TranscriptionSession, TranslationSession, read_session
+from dragoman.server.api.transcriptions import check_words
 from dragoman.server.backend.live import LiveWork
 from dragoman.server.errors_api import ApiError
 from dragoman.text.languages import known_source, known_targets
@@ -118,6 +119,7 @@ class TranscriptionEvents(RealtimeEvents):
 
     def update(self, session: dict[str, Any], translator: Translator) -> None:
         asked = read_session(TranscriptionSession, session, self.model)
+        check_words(asked.words, translator)
         live_work(asked.targets, asked.language, translator)
         self._asked = asked
 

@@ -86,8 +86,16 @@ def recording_work(
         raise ApiError(400, str(error), "target_language", "invalid_value") from None
     if form.multilingual and language is not None:
         raise ApiError(400, "multilingual: leave language out, or multilingual.", "multilingual", "invalid_value")
+    check_words(form.words, translator)
     vad = tuple(sorted(form.vad_parameters.items()))
     return RecordingWork(tuple(wanted), language, languages, form.multilingual, form.words, vad)
+
+
+def check_words(words: tuple[str, ...], translator: Translator) -> None:
+    """Raises ApiError where they would do nothing: Whisper's own decoder takes none."""
+    if words and translator.whisper is not None:
+        message = "keywords: Whisper writes this model's transcripts and takes none; leave them out."
+        raise ApiError(400, message, "keywords", "invalid_value")
 
 
 def _source(name: str, translator: Translator, param: str) -> str:

@@ -64,6 +64,10 @@ class Places:
             self._metrics.active.set(self.taken)
 
 
+class ClientStalled(Exception):
+    """It does not read what it asked for."""
+
+
 class Guards:
     """Plain ASGI, around everything. `page_paths` are the page's files: those and OPEN_PATHS need no key."""
 
@@ -76,7 +80,8 @@ class Guards:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)
-        answer = _Answer(scope, send, "no-cache" if scope["path"] in self._page else "no-store")
+        cache = "no-cache" if scope["path"] in self._page else "no-store"
+        answer = _Answer(scope, send, cache, self._settings.send_timeout_s)
         most = self._most_bytes(scope)
         body = _Body(receive, self._settings, most)
         try:
@@ -91,6 +96,8 @@ class Guards:
         except ApiError as error:
             self._metrics.refused(error.code or str(error.status_code))
             await answer.refuse(error, receive)
+        except ClientStalled:  # uvicorn closes what is not completed
+            _log.warning("%s does not read its answer.", answer.number)
         except Exception as error:
             if answer.has_begun:  # all that is left is to break off
                 raise
@@ -157,8 +164,8 @@ class Guards:
 class _Answer:
     """`send`, with our headers; it knows what was sent."""
 
-    def __init__(self, scope: Scope, send: Send, cache: str) -> None:
-        self._scope, self._send, self._cache = scope, send, cache
+    def __init__(self, scope: Scope, send: Send, cache: str, timeout_s: float) -> None:
+        self._scope, self._send, self._cache, self._timeout_s = scope, send, cache, timeout_s
         self.number = f"req_{uuid.uuid4().hex}"
         self.started, self.status, self.has_begun = time.perf_counter(), 0, False
         scope.setdefault("state", {})["request_id"] = self.number
@@ -173,7 +180,11 @@ class _Answer:
                 headers[name] = value
         elif message["type"] == "websocket.accept":
             self.status, self.has_begun = 101, True
-        await self._send(message)
+        try:
+            with anyio.fail_after(self._timeout_s):
+                await self._send(message)
+        except TimeoutError:
+            raise ClientStalled from None
 
     async def refuse(self, error: ApiError, receive: Receive) -> None:
         """Answer with the error, if nothing was answered yet."""

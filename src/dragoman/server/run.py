@@ -40,6 +40,7 @@ def server_of(app: FastAPI, settings: ServerSettings) -> DrainingServer:
         http=with_deadline(settings.header_timeout_s),
         ws="websockets-sansio",
         ws_max_size=_EVENT_BYTES,
+        ws_max_queue=4,
         loop="asyncio",
         lifespan="on",
         log_config=None,

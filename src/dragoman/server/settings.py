@@ -40,6 +40,8 @@ class ServerSettings:
     body_grace_s: float = 30.0
     """A body may take this long and a second for each `min_body_rate` bytes."""
     min_body_rate: int = 16_384
+    send_timeout_s: float = 120.0
+    """So long a client may not read its answer."""
     ping_s: float = 15.0
     """How often a silent stream says that it lives."""
     drain_s: float = 30.0

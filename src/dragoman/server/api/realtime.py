@@ -22,7 +22,8 @@ from dragoman.server.guards import KEY_PROTOCOL
 from dragoman.server.state import ServerState, state_of
 
 router = APIRouter()
-_CONFIGURED_S = 600.0
+_IDLE_S = 300.0
+"""So long a client may be silent; silence of its microphone is sent too."""
 
 
 @router.websocket("/v1/realtime")
@@ -70,11 +71,10 @@ class _Session:
     async def run(self) -> None:
         """Until the client goes, or says that it is done."""
         await self._send(self._events.created())
-        idle_s = max(self._state.settings.request_timeout_s, _CONFIGURED_S)
         while True:
             receiving = asyncio.ensure_future(self._receive())
             waited = {receiving, self._sending} if self._sending else {receiving}
-            done, _ = await asyncio.wait(waited, timeout=idle_s, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waited, timeout=_IDLE_S, return_when=asyncio.FIRST_COMPLETED)
             if receiving not in done:
                 receiving.cancel()
                 if self._sending is not None and self._sending.done():

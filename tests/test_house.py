@@ -40,6 +40,18 @@ MAY_IMPORT = {
     "training": {"batch", "errors", "files", "progress", "records", "recipe", "data", "model"},
     "pretraining": {"batch", "errors", "files", "progress", "records", "recipe", "data", "model", "training"},
 }
+MAY_IMPORT["server"] = {
+    "errors",
+    "files",
+    "text",
+    "records",
+    "recipe",
+    "data",
+    "vad",
+    "model",
+    "inference",
+    "subtitles",
+}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 MAY_IMPORT["__init__"] = MAY_IMPORT["__main__"] = set(MAY_IMPORT)  # the front doors
 

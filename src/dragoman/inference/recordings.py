@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Unpack
+from typing import Protocol, Unpack
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, excerpts, load_audio, stream_audio
 from dragoman.errors import AudioError, LanguageError, ModelError
@@ -39,7 +39,18 @@ _SURE = 0.95
 """Languages that are so likely, at different places, are both spoken."""
 _log = logging.getLogger(__name__)
 
-AudioSource = str | Path | bytes
+
+class DecodedElsewhere(Protocol):
+    """A recording that somebody else decodes, such as a child process with little power."""
+
+    def blocks(self, track: int | None, language: str | None) -> Iterator[Waveform]:
+        """As `stream_audio`."""
+
+    def excerpts(self, places: int, seconds: float, track: int | None, language: str | None) -> list[Waveform]:
+        """As `excerpts`."""
+
+
+AudioSource = str | Path | bytes | DecodedElsewhere
 DetectedLanguage = tuple[str, float | None]
 """A language, and how likely it is that; None where it was given."""
 
@@ -108,7 +119,7 @@ class SpeechTranslator(ABC):
         """The likeliest language of each."""
 
     @abstractmethod
-    def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> list[DecodedSpeech]:
+    def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> Iterable[DecodedSpeech]:
         """Each stretch into each target that is not its own language, in order."""
 
     def translate(
@@ -212,7 +223,7 @@ class SpeechTranslator(ABC):
         return self.vad.varied(options.vad_parameters, self.name) if options.vad_parameters else self.vad
 
     def _speech_segments(self, audio: AudioSource, options: TranslateOptions) -> Iterator[SpeechSegment]:
-        blocks = stream_audio(audio, track=options.audio_track, language=options.language)
+        blocks = _blocks(audio, options)
         return Prefetcher(speech_segments(blocks, self.vad_options(options)), 2 * self.batch_size)
 
     def _prefetched(
@@ -308,10 +319,19 @@ class SpeechTranslator(ABC):
 
     def _places(self, audio: AudioSource, options: TranslateOptions) -> list[Waveform]:
         """The longest speech at each of a few places, (N,); none where a recording cannot be read by its times."""
-        vad = self.vad_options(options)
-        found = excerpts(audio, _PLACES, self.window_s, track=options.audio_track, language=options.language)
+        vad, wanted = self.vad_options(options), (_PLACES, self.window_s)
+        if isinstance(audio, str | Path | bytes):
+            found = excerpts(audio, *wanted, track=options.audio_track, language=options.language)
+        else:
+            found = audio.excerpts(*wanted, options.audio_track, options.language)
         speech = [[part.samples for part in speech_segments([excerpt], vad)] for excerpt in found]
         return [max(parts, key=len) for parts in speech if parts]
+
+
+def _blocks(audio: AudioSource, options: TranslateOptions) -> Iterator[Waveform]:
+    if isinstance(audio, str | Path | bytes):
+        return stream_audio(audio, track=options.audio_track, language=options.language)
+    return audio.blocks(options.audio_track, options.language)
 
 
 def _name(audio: AudioSource) -> str:

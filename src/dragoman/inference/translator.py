@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Unpack
 
@@ -11,7 +11,7 @@ import torch
 from dragoman.data.audio import Waveform
 from dragoman.data.batching import Mel
 from dragoman.data.features import LogMel
-from dragoman.inference.decoding.decoder import DecodedSpeech, Decoder, DecodeRequest
+from dragoman.inference.decoding.decoder import BatchDecoder, DecodedSpeech, Decoder, DecodeRequest
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageIdentifier
 from dragoman.inference.options import LoadKeywords, LoadOptions, TranslateOptions
@@ -36,10 +36,11 @@ class Translator(SpeechTranslator):
         audio, decoding = self.recipe.audio, self.recipe.decoding
         self.features = LogMel.from_config(audio)
         self.name, self.batch_size, self.window_s = self.recipe.name, options.batch_size, audio.window_s
-        weights = next(loaded.model.encoder.parameters())
+        self.model = loaded.model
+        weights = next(self.model.encoder.parameters())
         by_whisper = (options.transcript_by or decoding.transcript_by) == "whisper"
         self.whisper = WhisperDecoder.load(self.recipe, weights.device, weights.dtype) if by_whisper else None
-        self.decoder = Decoder(
+        self.decoder: BatchDecoder = Decoder(
             loaded,
             options.beam_size or decoding.beams,
             decoding.max_new_tokens,
@@ -98,9 +99,9 @@ class Translator(SpeechTranslator):
     @property
     def _device(self) -> torch.device:
         """Where the encoder is."""
-        return next(self.decoder.model.encoder.parameters()).device
+        return next(self.model.encoder.parameters()).device
 
-    def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> list[DecodedSpeech]:
+    def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> Iterable[DecodedSpeech]:
         """Neighbours in length share a batch; the order of the result is that of the speech."""
         order = sorted(range(len(speech)), key=lambda number: len(speech[number].samples))
         found: dict[int, DecodedSpeech] = {}

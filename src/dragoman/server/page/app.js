@@ -23,6 +23,7 @@ export class DragomanApp extends LitElement {
     session: { state: true },
     version: { state: true },
     live: { state: true },
+    locked: { state: true }, // a key is asked for
     problem: { state: true },
   };
 
@@ -59,7 +60,7 @@ export class DragomanApp extends LitElement {
         targets: this.choice.targets.filter((code) => known.has(code)),
         source: spoken.has(this.choice.source) ? this.choice.source : '',
       });
-      Object.assign(this, { model, problem: '' });
+      Object.assign(this, { model, problem: '', locked: false });
     } catch (error) {
       if (error.status === 401) this.#askKey(() => this.#askModel());
       else {
@@ -105,8 +106,8 @@ export class DragomanApp extends LitElement {
     this.#changed();
   }
 
-  async #begin() {
-    await this.#keep(new Session(this.choice));
+  #begin() {
+    this.#keep(new Session(this.choice));
     this.#run();
   }
 
@@ -141,6 +142,8 @@ export class DragomanApp extends LitElement {
 
   #askKey(then) {
     this.afterKey = then;
+    this.locked = true;
+    this.requestUpdate(); // the key that was given may have been a wrong one
     const dialog = this.querySelector('#key');
     if (dialog && !dialog.open) dialog.showModal();
   }
@@ -152,11 +155,16 @@ export class DragomanApp extends LitElement {
     this.afterKey?.();
   }
 
+  updated() {
+    const name = this.live ? 'Live captions' : this.session?.name;
+    document.title = name ? `${name} · Dragoman` : 'Dragoman';
+  }
+
   #main() {
     const choose = (event) => this.#choose(event.detail);
     const ask = () => this.#askKey(() => {});
     if (this.live) {
-      return html`<live-view .model=${this.model} .choice=${this.choice} @choose=${choose} @key=${ask}
+      return html`<live-view .model=${this.model} .replaced=${this.session?.name} .choice=${this.choice} @choose=${choose} @key=${ask}
         @finished=${(event) => this.#finished(event.detail)}></live-view>`;
     }
     if (!this.session) {
@@ -178,6 +186,7 @@ export class DragomanApp extends LitElement {
         <div class="field">
           <label for="key-field">Key</label>
           <input id="key-field" name="key" type="password" autocomplete="current-password" required aria-describedby="key-hint" />
+          ${key.get() ? html`<p class="wrong">The key that was given is not the right one.</p>` : nothing}
           <p id="key-hint" class="hint">Whoever runs the server has it. It is kept until this tab is closed.</p>
         </div>
         <div class="row end"><button class="button primary">Go on</button></div>
@@ -219,6 +228,13 @@ export class DragomanApp extends LitElement {
     </dialog>`;
   }
 
+  #lockedNotice() {
+    return html`<div class="notice">
+      <p>This server asks for a key.</p>
+      <button type="button" class="button small" @click=${() => this.#askKey(this.afterKey)}>Enter the key</button>
+    </div>`;
+  }
+
   #where(model) {
     const count = new Set([...model.sources, ...model.targets].map(({ code }) => code)).size;
     return html`<span class="model" title="Languages: ${model.targets.map(({ code }) => nameOf(code)).join(', ')}">
@@ -240,7 +256,8 @@ export class DragomanApp extends LitElement {
         </button>
       </header>
       <main>
-        ${this.problem ? html`<p class="notice wrong" role="alert">${this.problem} Trying again …</p>` : nothing} ${this.#main()}
+        ${this.problem ? html`<p class="notice wrong" role="alert">${this.problem} Trying again …</p>` : nothing}
+        ${this.locked && !this.model ? this.#lockedNotice() : nothing} ${this.#main()}
       </main>
       ${this.#keyDialog()} ${this.#forgetDialog()} ${this.#keysDialog()}`;
   }

@@ -1,6 +1,6 @@
 // What a session is downloaded as. Subtitles are made by the server, which breaks lines; the rest is made here.
 
-import { spokenLanguage, textOf, TRANSCRIPT } from './segments.js';
+import { joined, spokenLanguage, textOf, TRANSCRIPT } from './segments.js';
 
 export const FORMATS = ['srt', 'vtt', 'txt', 'tsv', 'json'];
 
@@ -11,9 +11,12 @@ export const typeOf = (format) => `${TYPES[format] ?? 'text/tab-separated-values
 /** `talk.deu+eng.srt`: the names that `dragoman translate` gives. */
 export function fileName(session, format, columns) {
   const stem = session.name.replace(/\.[^.]+$/, '') || 'recording';
-  const spoken = spokenLanguage(session.history.segments) ?? 'und';
-  const codes = columns.map((column) => (column === TRANSCRIPT ? spoken : column));
+  const codes = codesOf(session.history.segments, columns);
   return [stem, ...(format === 'json' ? [] : [codes.join('+')]), format].join('.');
+}
+
+function codesOf(segments, columns) {
+  return columns.map((column) => (column === TRANSCRIPT ? (spokenLanguage(segments) ?? 'und') : column));
 }
 
 const line = (segment, column) => textOf(segment, column).split(/\s+/).join(' ').trim();
@@ -29,14 +32,14 @@ export function toTable(segments, columns) {
   const rows = segments
     .map((segment) => [ms(segment.start), ms(segment.end), ...columns.map((column) => line(segment, column))])
     .filter((row) => row.slice(2).some(Boolean));
-  const names = columns.length > 1 ? columns.map((column) => `text_${column}`) : ['text'];
+  const names = columns.length > 1 ? codesOf(segments, columns).map((code) => `text_${code}`) : ['text'];
   return [['start', 'end', ...names], ...rows].map((row) => `${row.join('\t')}\n`).join('');
 }
 
 /** As `dragoman translate --output_format json` writes it. */
 export function toJson(session) {
   const { segments } = session.history;
-  const whole = (column) => segments.map((segment) => textOf(segment, column)).filter(Boolean).join(' ');
+  const whole = (column) => segments.reduce((text, segment) => joined(text, textOf(segment, column)), '');
   const written = {
     audio: session.name,
     language: spokenLanguage(segments),

@@ -131,7 +131,7 @@ function words(text, code) {
 
 const UNSPACED = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}。、]$/u;
 
-function joined(first, second) {
+export function joined(first, second) {
   if (!first || !second) return first || second;
   return first + (UNSPACED.test(first) ? '' : ' ') + second;
 }

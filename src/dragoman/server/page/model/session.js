@@ -57,7 +57,7 @@ export class Session {
   }
 
   #ask(model, signal, changed) {
-    Object.assign(this, { state: 'sending', sent: 0, position: 0 });
+    Object.assign(this, { state: 'sending', sent: 0, position: 0, hearingSince: null });
     changed();
     const before = this.heard;
     return translate(this.file, this.#fields(model), {
@@ -121,7 +121,7 @@ export class Session {
     for (const name of KEPT) session[name] = stored[name];
     session.error = stored.error && new ServerError(stored.error);
     session.history = History.fromStored(stored);
-    if (session.running) session.state = 'broken';
+    if (session.running || session.state === 'ready') session.state = 'broken'; // the page was closed in between
     return session;
   }
 }

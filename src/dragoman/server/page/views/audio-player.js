@@ -49,6 +49,7 @@ export class AudioPlayer extends LitElement {
   }
 
   willUpdate(changed) {
+    if (changed.has('segments')) this.marks = this.segments.map(({ start, end, ...segment }) => [start, end, isDoubted(segment)]);
     if (!changed.has('file') || !this.file) return;
     URL.revokeObjectURL(this.url);
     this.url = URL.createObjectURL(this.file);
@@ -150,10 +151,9 @@ export class AudioPlayer extends LitElement {
       pen.fillStyle = x < at(this.seconds) ? ink.played : ink.left;
       pen.fillRect(x, (most - bar) / 2, BAR, bar);
     }
-    for (const segment of this.segments ?? []) {
-      const doubted = [TRANSCRIPT, ...Object.keys(segment.translations)].some((column) => doubtOf(segment, column));
+    for (const [start, end, doubted] of this.duration ? this.marks : []) {
       pen.fillStyle = doubted ? ink.doubt : ink.line;
-      pen.fillRect(at(segment.start), height - 3, Math.max(2, at(segment.end) - at(segment.start) - 1), 3);
+      pen.fillRect(at(start), height - 3, Math.max(2, at(end) - at(start) - 1), 3);
     }
   }
 
@@ -197,6 +197,10 @@ export class AudioPlayer extends LitElement {
       </div>
       ${this.unplayable ? html`<p class="soft">This browser cannot play the recording; the lines are right all the same.</p>` : nothing}`;
   }
+}
+
+function isDoubted(segment) {
+  return [TRANSCRIPT, ...Object.keys(segment.translations)].some((column) => doubtOf(segment, column));
 }
 
 customElements.define('audio-player', AudioPlayer);

@@ -13,6 +13,7 @@ export class LiveView extends LitElement {
   static properties = {
     model: {},
     choice: {},
+    replaced: {}, // the name of the session that a new one takes the place of
     state: { state: true }, // idle, opening, on, ending
     segments: { state: true },
     open: { state: true }, // the partial that is being spoken
@@ -23,15 +24,22 @@ export class LiveView extends LitElement {
     super();
     this.state = 'idle';
     this.segments = [];
+    this.leaving = (event) => this.running && event.preventDefault(); // browsers ask then
   }
 
   createRenderRoot() {
     return this;
   }
 
+  connectedCallback() {
+    super.connectedCallback();
+    addEventListener('beforeunload', this.leaving);
+  }
+
   disconnectedCallback() {
     super.disconnectedCallback();
-    if (this.state === 'on') this.#stop();
+    removeEventListener('beforeunload', this.leaving);
+    if (this.running) this.#stop();
   }
 
   get running() {
@@ -54,6 +62,10 @@ export class LiveView extends LitElement {
       this.microphone = await Microphone.open((samples) => this.realtime?.send(samples));
     } catch (error) {
       Object.assign(this, { problem: error.message, state: 'idle' });
+      return;
+    }
+    if (!this.isConnected) {
+      await this.microphone.stop();
       return;
     }
     this.realtime = new Realtime(this.#transcription(), on);
@@ -83,7 +95,7 @@ export class LiveView extends LitElement {
 
   async #stop() {
     this.state = 'ending';
-    await this.realtime.end();
+    await this.realtime?.end();
     await this.#finish(null);
   }
 
@@ -162,6 +174,9 @@ export class LiveView extends LitElement {
             @languages=${(event) => this.dispatchEvent(new CustomEvent('choose', { detail: event.detail }))}></language-fields>`
         : nothing}
       <button class="button primary large" ?disabled=${!this.model}>${icon('microphone')}<span>Start listening</span></button>
+      ${this.replaced
+        ? html`<p class="hint">The lines of “${this.replaced}” are replaced by the new ones: download them first if you need them.</p>`
+        : nothing}
     </form>`;
   }
 }

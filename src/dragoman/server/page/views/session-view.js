@@ -15,6 +15,7 @@ export class SessionView extends LitElement {
     model: {},
     version: {}, // of the session, which is changed in place
     active: { state: true },
+    said: { state: true }, // what was just done, for screen readers
     playing: { state: true },
   };
 
@@ -38,6 +39,10 @@ export class SessionView extends LitElement {
     super.disconnectedCallback();
     removeEventListener('keydown', this.shortcuts);
     this.sized.disconnect();
+  }
+
+  firstUpdated() {
+    this.querySelector('h1').focus({ preventScroll: true }); // what had the focus is gone
   }
 
   updated() {
@@ -76,13 +81,15 @@ export class SessionView extends LitElement {
   async #step(way) {
     const index = this.session.history[way]();
     if (index === null) return;
+    this.said = way === 'undo' ? 'Undone.' : 'Done again.';
     this.#tell('changed');
     await this.updateComplete;
     await this.table.updateComplete;
     this.table.focusRow(index);
   }
 
-  #replace({ at, count, segments }) {
+  #replace({ at, count, segments, said }) {
+    this.said = said;
     this.session.history.replace(at, count, segments);
     this.#tell('changed');
   }
@@ -149,7 +156,8 @@ export class SessionView extends LitElement {
   /** For screen readers: what changes, a few times rather than with each line. */
   #status() {
     const { session } = this;
-    if (session.state === 'done') return `Done: ${session.history.segments.length} lines.`;
+    if (this.said) return this.said;
+    if (session.state === 'done') return `All is heard: ${session.history.segments.length} lines.`;
     if (session.state === 'sending') return 'Sending the recording.';
     if (session.state === 'busy') return 'The server is busy.';
     if (session.state !== 'hearing') return '';
@@ -170,7 +178,7 @@ export class SessionView extends LitElement {
     const { past, future } = this.session.history;
     return html`<header class="heading">
       <div class="about">
-        <h1 dir="auto">${this.session.name}</h1>
+        <h1 dir="auto" tabindex="-1">${this.session.name}</h1>
         <p class="soft">${this.#summary(segments, spoken)}</p>
       </div>
       <div class="actions">
@@ -185,7 +193,7 @@ export class SessionView extends LitElement {
           <button type="button" class="button square" aria-label="Redo" title="Redo" ?disabled=${!future.length}
             @click=${() => this.#step('redo')}>${icon('redo')}</button>
         </span>
-        <button type="button" class="button" @click=${() => this.#tell('new')}>New<span class="long"> recording</span></button>
+        <button type="button" class="button" @click=${() => this.#tell('new')}><span>New<span class="long"> recording</span></span></button>
         <button type="button" class="button primary" ?disabled=${!segments.length}
           @click=${() => this.querySelector('download-dialog').open()}>${icon('download')}<span>Download</span></button>
       </div>

@@ -6,6 +6,8 @@ import { clock, megabytes } from '../model/time.js';
 import { icon } from './icons.js';
 import './language-fields.js';
 
+const DRAGGING = ['dragover', 'dragleave', 'drop'];
+
 export class StartView extends LitElement {
   static properties = {
     model: {},
@@ -19,10 +21,28 @@ export class StartView extends LitElement {
     return this;
   }
 
+  constructor() {
+    super();
+    this.dragged = (event) => this.#dragged(event);
+  }
+
+  connectedCallback() {
+    super.connectedCallback();
+    for (const name of DRAGGING) addEventListener(name, this.dragged);
+  }
+
   disconnectedCallback() {
     super.disconnectedCallback();
+    for (const name of DRAGGING) removeEventListener(name, this.dragged);
     this.microphone?.stop();
     clearInterval(this.ticking);
+  }
+
+  /** A file may be dropped anywhere on the page. */
+  #dragged(event) {
+    if (this.microphone || !event.dataTransfer?.types.includes('Files')) return;
+    if (event.type === 'drop') this.#take(event.dataTransfer.files);
+    else this.over = event.type === 'dragover' || event.relatedTarget !== null;
   }
 
   #choose(change) {
@@ -119,12 +139,7 @@ export class StartView extends LitElement {
     return html`<form class="start" @submit=${this.#begin}>
       <h1>Read a recording in several languages</h1>
       <p class="intro">Lines appear as they are heard, side by side. Listen, correct, download.</p>
-      <div class="drop ${this.over ? 'over' : ''} ${file && !this.microphone ? 'filled' : ''}"
-        @dragover=${(event) => (event.preventDefault(), (this.over = true))}
-        @dragleave=${() => (this.over = false)}
-        @drop=${(event) => (event.preventDefault(), this.#take(event.dataTransfer.files))}>
-        ${this.#source()}
-      </div>
+      <div class="drop ${this.over ? 'over' : ''} ${file && !this.microphone ? 'filled' : ''}">${this.#source()}</div>
       ${this.problem ? html`<p class="wrong" role="alert">${this.problem}</p>` : nothing}
       ${this.model
         ? html`<language-fields class="fields" .model=${this.model} .source=${this.choice.source} .targets=${targets}

@@ -22,6 +22,11 @@ export class TranscriptTable extends LitElement {
     return this;
   }
 
+  willUpdate() {
+    const isThere = this.segments.some(({ key }) => key === this.cursor);
+    this.reached = isThere ? this.cursor : this.segments[0].key;
+  }
+
   updated(changed) {
     if (changed.has('active') && this.following && !this.editing) this.show(this.active);
     const field = this.querySelector('textarea');
@@ -51,7 +56,8 @@ export class TranscriptTable extends LitElement {
   }
 
   #change(at, count, segments) {
-    this.dispatchEvent(new CustomEvent('change', { detail: { at, count, segments } }));
+    const said = count > 1 ? 'Lines merged.' : segments.length > 1 ? 'Line split.' : 'Line saved.';
+    this.dispatchEvent(new CustomEvent('change', { detail: { at, count, segments, said } }));
   }
 
   #clicked(event, index) {
@@ -160,7 +166,7 @@ export class TranscriptTable extends LitElement {
   }
 
   #line(segment, index) {
-    const stop = (this.cursor ?? this.segments[0].key) === segment.key ? 0 : -1;
+    const stop = segment.key === this.reached ? 0 : -1;
     const active = index === this.active;
     const last = index === this.segments.length - 1;
     const at = clock(segment.start);

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, excerpts, load_audio, stream_audio
 from dragoman.errors import AudioError, LanguageError, ModelError
@@ -35,7 +36,18 @@ _SURE = 0.95
 """Languages that are so likely, at different places, are both spoken."""
 _log = logging.getLogger(__name__)
 
-AudioSource = str | Path | bytes
+
+class DecodedElsewhere(Protocol):
+    """A recording that somebody else decodes, such as a child process with little power."""
+
+    def blocks(self, track: int | None, language: str | None) -> Iterator[Waveform]:
+        """As `stream_audio`."""
+
+    def excerpts(self, places: int, seconds: float, track: int | None, language: str | None) -> list[Waveform]:
+        """As `excerpts`."""
+
+
+AudioSource = str | Path | bytes | DecodedElsewhere
 DetectedLanguage = tuple[str, float | None]
 """A language, and how likely it is that; None where it was given."""
 
@@ -98,7 +110,7 @@ class SpeechTranslator(ABC):
         """The likeliest language of each."""
 
     @abstractmethod
-    def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> list[DecodedSpeech]:
+    def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> Iterable[DecodedSpeech]:
         """Each stretch into each target that is not its own language, in order."""
 
     def translate(
@@ -214,7 +226,7 @@ class SpeechTranslator(ABC):
         return TranslateOptions(targets, source, multilingual, tuple(hotwords), glossary, audio_track)
 
     def _speech_segments(self, audio: AudioSource, options: TranslateOptions) -> Iterator[SpeechSegment]:
-        blocks = stream_audio(audio, track=options.track, language=options.source)
+        blocks = _blocks(audio, options)
         return Prefetcher(speech_segments(blocks, self.vad), 2 * self.batch_size)
 
     def _prefetched(
@@ -274,9 +286,19 @@ class SpeechTranslator(ABC):
 
     def _places(self, audio: AudioSource, options: TranslateOptions) -> list[Waveform]:
         """The longest speech at each of a few places, (N,); none where a recording cannot be read by its times."""
-        found = excerpts(audio, _PLACES, self.window_s, track=options.track, language=options.source)
+        wanted = (_PLACES, self.window_s)
+        if isinstance(audio, str | Path | bytes):
+            found = excerpts(audio, *wanted, track=options.track, language=options.source)
+        else:
+            found = audio.excerpts(*wanted, options.track, options.source)
         speech = [[part.samples for part in speech_segments([excerpt], self.vad)] for excerpt in found]
         return [max(parts, key=len) for parts in speech if parts]
+
+
+def _blocks(audio: AudioSource, options: TranslateOptions) -> Iterator[Waveform]:
+    if isinstance(audio, str | Path | bytes):
+        return stream_audio(audio, track=options.track, language=options.source)
+    return audio.blocks(options.track, options.source)
 
 
 def _name(audio: AudioSource) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dragoman.data.audio import Waveform
 from dragoman.data.batching import Mel
 from dragoman.data.features import LogMel
-from dragoman.inference.decoding.decoder import DecodedSpeech, Decoder, DecodeRequest
+from dragoman.inference.decoding.decoder import BatchDecoder, DecodedSpeech, Decoder, DecodeRequest
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageIdentifier
 from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator, TranslateOptions
@@ -40,10 +40,11 @@ class Translator(SpeechTranslator):
         self.recipe: Recipe = loaded.recipe
         audio, decoding = self.recipe.audio, self.recipe.decoding
         self.features = LogMel.from_config(audio)
-        weights = next(loaded.model.encoder.parameters())
+        self.model = loaded.model
+        weights = next(self.model.encoder.parameters())
         by_whisper = (transcript_by or decoding.transcript_by) == "whisper"
         self.whisper = WhisperDecoder.load(self.recipe, weights.device, weights.dtype) if by_whisper else None
-        self.decoder = Decoder(
+        self.decoder: BatchDecoder = Decoder(
             loaded,
             beam_size or decoding.beams,
             decoding.max_new_tokens,
@@ -120,7 +121,7 @@ class Translator(SpeechTranslator):
         features = self.features if self.whisper is None else self.whisper.features
         return [features(waveform) for waveform in waveforms]
 
-    def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> list[DecodedSpeech]:
+    def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> Iterable[DecodedSpeech]:
         """Neighbours in length share a batch; the order of the result is that of the speech."""
         requests = [self.request(part, options) for part in speech]
         order = sorted(range(len(requests)), key=lambda number: requests[number].mel.shape[1])

@@ -77,7 +77,7 @@ def _own(folder: Path, text: bool, languages: LanguageFlags, load: LoadOptions) 
         works = translate.llm
     else:
         translate = Translator.from_pretrained(folder, **load.for_own_model())
-        works = translate.decoder.model
+        works = translate.model
     by, what = (
         load.transcript_by or recipe.decoding.transcript_by,
         load.translate_from or recipe.decoding.translate_from,

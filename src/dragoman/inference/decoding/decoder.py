@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 
@@ -70,6 +71,18 @@ class DecodedSpeech:
     score: float | None = None
     ctc_score: float = 0.0
     looped: bool = False
+
+
+class BatchDecoder(Protocol):
+    """What a Decoder is to those who use it; another may do its work in a batch with that of others."""
+
+    beams: int
+
+    def __call__(self, requests: Sequence[DecodeRequest]) -> Sequence[DecodedSpeech]:
+        """As Decoder's."""
+
+    def likelihoods(self, requests: Sequence[DecodeRequest], beams: int) -> Sequence[float]:
+        """As Decoder's."""
 
 
 class Decoder:

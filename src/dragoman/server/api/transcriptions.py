@@ -1,0 +1,237 @@
+"""`/v1/audio/transcriptions` and `/v1/audio/translations`: a recording in, whole or as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.datastructures import UploadFile
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from dragoman.errors import DragomanError, LanguageError
+from dragoman.inference.result import Segment
+from dragoman.inference.translator import Translator
+from dragoman.server.api.answers import Answer, RoadTask, segment_name, server_event
+from dragoman.server.api.documents import FORM_ROAD
+from dragoman.server.api.fields import TranscriptionForm, checked_targets, read_form
+from dragoman.server.backend.tasks import RecordingJob, RecordingWork, in_thread
+from dragoman.server.errors_api import ApiError, api_error
+from dragoman.server.state import ServerState, state_of
+from dragoman.text.languages import find, known_source, known_targets
+
+router = APIRouter()
+_FIRST_S = 5.0
+"""So long a stream waits for its first event, since an error before it has a status of its own."""
+_GONE = 499
+"""nginx's, for the log: nobody hears it."""
+
+
+@router.post("/v1/audio/transcriptions", **FORM_ROAD)
+async def transcriptions(request: Request) -> Response:
+    """Transcribe a recording, and translate it into any number of languages."""
+    return await _answer(request, "transcribe")
+
+
+@router.post("/v1/audio/translations", **FORM_ROAD)
+async def translations(request: Request) -> Response:
+    """Translate a recording into English, or the language that is named."""
+    return await _answer(request, "translate")
+
+
+async def _answer(request: Request, task: RoadTask) -> Response:
+    state = state_of(request)
+    translator = state.model.translator
+    form, file = await read_form(request)
+    try:
+        check_model(state, form.model)
+        targets = _targets(form, task)
+        work = recording_work(form, translator, targets, task)
+        job = RecordingJob(state.model, work, _descriptor(file), state.settings.max_duration_s, state.metrics)
+    finally:
+        await file.close()
+    asked = _Asked(state, job, form, task, tuple(find(name).code for name in targets if name not in ("all", "none")))
+    try:
+        return await (asked.stream() if form.stream else asked.whole(request))
+    except BaseException:
+        job.close()
+        raise
+
+
+def check_model(state: ServerState, name: str) -> None:
+    """Raises ApiError for a model that is not served."""
+    if name not in state.model_names:
+        served = ", ".join(state.model_names)
+        raise ApiError(404, f"There is no model {name!r} here; ask for {served}.", "model", "model_not_found")
+
+
+def recording_work(
+    form: TranscriptionForm, translator: Translator, targets: list[str], task: RoadTask
+) -> RecordingWork:
+    """What is asked, by codes. Raises ApiError, which names the field."""
+    language = None if form.language is None else _source(form.language, translator, "language")
+    languages = tuple(_source(name, translator, "languages") for name in form.languages)
+    if len(languages) == 1:
+        language, languages = languages[0], ()
+    wanted = targets
+    if task == "translate" and language is not None:  # what is in English already stays as it is
+        wanted = [name for name in targets if name in ("all", "none") or find(name).code != language] or ["none"]
+    try:
+        known_targets(wanted, translator.targets, translator.name, language)
+    except LanguageError as error:
+        raise ApiError(400, str(error), "target_language", "invalid_value") from None
+    if form.multilingual and language is not None:
+        raise ApiError(400, "multilingual: leave language out, or multilingual.", "multilingual", "invalid_value")
+    vad = tuple(sorted(form.vad_parameters.items()))
+    return RecordingWork(tuple(wanted), language, languages, form.multilingual, form.words, vad)
+
+
+def _source(name: str, translator: Translator, param: str) -> str:
+    try:
+        return known_source(name, translator.sources, translator.name)
+    except LanguageError as error:
+        raise ApiError(400, str(error), param, "invalid_value") from None
+
+
+def _targets(form: TranscriptionForm, task: RoadTask) -> list[str]:
+    """Raises ApiError where the format cannot hold them."""
+    targets = checked_targets(form.targets)
+    if task == "translate" and targets in (["none"], ["all"]):
+        if targets == ["all"] or form.targets:
+            raise ApiError(400, "target_language: name the languages.", "target_language", "invalid_value")
+        targets = ["eng"]
+    plain = form.response_format in ("text", "srt", "vtt")
+    if plain and form.stream:
+        raise ApiError(400, "response_format: a stream is json or verbose_json.", "response_format", "invalid_value")
+    if plain and (targets != ["none"] if task == "transcribe" else len(targets) > 1):
+        instead = "ask for verbose_json, /v1/audio/translations with one target, or /v1/subtitles"
+        message = f"response_format: {form.response_format} would not hold the translations; {instead}."
+        raise ApiError(400, message, "response_format", "invalid_value")
+    return targets
+
+
+def _descriptor(file: UploadFile) -> int:
+    """The recording as a file without a name."""
+    spooled: Any = file.file
+    spooled.rollover()
+    spooled.flush()
+    return os.dup(spooled.fileno())
+
+
+class _Asked:
+    """One request on its way."""
+
+    def __init__(
+        self, state: ServerState, job: RecordingJob, form: TranscriptionForm, task: RoadTask, targets: tuple[str, ...]
+    ) -> None:
+        self._state, self._job, self._form, self._task = state, job, form, task
+        self._targets = targets
+        self._segments = in_thread(state.threads, job.segments)
+        self._found: list[Segment] = []
+        self._is_plain = form.response_format == "json" and not form.targets and task == "transcribe"
+
+    async def whole(self, request: Request) -> Response:
+        """The answer when all is there; given up when the client goes. Raises ApiError."""
+        work, gone = asyncio.create_task(self._collect()), asyncio.create_task(_disconnected(request))
+        try:
+            done, _ = await asyncio.wait(
+                {work, gone}, timeout=self._state.settings.request_timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if work in done:
+                work.result()
+                return self._answer().response(self._form.response_format)
+            if gone in done:
+                return Response(status_code=_GONE)
+            raise _too_long()
+        except (DragomanError, LookupError) as error:
+            raise api_error(error, "file") from error
+        finally:
+            self._job.close()
+            work.cancel()
+            gone.cancel()
+
+    async def stream(self) -> Response:
+        """Events. Raises ApiError for what is wrong before the first."""
+        first = asyncio.ensure_future(anext(self._segments))
+        await asyncio.wait({first}, timeout=_FIRST_S)
+        if first.done() and isinstance(error := first.exception(), DragomanError):
+            raise api_error(error, "file") from error
+        headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-cache"}
+        return _JobStream(self._job, self._events(first), media_type="text/event-stream", headers=headers)
+
+    async def _events(self, pending: asyncio.Future[Segment]) -> AsyncIterator[str]:
+        settings = self._state.settings
+        ends = asyncio.get_running_loop().time() + settings.request_timeout_s
+        yield ": listening\n\n"
+        try:
+            while True:
+                done, _ = await asyncio.wait({pending}, timeout=settings.ping_s)
+                if asyncio.get_running_loop().time() > ends:
+                    raise _too_long()
+                if not done:
+                    yield ": ping\n\n"
+                    continue
+                try:
+                    segment = pending.result()
+                except StopAsyncIteration:
+                    break
+                yield server_event(self._event(segment))
+                self._found.append(segment)
+                pending = asyncio.ensure_future(anext(self._segments))
+            answer = self._answer()
+            last = answer.short() if self._is_plain else answer.verbose()
+            yield server_event({"type": "transcript.text.done", **last, "segments": answer.verbose()["segments"]})
+            yield server_event("[DONE]")
+        except Exception as error:
+            yield server_event(api_error(error, "file").body)
+        finally:
+            pending.cancel()
+
+    def _event(self, segment: Segment) -> dict[str, Any]:
+        name = segment_name(len(self._found))
+        if self._is_plain:
+            delta = f"{segment.transcript} "
+            return {"type": "transcript.text.delta", "delta": delta, "segment_id": name}
+        fields = self._answer().segment(segment)
+        at = {"id": name, "speaker": "", "position": fields["end"]}
+        return {"type": "transcript.text.segment", **at, **fields}
+
+    async def _collect(self) -> None:
+        async for segment in self._segments:
+            self._found.append(segment)
+
+    def _answer(self) -> Answer:
+        recording = self._job.recording
+        warnings = [*self._form.warnings, *recording.damage]
+        result = self._job.result(self._found)
+        if result.doubts_language:
+            warnings.append("The language is not sure; name what is spoken as language.")
+        targets = self._targets or self._job.options.targets
+        return Answer(result, self._task, targets, recording.duration_s, warnings)
+
+
+class _JobStream(StreamingResponse):
+    """Closes the job however it ends, also before its first event."""
+
+    def __init__(self, job: RecordingJob, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._job = job
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._job.close()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _too_long() -> ApiError:
+    headers = {"x-should-retry": "false"}
+    return ApiError(408, "The work took too long; send a shorter recording.", "file", "work_timeout", headers)

@@ -38,7 +38,18 @@ MAY_IMPORT = {
     "training": {"errors", "files", "progress", "records", "recipe", "data", "model"},
     "pretraining": {"errors", "files", "progress", "records", "recipe", "data", "model", "training"},  # one loop
 }
-MAY_IMPORT["server"] = {"errors", "files", "text", "records", "recipe", "data", "vad", "model", "inference", "subtitles"}
+MAY_IMPORT["server"] = {
+    "errors",
+    "files",
+    "text",
+    "records",
+    "recipe",
+    "data",
+    "vad",
+    "model",
+    "inference",
+    "subtitles",
+}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 MAY_IMPORT["__init__"] = MAY_IMPORT["__main__"] = set(MAY_IMPORT)  # the front doors
 

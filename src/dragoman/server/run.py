@@ -7,8 +7,10 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from dragoman.server.guards import Places
 from dragoman.server.protocol import with_deadline
 from dragoman.server.settings import ServerSettings
+from dragoman.server.state import ServerState
 
 _EVENT_BYTES = 24 << 20
 """Of a WebSocket: 15 MiB of audio in base64."""
@@ -17,17 +19,18 @@ _EVENT_BYTES = 24 << 20
 class DrainingServer(uvicorn.Server):
     """It takes nothing new when it is told to end, and says so."""
 
+    def __init__(self, config: uvicorn.Config, places: Places) -> None:
+        super().__init__(config)
+        self._places = places
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal."""
-        app = self.config.loaded_app
-        while not isinstance(app, FastAPI):
-            app = app.app
-        app.state.server.places.draining = True
+        self._places.draining = True
         super().handle_exit(sig, frame)
 
 
-def run(app: FastAPI, settings: ServerSettings) -> None:
-    """Until a signal ends it."""
+def server_of(app: FastAPI, settings: ServerSettings) -> DrainingServer:
+    """Not yet running."""
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -43,4 +46,10 @@ def run(app: FastAPI, settings: ServerSettings) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=round(settings.drain_s),
     )
-    DrainingServer(config).run()
+    state: ServerState = app.state.server
+    return DrainingServer(config, state.places)
+
+
+def run(app: FastAPI, settings: ServerSettings) -> None:
+    """Until a signal ends it."""
+    server_of(app, settings).run()

@@ -50,7 +50,8 @@ class LiveSession:
         self._heard_s = 0.0
         self._lock = threading.Lock()
         self._live = self._new()
-        self._offset_s, self._numbers, self._pushed_s = 0.0, 0, 0.0
+        self._offset_s = self._pushed_s = 0.0  # where the open LiveTranslator began; how much was heard
+        self._first = self._next = 0  # its first segment's number; the next one's
         self._closed = False
 
     def append(self, samples: npt.NDArray[np.float32]) -> None:
@@ -99,9 +100,7 @@ class LiveSession:
             if item == END:
                 return
             self._live = self._new()
-            self._offset_s, self._first = self._pushed_s, self._numbers
-
-    _first = 0
+            self._offset_s, self._first = self._pushed_s, self._next
 
     def _new(self) -> LiveTranslator:
         return LiveTranslator(self._translator, list(self._work.to), self._work.language, hotwords=self._work.words)
@@ -109,11 +108,10 @@ class LiveSession:
     def _placed(self, event: LiveEvent) -> LiveEvent:
         """On the session's clock and with its numbers."""
         number = self._first + event.number
+        self._next = number + 1
         if isinstance(event, PartialSegment):
-            self._numbers = number + 1
             start_s, end_s = event.start_s + self._offset_s, event.end_s + self._offset_s
             return replace(event, number=number, start_s=start_s, end_s=end_s)
-        self._numbers = number + 1
         segment = event.segment
         moved = replace(segment, start_s=segment.start_s + self._offset_s, end_s=segment.end_s + self._offset_s)
         return FinalSegment(number, moved)

@@ -204,7 +204,7 @@ export class SessionView extends LitElement {
     if (segments.length) {
       return html`<transcript-table .segments=${segments} .columns=${columns} .spoken=${spoken} .active=${this.active}
         .following=${this.playing} .silent=${!this.session.file}
-        @play=${(event) => this.player.play(event.detail)} @change=${(event) => this.#replace(event.detail)}
+        @play=${(event) => this.player.play(event.detail)} @lines=${(event) => this.#replace(event.detail)}
         @editing=${() => this.player?.pause()}></transcript-table>`;
     }
     if (this.session.running) return html`<p class="empty soft">The first lines appear here as soon as they are heard.</p>`;

@@ -57,7 +57,7 @@ export class TranscriptTable extends LitElement {
 
   #change(at, count, segments) {
     const said = count > 1 ? 'Lines merged.' : segments.length > 1 ? 'Line split.' : 'Line saved.';
-    this.dispatchEvent(new CustomEvent('change', { detail: { at, count, segments, said } }));
+    this.dispatchEvent(new CustomEvent('lines', { detail: { at, count, segments, said } }));
   }
 
   #clicked(event, index) {

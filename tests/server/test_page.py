@@ -3,6 +3,7 @@ captions, dropped connections, errors, and what it is like on a phone, in the da
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "src" / "dragoman" / "server" / "page"
-KEY = "a key of these tests"
+KEY = "a-key-of-these-tests"
 CHROMIUM = os.environ.get("DRAGOMAN_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
@@ -223,7 +224,7 @@ def test_a_click_plays_a_line_and_the_marked_line_follows(opened: Open, recordin
     second.locator(".said").first.click()
     page.locator(f"{LINE}.active").wait_for()
     assert second.get_attribute("aria-current") == "true"
-    page.wait_for_function("document.querySelector('.line.active')?.dataset.index === '2'")  # it goes on
+    page.locator(f"{LINE}.active[data-index='2']").wait_for()  # it goes on
     page.keyboard.press("Alt+k")
     assert page.evaluate("document.querySelector('audio').paused")
     drawn = "[...document.querySelector('canvas').getContext('2d').getImageData(0, 0, 400, 40).data].some(Boolean)"
@@ -248,26 +249,23 @@ class Cut:
             threading.Thread(target=self._answer, args=(server, browser), daemon=True).start()
 
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
-        try:
+        with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)
-        except OSError:
-            pass
 
     def _answer(self, server: socket.socket, browser: socket.socket) -> None:
-        try:
+        with contextlib.suppress(OSError):
             while data := server.recv(65536):
                 start = data.find(b'"transcript.text.segment"')
                 if start >= 0 and not self.was_cut.is_set():
                     self.was_cut.set()
                     browser.sendall(data[: data.index(b"\n\n", start) + 2])
-                    time.sleep(1)  # the browser reads it
+                    time.sleep(2)  # the browser reads it
                     break
                 browser.sendall(data)
-        except OSError:
-            pass
         for end in (server, browser):
-            end.close()
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_connection_that_breaks_is_taken_up_where_it_broke(opened: Open, server: str, recording: Path) -> None:
@@ -353,14 +351,13 @@ def test_live_captions_become_a_session_that_can_be_heard(opened: Open) -> None:
     caption = page.locator(".caption-line:not(.titles) p[lang=de]").first
     caption.wait_for()
     no_violation(page)
-    page.wait_for_function(
-        "document.querySelectorAll('.caption-line:not(.titles)').length > 1"  # one has ended, another is spoken
-    )
+    page.locator(".caption-line:not(.titles)").nth(1).wait_for()  # one has ended, another is spoken
     page.get_by_role("button", name="Stop").click()
     page.locator(LINE).first.wait_for()
     assert texts(page, "transcript")[0] and texts(page, "deu")[0]
     page.locator(".clock").first.click()
-    page.wait_for_function("document.querySelector('audio').currentTime > 0.2")
+    page.locator(f"{LINE}.active").wait_for()
+    page.get_by_role("button", name="Pause").wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

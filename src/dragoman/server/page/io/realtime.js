@@ -10,12 +10,16 @@ export class Realtime {
   #ended = null;
   #open = new Set();
 
-  /** `on` has `ready`, `partial(event)`, `final(event)` and `failed(ServerError)`. */
+  /** `on` has `ready`, `partial(event)`, `final(event)` and `failed(ServerError)`. Raises a ServerError. */
   constructor(transcription, on) {
     const url = address('v1/realtime?intent=transcription');
     url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
     const protocols = key.get() ? ['realtime', `openai-insecure-api-key.${key.get()}`] : ['realtime'];
-    this.#socket = new WebSocket(url, protocols);
+    try {
+      this.#socket = new WebSocket(url, protocols);
+    } catch {
+      throw new ServerError('A browser cannot send this server’s key for live captions: it may have no spaces and few signs.');
+    }
     this.on = on;
     this.#socket.onmessage = ({ data }) => this.#take(JSON.parse(data), transcription);
     this.#socket.onclose = ({ code }) => {

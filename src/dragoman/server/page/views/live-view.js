@@ -68,7 +68,12 @@ export class LiveView extends LitElement {
       await this.microphone.stop();
       return;
     }
-    this.realtime = new Realtime(this.#transcription(), on);
+    try {
+      this.realtime = new Realtime(this.#transcription(), on);
+    } catch (error) {
+      this.#failed(error);
+      return;
+    }
     this.ticking = setInterval(() => this.requestUpdate(), 100);
   }
 

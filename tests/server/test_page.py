@@ -58,16 +58,32 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def tiny() -> Translator:
+    return Translator.from_pretrained("tiny", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def server(tiny: Translator) -> Iterator[str]:
     """The address of a server of the built-in model, that asks for a key."""
+    with serving(tiny) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def serving(translator: Translator, **settings: Any) -> Iterator[str]:
     from running_server import RunningServer
 
     from dragoman.server.settings import ServerSettings
 
-    settings = ServerSettings(port=0, api_key=KEY)
-    running = RunningServer(Translator.from_pretrained("tiny", device="cpu"), settings)
-    yield f"{running.url}/"
-    running.stop()
+    running = RunningServer(translator, ServerSettings(port=0, api_key=KEY, **settings))
+    try:
+        yield f"{running.url}/"
+    finally:
+        running.stop()
+
+
+def port_of(address: str) -> int:
+    return int(address.rstrip("/").rsplit(":", 1)[1])
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +251,7 @@ class Cut:
     """Stands between browser and server, and cuts the first connection in which a segment is told, after that segment."""
 
     def __init__(self, server: str) -> None:
-        self._to = int(server.rstrip("/").rsplit(":", 1)[1])
+        self._to = port_of(server)
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self._listening.getsockname()[1]}/"
         self.was_cut = threading.Event()
@@ -326,6 +342,20 @@ def test_a_recording_can_be_stopped_and_silence_is_said_to_be_silent(opened: Ope
     begin(page, silence, "French")
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("Stopped at 0:00.").wait_for()
+
+
+def test_a_busy_server_is_asked_again(opened: Open, tiny: Translator, recording: Path) -> None:
+    with serving(tiny, max_requests=1) as server:
+        page = opened(server)
+        with socket.create_connection(("127.0.0.1", port_of(server))) as other:
+            head = f"host: 127.0.0.1:{port_of(server)}\r\nauthorization: Bearer {KEY}\r\ncontent-length: 9\r\n"
+            head += "content-type: multipart/form-data; boundary=x"
+            other.sendall(f"POST /v1/audio/transcriptions HTTP/1.1\r\n{head}\r\n\r\n".encode())
+            time.sleep(1)  # it has the one place now
+            begin(page, recording, "German")
+            page.get_by_text("The server is busy; waiting for a place").wait_for()
+        page.locator(LINE).nth(2).wait_for()
+        assert page.locator(ALERT).count() == 0
 
 
 def test_the_microphone_is_recorded(opened: Open) -> None:

@@ -2,7 +2,8 @@
 
 import { html, LitElement, nothing } from '../vendor/lit.js';
 import { peaksOf } from '../io/peaks.js';
-import { doubtOf, TRANSCRIPT } from '../model/segments.js';
+import { nameOf, tagOf } from '../model/languages.js';
+import { doubtOf, textOf, TRANSCRIPT } from '../model/segments.js';
 import { clock } from '../model/time.js';
 import { icon } from './icons.js';
 
@@ -13,6 +14,8 @@ export class AudioPlayer extends LitElement {
   static properties = {
     file: {},
     segments: {},
+    columns: {},
+    captions: { state: true }, // the column that is shown on a picture; none: ''
     playing: { state: true },
     seconds: { state: true },
     duration: { state: true },
@@ -67,8 +70,9 @@ export class AudioPlayer extends LitElement {
     this.resized.observe(this.querySelector('canvas'));
   }
 
-  updated() {
+  updated(changed) {
     this.#draw();
+    if (changed.has('segments') || changed.has('captions')) this.#caption();
   }
 
   /** From a time on. */
@@ -94,6 +98,28 @@ export class AudioPlayer extends LitElement {
   seek(seconds) {
     this.media.currentTime = this.seconds = Math.min(Math.max(0, seconds), this.duration || seconds);
     this.#tell();
+  }
+
+  get shown() {
+    return this.captions ?? this.columns.find((column) => column !== TRANSCRIPT) ?? TRANSCRIPT;
+  }
+
+  /** A column's texts on the picture, where there is one. */
+  #caption() {
+    if (this.media?.localName !== 'video') return;
+    this.track ??= this.media.addTextTrack('captions', 'Dragoman', tagOf(this.shown) ?? '');
+    this.track.mode = this.shown ? 'showing' : 'hidden';
+    for (const cue of [...this.track.cues]) this.track.removeCue(cue);
+    for (const segment of this.shown ? this.segments : []) {
+      this.track.addCue(new VTTCue(segment.start, segment.end, escaped(textOf(segment, this.shown))));
+    }
+  }
+
+  #captionsField() {
+    const options = [...this.columns.map((column) => [column, column === TRANSCRIPT ? 'Spoken' : nameOf(column)]), ['', 'Off']];
+    return html`<select class="speed" aria-label="Captions on the picture" @change=${(event) => (this.captions = event.target.value)}>
+      ${options.map(([value, label]) => html`<option value=${value} ?selected=${value === this.shown}>${label}</option>`)}
+    </select>`;
   }
 
   #know(seconds) {
@@ -164,11 +190,15 @@ export class AudioPlayer extends LitElement {
     return Math.max(...this.peaks.subarray(first, Math.max(first + 1, last))) ** 0.6;
   }
 
+  get isVideo() {
+    return this.file.type.startsWith('video/');
+  }
+
   #element() {
     const changed = () => this.#changed();
     const know = () => this.#know(this.media.duration);
     const failed = () => (this.unplayable = true);
-    return this.file.type.startsWith('video/')
+    return this.isVideo
       ? html`<video src=${this.url} playsinline @loadedmetadata=${know} @play=${changed} @pause=${changed} @seeked=${this.#tick}
           @error=${failed} @click=${() => this.toggle()}></video>`
       : html`<audio src=${this.url} @loadedmetadata=${know} @play=${changed} @pause=${changed} @seeked=${this.#tick}
@@ -191,12 +221,18 @@ export class AudioPlayer extends LitElement {
           <canvas></canvas>
         </div>
         <span class="clocks"><b>${clock(this.seconds)}</b> / ${clock(this.duration)}</span>
+        ${this.isVideo ? this.#captionsField() : nothing}
         <select class="speed" aria-label="Speed" @change=${(event) => (this.media.playbackRate = event.target.value)}>
           ${SPEEDS.map((speed) => html`<option value=${speed} ?selected=${speed === 1}>${speed}×</option>`)}
         </select>
       </div>
       ${this.unplayable ? html`<p class="soft">This browser cannot play the recording; the lines are right all the same.</p>` : nothing}`;
   }
+}
+
+/** As WebVTT wants it. */
+function escaped(text) {
+  return text.replace(/&/g, '&amp;').replace(/</g, '&lt;');
 }
 
 function isDoubted(segment) {

@@ -221,7 +221,7 @@ export class SessionView extends LitElement {
       ${this.#toolbar(segments, spoken, doubted)} ${this.#state()}
       <p class="hidden" role="status">${this.#status()}</p>
       ${this.session.file
-        ? html`<audio-player .file=${this.session.file} .segments=${segments} @time=${(event) => this.#heard(event.detail)}
+        ? html`<audio-player .file=${this.session.file} .segments=${segments} .columns=${columns} @time=${(event) => this.#heard(event.detail)}
             @duration=${(event) => this.dispatchEvent(new CustomEvent('duration', { detail: event.detail }))}></audio-player>`
         : nothing}
       ${this.#lines(segments, columns, spoken)}

@@ -27,6 +27,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -40,13 +42,14 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--language", default="eng")
     parser.add_argument("--audio", type=Path, nargs="+", default=[EXAMPLES / "english-wav.wav"])
     parser.add_argument("--beside", type=Path, help="a long recording; the first clip is timed alone and beside it")
+    parser.add_argument("--growth", type=int, default=0, help="how much memory grows over so many more requests")
     parser.add_argument("--serve", nargs=argparse.REMAINDER, default=[], help="flags of `dragoman serve`")
     return parser
 
 
 @contextmanager
-def served(model: str, flags: Sequence[str]) -> Iterator[str]:
-    """The address of a server of its own."""
+def served(model: str, flags: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """The address of a server of its own, and its process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -58,7 +61,7 @@ def served(model: str, flags: Sequence[str]) -> Iterator[str]:
                     log.seek(0)
                     sys.exit(log.read().decode())
                 time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", running.pid
         finally:
             running.send_signal(signal.SIGTERM)
 
@@ -75,11 +78,9 @@ def ask(url: str, model: str, path: Path, options: argparse.Namespace) -> float:
     """Seconds until the answer is there."""
     boundary = uuid.uuid4().hex
     fields = {"model": model, "language": options.language, "target_language": options.to}
-    parts = [
-        f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in fields.items()
-    ]
-    head = f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="clip"\r\n\r\n'
+    named = f"--{boundary}\r\ncontent-disposition: form-data; name="
+    parts = [f'{named}"{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
+    head = f'{named}"file"; filename="clip"\r\n\r\n'
     body = ("".join(parts) + head).encode() + path.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
     kind = {"content-type": f"multipart/form-data; boundary={boundary}"}
     request = urllib.request.Request(f"{url}/v1/audio/transcriptions", body, kind)
@@ -143,15 +144,30 @@ def beside(url: str, options: argparse.Namespace) -> None:
     )
 
 
+def growth(url: str, process: int, options: argparse.Namespace) -> None:
+    """Of the server and its children, once it is warm."""
+    counts: list[float] = []
+    for requests in (min(100, options.growth), options.growth):
+        options.requests = requests
+        turn(url, 4, options)
+        server = psutil.Process(process)
+        counts.append(sum(one.memory_info().rss for one in (server, *server.children(recursive=True))) / 1e6)
+    print(
+        f"{options.growth} requests: memory grows by {counts[1] - counts[0]:.0f} MB, to {counts[1]:.0f} MB", flush=True
+    )
+
+
 def main() -> None:
     options = arguments().parse_args()
     options.name = "served"
     flags = ["--served_model_name", options.name, "--max_requests", str(max(options.clients) + 2), *options.serve]
     print(f"{options.model}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
-    with served(options.model, flags) as url:
+    with served(options.model, flags) as (url, process):
         throughput(url, options)
         if options.beside is not None:
             beside(url, options)
+        if options.growth:
+            growth(url, process, options)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def server(random_translator: Translator) -> Iterator[RunningServer]:
 
     from dragoman.server.settings import ServerSettings
 
-    running = RunningServer(random_translator, ServerSettings(port=0, max_requests=8, max_duration_s=60.0))
+    running = RunningServer(lambda: random_translator, ServerSettings(port=0, max_requests=8, max_duration_s=60.0))
     yield running
     running.stop()
 
@@ -44,8 +44,8 @@ def start(random_translator: Translator) -> Iterator[Callable[..., RunningServer
 
     running: list[RunningServer] = []
 
-    def begin(**settings: Any) -> RunningServer:
-        running.append(RunningServer(random_translator, ServerSettings(port=0, **settings)))
+    def begin(load: Callable[[], Translator] | None = None, **settings: Any) -> RunningServer:
+        running.append(RunningServer(load or (lambda: random_translator), ServerSettings(port=0, **settings)))
         return running[-1]
 
     yield begin

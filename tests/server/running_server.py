@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from dragoman import Translator
 from dragoman.server.app import create_app
@@ -15,8 +16,8 @@ from dragoman.server.state import ServerState
 class RunningServer:
     """Its address, what it knows, and how to end it."""
 
-    def __init__(self, translator: Translator, settings: ServerSettings) -> None:
-        self.app = create_app(settings, lambda: translator)
+    def __init__(self, load: Callable[[], Translator], settings: ServerSettings) -> None:
+        self.app = create_app(settings, load)
         self.state: ServerState = self.app.state.server
         self._server = server_of(self.app, settings)
         self._thread = threading.Thread(target=self._server.run, daemon=True)

@@ -160,7 +160,7 @@ def test_a_field_that_cannot_be_honoured_is_named(server: RunningServer, fields:
     status, body = curl(server, f"{server.url}/v1/audio/transcriptions", *form, "-F", f"file=@{AUDIO}")
     error = json.loads(body)["error"]
     assert status == (404 if param == "model" else 400) and set(error) == {"message", "type", "param", "code"}
-    assert error["param"] == param and error["message"].endswith(".")
+    assert error["param"] == param and error["message"].endswith((".", "?"))
 
 
 def test_a_prompt_is_said_to_be_left_out(client: Any) -> None:
@@ -200,7 +200,7 @@ def subtitles(server: RunningServer, **asked: Any) -> tuple[int, str]:
 
 def test_edited_segments_become_subtitles(server: RunningServer) -> None:
     assert subtitles(server) == (200, subtitles(server, languages=["eng"])[1])
-    assert "00:00:00,500 --> 00:00:02,417\nWhere is the station?\n" in subtitles(server)[1]
+    assert "00:00:00,500 --> 00:00:02,500\nWhere is the station?\n" in subtitles(server)[1]
     bilingual = subtitles(server, languages=["de", "en"], format="vtt")[1]
     assert bilingual.startswith("WEBVTT\n") and "Wo ist der Bahnhof?\nWhere is the station?\n" in bilingual
     as_they_are = subtitles(server, languages=["deu"], divide=False)[1]

@@ -4,6 +4,7 @@ fails for what another asked, and what nobody waits for is not done."""
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import wait
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
 
+from dragoman.server.backend import batching
 from dragoman.server.backend.batching import BatchScheduler, ClientGone, Kind, outcome
 from dragoman.server.metrics import ServerMetrics
 
@@ -77,6 +79,25 @@ def test_a_short_clip_beside_a_long_recording(worker: HeldWorker, scheduler: Bat
     worker.release()
     assert [outcome(one) for one in rest] == [2 * number for number in range(100, 200)]
     assert max(map(len, worker.batches)) == 8  # once it is alone, it has the whole batch
+
+
+def test_who_comes_next_does_not_wait_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long recording fills batches while it is alone; once another was there, it puts little into one."""
+    monkeypatch.setattr(batching, "_SHARE_S", 0.1)
+    sizes: list[int] = []
+
+    def slow(kind: Kind, payloads: Sequence[Any]) -> list[Any]:
+        sizes.append(len(payloads))
+        time.sleep(0.01 * len(payloads))  # a second of audio costs a tenth
+        return list(payloads)
+
+    scheduler = BatchScheduler([slow], 40, ServerMetrics())
+    long, short = scheduler.lane(), scheduler.lane()
+    wait(long.submit(KIND, list(range(40)), [0.1] * 40), timeout=20)
+    wait(short.submit(KIND, [1], [0.1]), timeout=20)
+    wait(long.submit(KIND, list(range(40)), [0.1] * 40), timeout=20)
+    scheduler.end()
+    assert sizes[:2] == [40, 1] and max(sizes[2:]) <= 11
 
 
 def test_rounds_are_counted_in_seconds(worker: HeldWorker, scheduler: BatchScheduler) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,6 +54,12 @@ def serve(
     allowed_hosts: Annotated[
         list[str] | None, typer.Option("--allowed_hosts", help="Names that the server may be called by; repeated.")
     ] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Replicas of the model, a process each; 0: one, in the server's own process.")
+    ] = 0,
+    jobs_dir: Annotated[
+        Path | None, typer.Option("--jobs_dir", help="Where jobs are kept, which outlive the server; none by default.")
+    ] = None,
     max_file_mb: Annotated[int, typer.Option("--max_file_mb", min=1, help="The largest file, in MB.")] = 1000,
     max_duration_s: Annotated[
         float, typer.Option("--max_duration_s", min=1, help="The longest recording, and live session, in seconds.")
@@ -74,7 +82,7 @@ def serve(
     """
     try:
         from dragoman.server.app import create_app
-        from dragoman.server.run import run
+        from dragoman.server.run import listening, run
         from dragoman.server.settings import ServerSettings
     except ModuleNotFoundError as error:
         raise DragomanError(f"The server needs {error.name}; run `pip install 'dragoman[serve]'`.") from error
@@ -86,6 +94,8 @@ def serve(
         allowed_origins=tuple(allowed_origins or ()),
         allowed_hosts=tuple(allowed_hosts or ()),
         served_model_names=tuple(served_model_name or ()),
+        workers=workers,
+        jobs_dir=jobs_dir,
         max_file_bytes=max_file_mb * _MB,
         max_duration_s=max_duration_s,
         max_live_s=max_duration_s,
@@ -97,5 +107,7 @@ def serve(
     logging.getLogger("dragoman.server").setLevel(logging.INFO)
     from dragoman.inference.translator import Translator
 
-    say(f"http://{host}:{port} is served; the model is being loaded. Ctrl-C ends.")
-    run(create_app(settings, lambda: Translator.from_pretrained(folder, **load.for_own_model())), settings)
+    listener = listening(settings)
+    say(f"http://{host}:{listener.getsockname()[1]} is served; the model is being loaded. Ctrl-C ends.")
+    read = partial(Translator.from_pretrained, folder, **load.for_own_model())  # another process can call it
+    run(create_app(settings, read), settings, listener)

@@ -12,7 +12,7 @@ from starlette.staticfiles import StaticFiles
 
 from dragoman import __version__
 from dragoman.inference.translator import Translator
-from dragoman.server.api import models, realtime, subtitles, transcriptions
+from dragoman.server.api import jobs, models, realtime, subtitles, transcriptions
 from dragoman.server.errors_api import add_error_handlers
 from dragoman.server.guards import Guards
 from dragoman.server.settings import ServerSettings
@@ -23,7 +23,7 @@ PAGE = Path(__file__).parent / "page"
 
 def create_app(settings: ServerSettings, load: Callable[[], Translator]) -> FastAPI:
     """An ASGI application; `load` reads the model when it starts."""
-    state = ServerState(settings, load)
+    state = ServerState(settings, load, begin_jobs=jobs.start_jobs)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -36,7 +36,7 @@ def create_app(settings: ServerSettings, load: Callable[[], Translator]) -> Fast
     )
     app.state.server = state
     add_error_handlers(app)
-    for road in (transcriptions, models, subtitles, realtime):
+    for road in (transcriptions, models, subtitles, realtime, jobs):
         app.include_router(road.router)
     pages = page_paths(PAGE)
     if pages:

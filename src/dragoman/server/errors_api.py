@@ -59,6 +59,8 @@ def api_error(error: Exception, param: str | None = None) -> ApiError:
         return ApiError(503, "The server is ending; ask again.", None, "draining", {"Retry-After": "5"})
     if isinstance(error, DragomanError):
         return ApiError(400, str(error), param, "invalid_value")
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        return ApiError(404, "There is no such path here.", None, "not_found")
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, error.detail, None, None, dict(error.headers or {}))
     _log.error("An error of the server's own: %s", "".join(traceback.format_exception(error)))

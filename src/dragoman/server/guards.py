@@ -17,7 +17,7 @@ import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dragoman.server.errors_api import ApiError
+from dragoman.server.errors_api import ApiError, api_error
 from dragoman.server.metrics import ServerMetrics
 from dragoman.server.settings import LOOPBACK, ServerSettings
 
@@ -26,6 +26,8 @@ KEY_PROTOCOL = "openai-insecure-api-key."
 """A browser's WebSocket sends its key so, as a subprotocol."""
 _PLACES = ("/v1/audio/", "/v1/realtime")
 """What takes one of the places for requests."""
+_MOST_JSON = 32 << 20
+_MOST_DIGITS = 15
 _SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; media-src 'self' blob:; worker-src 'self'; manifest-src 'self'; base-uri 'none'; "
@@ -62,6 +64,10 @@ class Places:
             self._metrics.active.set(self.taken)
 
 
+class ClientStalled(Exception):
+    """It does not read what it asked for."""
+
+
 class Guards:
     """Plain ASGI, around everything. `page_paths` are the page's files: those and OPEN_PATHS need no key."""
 
@@ -74,13 +80,15 @@ class Guards:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)
-        answer = _Answer(scope, send)
-        body = _Body(receive, self._settings)
+        cache = "no-cache" if scope["path"] in self._page else "no-store"
+        answer = _Answer(scope, send, cache, self._settings.send_timeout_s)
+        most = self._most_bytes(scope)
+        body = _Body(receive, self._settings, most)
         try:
             self._check(scope)
             if scope["type"] == "http":
                 receive = body
-            if scope["path"].startswith(_PLACES):
+            if _takes_place(scope):
                 with self._places.one():
                     await self._app(scope, receive, answer)
             else:
@@ -88,6 +96,12 @@ class Guards:
         except ApiError as error:
             self._metrics.refused(error.code or str(error.status_code))
             await answer.refuse(error, receive)
+        except ClientStalled:  # uvicorn closes what is not completed
+            _log.warning("%s does not read its answer.", answer.number)
+        except Exception as error:
+            if answer.has_begun:  # all that is left is to break off
+                raise
+            await answer.refuse(api_error(error), receive)
         finally:
             self._note(scope, answer)
 
@@ -101,8 +115,13 @@ class Guards:
         if not (is_page or path in OPEN_PATHS):
             self._check_key(headers)
         length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit() or int(length) > _most_bytes(self._settings):
-            raise too_large(self._settings)
+        is_number = length.isascii() and length.isdigit() and len(length) <= _MOST_DIGITS
+        if not is_number or int(length) > self._most_bytes(scope):
+            raise too_large(self._most_bytes(scope))
+
+    def _most_bytes(self, scope: Scope) -> int:
+        """Of a body: a file and what is around it, or JSON."""
+        return self._settings.max_file_bytes + (1 << 20) if _takes_place(scope) else _MOST_JSON
 
     def _check_host(self, headers: Headers) -> None:
         """A page that calls itself by a name which leads here is refused by that name (DNS rebinding)."""
@@ -145,27 +164,31 @@ class Guards:
 class _Answer:
     """`send`, with our headers; it knows what was sent."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self._scope, self._send = scope, send
+    def __init__(self, scope: Scope, send: Send, cache: str, timeout_s: float) -> None:
+        self._scope, self._send, self._cache, self._timeout_s = scope, send, cache, timeout_s
         self.number = f"req_{uuid.uuid4().hex}"
-        self.started, self.status, self._begun = time.perf_counter(), 0, False
+        self.started, self.status, self.has_begun = time.perf_counter(), 0, False
         scope.setdefault("state", {})["request_id"] = self.number
 
     async def __call__(self, message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
-            self.status, self._begun = message["status"], True
+            self.status, self.has_begun = message["status"], True
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self.number
-            headers.setdefault("Cache-Control", "no-store")
+            headers.setdefault("Cache-Control", self._cache)
             for name, value in _SECURITY.items():
                 headers[name] = value
         elif message["type"] == "websocket.accept":
-            self.status, self._begun = 101, True
-        await self._send(message)
+            self.status, self.has_begun = 101, True
+        try:
+            with anyio.fail_after(self._timeout_s):
+                await self._send(message)
+        except TimeoutError:
+            raise ClientStalled from None
 
     async def refuse(self, error: ApiError, receive: Receive) -> None:
         """Answer with the error, if nothing was answered yet."""
-        if self._begun:
+        if self.has_begun:
             return
         if self._scope["type"] == "http" or "websocket.http.response" in self._scope.get("extensions", {}):
             await error.response()(self._scope, receive, self)
@@ -177,8 +200,8 @@ class _Answer:
 class _Body:
     """`receive`, which counts and has a deadline until the body is there."""
 
-    def __init__(self, receive: Receive, settings: ServerSettings) -> None:
-        self._receive, self._settings = receive, settings
+    def __init__(self, receive: Receive, settings: ServerSettings, most_bytes: int) -> None:
+        self._receive, self._settings, self._most_bytes = receive, settings, most_bytes
         self._started, self._bytes, self._whole = time.perf_counter(), 0, False
 
     async def __call__(self) -> Message:
@@ -194,20 +217,20 @@ class _Body:
             ) from None
         self._bytes += len(message.get("body", b""))
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)
-        if self._bytes > _most_bytes(self._settings):
-            raise too_large(self._settings)
+        if self._bytes > self._most_bytes:
+            raise too_large(self._most_bytes)
         return message
 
 
-def too_large(settings: ServerSettings) -> ApiError:
-    """The file is larger than is allowed."""
-    most = f"{settings.max_file_bytes / 1e6:,.0f} MB"
-    return ApiError(413, f"The file is larger than this server takes ({most}).", "file", "file_too_large")
+def too_large(most: int) -> ApiError:
+    """The body is larger than is allowed."""
+    return ApiError(413, f"This server takes at most {most / 1e6:,.0f} MB there.", "file", "file_too_large")
 
 
-def _most_bytes(settings: ServerSettings) -> int:
-    """Of a body: the file and what is around it."""
-    return settings.max_file_bytes + (1 << 20)
+def _takes_place(scope: Scope) -> bool:
+    """Also while a job's recording is sent, but not while somebody asks what has become of it."""
+    path = str(scope["path"])
+    return path.startswith(_PLACES) or (path == "/v1/jobs" and scope.get("method") == "POST")
 
 
 def _split(address: str) -> tuple[str, str]:

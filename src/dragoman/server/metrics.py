@@ -28,6 +28,7 @@ class ServerMetrics:
         self._batch_s = Histogram("dragoman_batch_seconds", "A batch takes.", buckets=_SECONDS, registry=registry)
         self.audio_s = Counter("dragoman_audio_seconds", "Audio that was decoded.", registry=registry)
         self.segments = Counter("dragoman_segments", "Segments that were answered.", registry=registry)
+        self.restarts = Counter("dragoman_worker_restarts", "Processes of the model that died.", registry=registry)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """One answer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from types import FrameType
 
 import uvicorn
@@ -12,6 +13,7 @@ from dragoman.server.protocol import with_deadline
 from dragoman.server.settings import ServerSettings
 from dragoman.server.state import ServerState
 
+_BACKLOG = 2048
 _EVENT_BYTES = 24 << 20
 """Of a WebSocket: 15 MiB of audio in base64."""
 
@@ -38,6 +40,7 @@ def server_of(app: FastAPI, settings: ServerSettings) -> DrainingServer:
         http=with_deadline(settings.header_timeout_s),
         ws="websockets-sansio",
         ws_max_size=_EVENT_BYTES,
+        ws_max_queue=4,
         loop="asyncio",
         lifespan="on",
         log_config=None,
@@ -50,6 +53,24 @@ def server_of(app: FastAPI, settings: ServerSettings) -> DrainingServer:
     return DrainingServer(config, state.places)
 
 
-def run(app: FastAPI, settings: ServerSettings) -> None:
-    """Until a signal ends it."""
-    server_of(app, settings).run()
+def listening(settings: ServerSettings) -> socket.socket:
+    """The socket. Raises OSError, which names the address."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        error.filename = f"{settings.host}:{settings.port}"
+        raise
+
+
+def run(app: FastAPI, settings: ServerSettings, listener: socket.socket) -> None:
+    """Until a signal ends it. Raises what keeps the model from being loaded."""
+    server, state = server_of(app, settings), app.state.server
+
+    def end() -> None:
+        server.should_exit = True
+
+    state.on_failure = end
+    server.run(sockets=[listener])
+    if state.failure is not None:
+        raise state.failure

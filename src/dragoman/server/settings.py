@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from dragoman.errors import DragomanError
 
@@ -24,6 +25,11 @@ class ServerSettings:
     """By which names it may be called; any, but on the own machine only that machine's own."""
     served_model_names: tuple[str, ...] = ()
     """What clients may call the model; its own name by default."""
+    workers: int = 0
+    """Replicas of the model, a process each; 0: one in the server's own process."""
+    jobs_dir: Path | None = None
+    """Where jobs are kept; None: there are none."""
+    jobs_at_once: int = 2
     max_file_bytes: int = 1 << 30
     max_duration_s: float = 4 * 3600.0
     max_live_s: float = 4 * 3600.0
@@ -34,6 +40,8 @@ class ServerSettings:
     body_grace_s: float = 30.0
     """A body may take this long and a second for each `min_body_rate` bytes."""
     min_body_rate: int = 16_384
+    send_timeout_s: float = 120.0
+    """So long a client may not read its answer."""
     ping_s: float = 15.0
     """How often a silent stream says that it lives."""
     drain_s: float = 30.0

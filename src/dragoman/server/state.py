@@ -15,7 +15,10 @@ from dragoman.data.audio import SAMPLE_RATE
 from dragoman.inference.recordings import Speech, TranslateOptions
 from dragoman.inference.translator import Translator
 from dragoman.server.backend.batching import BatchScheduler
-from dragoman.server.backend.translation import LocalModel, ModelServer
+from dragoman.server.backend.job_runner import JobRunner
+from dragoman.server.backend.job_store import JobStore
+from dragoman.server.backend.translation import LocalModel, ModelFacts, ModelServer
+from dragoman.server.backend.workers import ModelProcess, start_workers
 from dragoman.server.errors_api import ApiError
 from dragoman.server.guards import Places
 from dragoman.server.metrics import ServerMetrics
@@ -31,6 +34,7 @@ class ServerState:
     settings: ServerSettings
     load: Callable[[], Translator]
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
+    begin_jobs: Callable[[ServerState, JobStore], JobRunner] | None = None
     failure: Exception | None = None
 
     def __post_init__(self) -> None:
@@ -38,6 +42,11 @@ class ServerState:
         self.threads = ThreadPoolExecutor(2 * self.settings.max_requests, "dragoman-request")
         self._model: ModelServer | None = None
         self._ended = False
+        self.workers: list[ModelProcess] = []
+        folder = self.settings.jobs_dir
+        self.job_store = None if folder is None else JobStore(folder)
+        self.jobs: JobRunner | None = None
+        self.on_failure: Callable[[], None] = lambda: None
 
     @property
     def is_ready(self) -> bool:
@@ -48,8 +57,7 @@ class ServerState:
     def model(self) -> ModelServer:
         """Raises ApiError as long as it is not there."""
         if self._model is None:
-            reason = "The model cannot be loaded; the log says why." if self.failure else "The model is being loaded."
-            raise ApiError(503, reason, None, "not_ready", {"Retry-After": "5"})
+            raise ApiError(503, "The model is being loaded.", None, "not_ready", {"Retry-After": "5"})
         return self._model
 
     @property
@@ -64,24 +72,38 @@ class ServerState:
     def end(self) -> None:
         """Nothing is asked of the model any more."""
         self._ended = True
+        if self.jobs is not None:
+            self.jobs.end()
         if self._model is not None:
             self._model.scheduler.end()
+        for worker in self.workers:
+            worker.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:
         try:
-            translator = self.load()
-            scheduler = BatchScheduler([LocalModel(translator)], translator.batch_size, self.metrics)
-            model = ModelServer(translator, scheduler)
+            model = self._loaded()
             translate_sample(model)
+            self._model = model
+            if self.job_store is not None and self.begin_jobs is not None:
+                self.jobs = self.begin_jobs(self, self.job_store)
+            _log.info("%s is ready.", model.translator.name)
             if self._ended:
-                scheduler.end()
-            else:
-                self._model = model
-                _log.info("%s is ready.", translator.name)
+                self.end()
         except Exception as error:
             self.failure = error
-            _log.error("The model cannot be loaded: %s", error)
+            self.on_failure()
+
+    def _loaded(self) -> ModelServer:
+        """In this process, or as replicas in others."""
+        if not self.settings.workers:
+            translator = self.load()
+            scheduler = BatchScheduler([LocalModel(translator)], translator.batch_size, self.metrics)
+            return ModelServer(translator, ModelFacts.of(translator), scheduler)
+        self.workers = start_workers(self.load, self.settings.workers, self.metrics)
+        first = self.workers[0]
+        scheduler = BatchScheduler(self.workers, first.translator.batch_size, self.metrics)
+        return ModelServer(first.translator, first.facts, scheduler)
 
 
 def translate_sample(model: ModelServer) -> None:

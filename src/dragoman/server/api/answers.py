@@ -79,14 +79,13 @@ class Answer:
             "targets": known["targets"],
             "translations": known["translations"],
             "segments": [
-                {"id": number, **self.segment(segment)} for number, segment in enumerate(self.result.segments)
+                {"id": number, **self._segment(segment)} for number, segment in enumerate(self.result.segments)
             ],
             "warnings": list(self.warnings),
             "usage": self._usage,
         }
 
-    def segment(self, segment: Segment) -> dict[str, Any]:
-        """A segment without its number."""
+    def _segment(self, segment: Segment) -> dict[str, Any]:
         text = segment.transcript if self.task == "transcribe" else segment.text(self.targets[0])
         return segment_fields(segment, text)
 

@@ -22,6 +22,7 @@ from dragoman.inference.translator import Translator
 from dragoman.server.api.answers import segment_fields
 from dragoman.server.api.fields import checked_targets
 from dragoman.server.api.session import TranscriptionSession, TranslationSession, read_session
+from dragoman.server.api.transcriptions import check_words
 from dragoman.server.backend.live import LiveWork
 from dragoman.server.errors_api import ApiError
 from dragoman.text.languages import known_source, known_targets
@@ -39,7 +40,6 @@ class ClientEvent:
     """One event of a client."""
 
     kind: ClientKind
-    event_id: str | None
     session: dict[str, Any] = field(default_factory=dict)
     samples: Waveform = field(default_factory=lambda: np.zeros(0, np.float32))
 
@@ -66,22 +66,17 @@ class RealtimeEvents(ABC):
     def session(self) -> dict[str, Any]:
         """As it stands."""
 
-    def read(self, text: str) -> ClientEvent:
-        """Raises ApiError for what is none."""
-        try:
-            event = json.loads(text)
-        except (ValueError, RecursionError):
-            raise ApiError(400, "An event is JSON.", None, "invalid_json") from None
-        if not isinstance(event, dict) or event.get("type") not in self.kinds:
-            kind = event.get("type") if isinstance(event, dict) else None
-            message = f"There is no event {kind!r} here; there are {', '.join(self.kinds)}."
+    def read(self, said: dict[str, Any]) -> ClientEvent:
+        """Raises ApiError for what is no event."""
+        if said.get("type") not in self.kinds:
+            message = f"There is no event {said.get('type')!r} here; there are {', '.join(self.kinds)}."
             raise ApiError(400, message, "type", "unknown_event")
-        kind, number = self.kinds[event["type"]], event.get("event_id")
-        session = event.get("session") if kind == "update" else {}
+        kind = self.kinds[said["type"]]
+        session = said.get("session") if kind == "update" else {}
         if not isinstance(session, dict):
             raise ApiError(400, "session: an object is needed.", "session", "invalid_value")
-        samples = _samples(event.get("audio")) if kind == "append" else np.zeros(0, np.float32)
-        return ClientEvent(kind, number if isinstance(number, str) else None, session, samples)
+        samples = _samples(said.get("audio")) if kind == "append" else np.zeros(0, np.float32)
+        return ClientEvent(kind, session, samples)
 
     def created(self) -> list[Event]:
         """The first event."""
@@ -124,6 +119,7 @@ class TranscriptionEvents(RealtimeEvents):
 
     def update(self, session: dict[str, Any], translator: Translator) -> None:
         asked = read_session(TranscriptionSession, session, self.model)
+        check_words(asked.words, translator)
         live_work(asked.targets, asked.language, translator)
         self._asked = asked
 
@@ -217,6 +213,17 @@ class TranslationEvents(RealtimeEvents):
                 self._shown[side] = text
             if is_final:
                 self._told[side], self._shown[side] = text or self._told[side], ""
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """What a client sent. Raises ApiError."""
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        raise ApiError(400, "An event is an object in JSON.", None, "invalid_json")
+    return said
 
 
 def live_work(targets: list[str], language: str | None, translator: Translator) -> LiveWork:

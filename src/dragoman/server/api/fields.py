@@ -62,12 +62,17 @@ class TranscriptionForm(BaseModel):
     temperature: float = Field(0.0, ge=0, le=1)
     timestamp_granularities: list[Literal["segment"]] = []
     include: list[str] = Field([], max_length=0)
-    chunking_strategy: Literal["auto"] | ServerVad = "auto"
+    chunking_strategy: ServerVad | None = None
 
     @field_validator("chunking_strategy", mode="before")
     @classmethod
     def _from_json(cls, value: Any) -> Any:
-        return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
+        if value == "auto":
+            return None
+        try:
+            return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
+        except RecursionError:
+            raise ValueError("is nested too deeply") from None
 
     @field_validator("timestamp_granularities", mode="before")
     @classmethod
@@ -97,7 +102,7 @@ class TranscriptionForm(BaseModel):
     @property
     def vad_parameters(self) -> dict[str, float]:
         """Where they differ from the model's own."""
-        return self.chunking_strategy.parameters if isinstance(self.chunking_strategy, ServerVad) else {}
+        return {} if self.chunking_strategy is None else self.chunking_strategy.parameters
 
     @property
     def warnings(self) -> list[str]:
@@ -159,7 +164,7 @@ def validated(kind: type[ModelT], found: Any) -> ModelT:
         return kind.model_validate(found)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = [str(part) for part in first["loc"] if not str(part).startswith(("ServerVad", "literal"))]
+        place = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden":
             raise invalid_field(".".join(place), "is not a field that this server knows") from None
         raise invalid_field(".".join(place), first["msg"].removeprefix("Value error, ")) from None

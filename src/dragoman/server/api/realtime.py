@@ -14,7 +14,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from dragoman.errors import DragomanError
 from dragoman.inference.streaming import LiveEvent
-from dragoman.server.api.events import ClientEvent, RealtimeEvents, TranscriptionEvents, TranslationEvents
+from dragoman.server.api.events import ClientEvent, RealtimeEvents, TranscriptionEvents, TranslationEvents, read_object
 from dragoman.server.backend.batching import ClientGone
 from dragoman.server.backend.live import COMMIT, END, LiveSession
 from dragoman.server.errors_api import ApiError, api_error
@@ -22,7 +22,8 @@ from dragoman.server.guards import KEY_PROTOCOL
 from dragoman.server.state import ServerState, state_of
 
 router = APIRouter()
-_CONFIGURED_S = 600.0
+_IDLE_S = 300.0
+"""So long a client may be silent; silence of its microphone is sent too."""
 
 
 @router.websocket("/v1/realtime")
@@ -70,11 +71,10 @@ class _Session:
     async def run(self) -> None:
         """Until the client goes, or says that it is done."""
         await self._send(self._events.created())
-        idle_s = max(self._state.settings.request_timeout_s, _CONFIGURED_S)
         while True:
             receiving = asyncio.ensure_future(self._receive())
             waited = {receiving, self._sending} if self._sending else {receiving}
-            done, _ = await asyncio.wait(waited, timeout=idle_s, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(waited, timeout=_IDLE_S, return_when=asyncio.FIRST_COMPLETED)
             if receiving not in done:
                 receiving.cancel()
                 if self._sending is not None and self._sending.done():
@@ -99,9 +99,11 @@ class _Session:
 
     async def _take(self, text: str) -> bool:
         """What the client says; False: it is done."""
-        event: ClientEvent | None = None
+        number: object = None
         try:
-            event = self._events.read(text)
+            said = read_object(text)
+            number = said.get("event_id")
+            event = self._events.read(said)
             if event.kind == "update":
                 self._update(event)
                 await self._send([self._events.updated()])
@@ -116,7 +118,8 @@ class _Session:
                 await self._send(self._events.closed())
                 return False
         except (ApiError, DragomanError) as error:
-            await self._send([self._events.error(api_error(error).body["error"], event.event_id if event else None)])
+            name = number if isinstance(number, str) else None
+            await self._send([self._events.error(api_error(error).body["error"], name)])
         return True
 
     def _update(self, event: ClientEvent) -> None:

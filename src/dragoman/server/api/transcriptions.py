@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from dragoman.errors import DragomanError, LanguageError
-from dragoman.inference.result import Segment
+from dragoman.inference.result import Result, Segment
 from dragoman.inference.translator import Translator
-from dragoman.server.api.answers import Answer, RoadTask, segment_name, server_event
+from dragoman.server.api.answers import Answer, RoadTask, segment_fields, segment_name, server_event
 from dragoman.server.api.documents import FORM_ROAD
 from dragoman.server.api.fields import TranscriptionForm, checked_targets, read_form
 from dragoman.server.backend.tasks import RecordingJob, RecordingWork, in_thread
@@ -48,12 +49,12 @@ async def _answer(request: Request, task: RoadTask) -> Response:
     form, file = await read_form(request)
     try:
         check_model(state, form.model)
-        targets = _targets(form, task)
+        targets = form_targets(form, task)
         work = recording_work(form, translator, targets, task)
-        job = RecordingJob(state.model, work, _descriptor(file), state.settings.max_duration_s, state.metrics)
+        job = _job(state, work, file)
     finally:
         await file.close()
-    asked = _Asked(state, job, form, task, tuple(find(name).code for name in targets if name not in ("all", "none")))
+    asked = _Asked(state, job, form, task, codes_of(targets))
     try:
         return await (asked.stream() if form.stream else asked.whole(request))
     except BaseException:
@@ -85,8 +86,16 @@ def recording_work(
         raise ApiError(400, str(error), "target_language", "invalid_value") from None
     if form.multilingual and language is not None:
         raise ApiError(400, "multilingual: leave language out, or multilingual.", "multilingual", "invalid_value")
+    check_words(form.words, translator)
     vad = tuple(sorted(form.vad_parameters.items()))
     return RecordingWork(tuple(wanted), language, languages, form.multilingual, form.words, vad)
+
+
+def check_words(words: tuple[str, ...], translator: Translator) -> None:
+    """Raises ApiError where they would do nothing: Whisper's own decoder takes none."""
+    if words and translator.whisper is not None:
+        message = "keywords: Whisper writes this model's transcripts and takes none; leave them out."
+        raise ApiError(400, message, "keywords", "invalid_value")
 
 
 def _source(name: str, translator: Translator, param: str) -> str:
@@ -96,8 +105,8 @@ def _source(name: str, translator: Translator, param: str) -> str:
         raise ApiError(400, str(error), param, "invalid_value") from None
 
 
-def _targets(form: TranscriptionForm, task: RoadTask) -> list[str]:
-    """Raises ApiError where the format cannot hold them."""
+def form_targets(form: TranscriptionForm, task: RoadTask) -> list[str]:
+    """What is to be translated into. Raises ApiError where the format cannot hold it."""
     targets = checked_targets(form.targets)
     if task == "translate" and targets in (["none"], ["all"]):
         if targets == ["all"] or form.targets:
@@ -113,12 +122,30 @@ def _targets(form: TranscriptionForm, task: RoadTask) -> list[str]:
     return targets
 
 
-def _descriptor(file: UploadFile) -> int:
-    """The recording as a file without a name."""
+def codes_of(targets: list[str]) -> tuple[str, ...]:
+    """Nothing for "all" and "none"."""
+    return tuple(find(name).code for name in targets if name not in ("all", "none"))
+
+
+def answer_warnings(form: TranscriptionForm, result: Result, job: RecordingJob) -> list[str]:
+    """What was not done, what was lost, what is not sure."""
+    found = [*form.warnings, *job.recording.damage]
+    if result.doubts_language:
+        found.append("The language is not sure; name what is spoken as language.")
+    return found
+
+
+def _job(state: ServerState, work: RecordingWork, file: UploadFile) -> RecordingJob:
+    """The recording as a file without a name. Raises DragomanError."""
     spooled: Any = file.file
     spooled.rollover()
     spooled.flush()
-    return os.dup(spooled.fileno())
+    descriptor = os.dup(spooled.fileno())
+    try:
+        return RecordingJob(state.model, work, descriptor, state.settings.max_duration_s, state.metrics)
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 class _Asked:
@@ -142,7 +169,7 @@ class _Asked:
             )
             if work in done:
                 work.result()
-                return self._answer().response(self._form.response_format)
+                return await run_in_threadpool(self._response)  # dividing hours into cues takes a while
             if gone in done:
                 return Response(status_code=_GONE)
             raise _too_long()
@@ -195,7 +222,8 @@ class _Asked:
         if self._is_plain:
             delta = f"{segment.transcript} "
             return {"type": "transcript.text.delta", "delta": delta, "segment_id": name}
-        fields = self._answer().segment(segment)
+        text = segment.transcript if self._task == "transcribe" else segment.text(self._targets[0])
+        fields = segment_fields(segment, text)
         at = {"id": name, "speaker": "", "position": fields["end"]}
         return {"type": "transcript.text.segment", **at, **fields}
 
@@ -203,14 +231,14 @@ class _Asked:
         async for segment in self._segments:
             self._found.append(segment)
 
+    def _response(self) -> Response:
+        return self._answer().response(self._form.response_format)
+
     def _answer(self) -> Answer:
-        recording = self._job.recording
-        warnings = [*self._form.warnings, *recording.damage]
         result = self._job.result(self._found)
-        if result.doubts_language:
-            warnings.append("The language is not sure; name what is spoken as language.")
+        warnings = answer_warnings(self._form, result, self._job)
         targets = self._targets or self._job.options.targets
-        return Answer(result, self._task, targets, recording.duration_s, warnings)
+        return Answer(result, self._task, targets, self._job.recording.duration_s, warnings)
 
 
 class _JobStream(StreamingResponse):

@@ -59,7 +59,6 @@ def _confine(cpu_s: float) -> None:
 
         no_new_privileges = 38
         ctypes.CDLL(None).prctl(no_new_privileges, 1, 0, 0, 0)
-    os.nice(5)  # the model first: what is decoded ahead can wait
 
 
 def _decode(wanted: dict[str, Any], out: BinaryIO) -> None:

@@ -1,7 +1,9 @@
 """Batches of many clients: what their requests ask of the model waits in a lane each, and one thread takes from all.
 
 Lanes are served evenly, counted in seconds of audio: who has been served least comes first, and who comes anew begins
-where the others are. Each task keeps its own languages, words and beams; the result does not depend on the batch.
+where the others are. A batch is not interrupted, so where several share the model none puts more than a little into
+one: who comes next does not wait long. Each task keeps its own languages, words and beams; the result does not depend
+on the batch.
 """
 
 from __future__ import annotations
@@ -16,6 +18,13 @@ from typing import Any, Protocol
 
 from dragoman.errors import DragomanError
 from dragoman.server.metrics import ServerMetrics
+
+_SHARE_S = 2.0
+"""So long a lane's part of a batch may take the model, where several share it."""
+_SHARED_FOR_S = 60.0
+"""The model is shared when another lane had work in the last minute."""
+_WEIGHT = 0.2
+"""Of the last batch in the mean cost of a second of audio."""
 
 Kind = tuple[Hashable, ...]
 """What is to be done with a payload: ("decode",), ("likelihoods", beams), ("languages", codes). Only tasks of one kind
@@ -80,6 +89,9 @@ class BatchScheduler:
     ) -> None:
         self._max_rows, self._wait_s, self._metrics = max_rows, wait_s, metrics
         self._lanes: set[ClientLane] = set()
+        self._cost = 0.0  # seconds of the model's for a second of audio
+        self._last: ClientLane | None = None
+        self._shared_until = 0.0
         self._reached_s = 0.0  # how much a lane has been served that was always there
         self._changed = threading.Condition()
         self._ended = False
@@ -101,6 +113,9 @@ class BatchScheduler:
         with self._changed:
             if lane.closed or self._ended:
                 raise ClientGone("The client is gone.")
+            if self._last not in (lane, None):
+                self._shared_until = time.monotonic() + _SHARED_FOR_S
+            self._last = lane
             if lane not in self._lanes:
                 lane.served_s = max(lane.served_s, self._reached_s)
                 self._lanes.add(lane)
@@ -134,7 +149,10 @@ class BatchScheduler:
         while batch := self._next():
             started = time.perf_counter()
             self._do(worker, batch)
-            self._metrics.batch(len(batch), time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._metrics.batch(len(batch), seconds)
+            cost = seconds / max(0.1, sum(task.seconds for task in batch))
+            self._cost = cost if not self._cost else (1 - _WEIGHT) * self._cost + _WEIGHT * cost
 
     def _do(self, worker: BatchWorker, batch: Sequence[QueuedTask]) -> None:
         """What fails in company is tried alone: nobody fails for what another asked."""
@@ -167,7 +185,9 @@ class BatchScheduler:
         lane gets more of the batch: a long recording does not make the batch of a short one long."""
         batch: list[QueuedTask] = []
         shares: dict[ClientLane, float] = {}
-        most = float("inf")
+        is_shared = bool(self._cost) and time.monotonic() < self._shared_until
+        most = longest = _SHARE_S / self._cost if is_shared else float("inf")
+        dry = 0.0
         while len(batch) < self._max_rows:
             ready = [
                 lane
@@ -184,7 +204,8 @@ class BatchScheduler:
             shares[lane] = shares.get(lane, 0.0) + task.seconds
             if not lane.tasks:
                 self._lanes.discard(lane)
-                most = shares[lane] if most == float("inf") else max(most, shares[lane])
+                dry = max(dry, shares[lane])
+                most = min(longest, dry)
         return batch
 
     @property

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dragoman.data.batching import Mel
 from dragoman.inference.decoding.decoder import DecodedSpeech, DecodeRequest
+from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageIdentifier
 from dragoman.inference.recordings import Speech, TranslateOptions
 from dragoman.inference.translator import Translator
@@ -33,7 +36,7 @@ class LocalModel:
             assert isinstance(given, int)
             return self._decoder.likelihoods(payloads, given)
         assert self._whisper is not None and isinstance(given, tuple)
-        return list(self._whisper.language_scores(payloads, given))
+        return list(self._whisper.language_scores(payloads, given).cpu().numpy())
 
 
 class LaneDecoder:
@@ -64,28 +67,66 @@ class LaneWhisper:
     def language_scores(self, mels: Sequence[Mel], languages: Sequence[str]) -> Tensor:
         """As WhisperDecoder's."""
         kind = ("languages", tuple(languages))
-        return torch.stack([outcome(one) for one in self._lane.submit(kind, mels, [_seconds(mel) for mel in mels])])
+        found = [outcome(one) for one in self._lane.submit(kind, mels, [_seconds(mel) for mel in mels])]
+        return torch.from_numpy(np.stack(found))
 
 
-class ClientTranslator(Translator):
-    """All that the model's Translator is, but what it decodes waits in a lane; `sources` may be fewer, and the VAD's
-    parameters the client's own. Raises DragomanError."""
+@dataclass(frozen=True)
+class ModelFacts:
+    """What clients' translators need to know of the model's decoder and of how it tells languages."""
+
+    beams: int
+    tells_by_whisper: bool
+    language_temperature: float
+
+    @classmethod
+    def of(cls, translator: Translator) -> ModelFacts:
+        """Those of a model that is here."""
+        identifier = translator.identifier
+        temperature = identifier.temperature if isinstance(identifier, LanguageIdentifier) else 1.0
+        return cls(translator.decoder.beams, isinstance(identifier, WhisperLanguageIdentifier), temperature)
+
+
+class _WhisperFeatures:
+    """Of a WhisperDecoder what makes its mels."""
+
+    features = WhisperDecoder.features
+
+
+class WeightlessTranslator(Translator):
+    """All that a Translator is but its weights, which are in another process: recipe, features, options."""
+
+    def __init__(self, seen: Mapping[str, Any]) -> None:
+        vars(self).update(seen)
+
+    @staticmethod
+    def seen(translator: Translator) -> dict[str, Any]:
+        """What can be sent to another process."""
+        heavy = ("model", "decoder", "identifier", "whisper")
+        facts = {name: value for name, value in vars(translator).items() if name not in heavy}
+        return {**facts, "whisper": None if translator.whisper is None else _WhisperFeatures()}
+
+
+class ClientTranslator(WeightlessTranslator):
+    """The model's Translator as one client sees it: what it decodes waits in a lane; `sources` may be fewer, and the
+    VAD's parameters the client's own. Raises DragomanError."""
 
     def __init__(
         self,
         translator: Translator,
+        facts: ModelFacts,
         lane: ClientLane,
         vad_parameters: Mapping[str, float] | None = None,
         sources: Sequence[str] = (),
     ) -> None:
-        vars(self).update(vars(translator))
-        self._lane_decoder = LaneDecoder(lane, translator.decoder.beams)
+        super().__init__(vars(translator))
+        self._lane_decoder = LaneDecoder(lane, facts.beams)
         self.decoder = self._lane_decoder
-        heard, identifier = sources or translator.sources, translator.identifier
-        if isinstance(identifier, LanguageIdentifier):
-            self.identifier = LanguageIdentifier(self.decoder, heard, self.batch_size, identifier.temperature)
-        else:
+        heard = sources or translator.sources
+        if facts.tells_by_whisper:
             self.identifier = WhisperLanguageIdentifier(LaneWhisper(lane), heard, self.batch_size)
+        else:
+            self.identifier = LanguageIdentifier(self.decoder, heard, self.batch_size, facts.language_temperature)
         self.vad = translator.vad.varied(vad_parameters or {}, self.name)
 
     def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> Iterator[DecodedSpeech]:
@@ -95,15 +136,15 @@ class ClientTranslator(Translator):
 class ModelServer:
     """One model, or several replicas of it, for all clients."""
 
-    def __init__(self, translator: Translator, scheduler: BatchScheduler) -> None:
-        self.translator, self.scheduler = translator, scheduler
+    def __init__(self, translator: Translator, facts: ModelFacts, scheduler: BatchScheduler) -> None:
+        self.translator, self.scheduler, self._facts = translator, scheduler, facts
 
     def client(
         self, vad_parameters: Mapping[str, float] | None = None, sources: Sequence[str] = ()
     ) -> tuple[ClientTranslator, ClientLane]:
         """For one request, whose lane is to be closed after it. Raises DragomanError."""
         lane = self.scheduler.lane()
-        return ClientTranslator(self.translator, lane, vad_parameters, sources), lane
+        return ClientTranslator(self.translator, self._facts, lane, vad_parameters, sources), lane
 
 
 def _seconds(mel: Mel) -> float:

@@ -147,7 +147,7 @@ class CtcPrefixScorer:
     def _log_probs(self, pieces: Tensor, request: Tensor) -> Tensor:
         """(B, K) pieces of requests (B,) -> (B, K, A) of each piece at each audio token; -inf past the end."""
         blank = pieces.new_tensor([self.model.blank_id])
-        others: Tensor = torch.unique(pieces)  # type: ignore[no-untyped-call]
+        others: Tensor = torch.unique(pieces)
         unique = torch.cat([blank, others[others != blank]])  # ctc_logits wants the blank first
         place = torch.zeros(int(unique.max()) + 1, dtype=torch.long, device=pieces.device)
         place[unique] = torch.arange(len(unique), device=pieces.device)

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from dragoman.errors import LanguageError
 from dragoman.server.errors_api import ApiError, invalid_field
-from dragoman.text.languages import all_or_none, expand
+from dragoman.text.languages import asked_targets
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
@@ -28,9 +28,9 @@ class ServerVad(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     type: Literal["server_vad"] = "server_vad"
-    threshold: float | None = Field(None, gt=0, lt=1)
-    prefix_padding_ms: int | None = Field(None, ge=0, le=2000)
-    silence_duration_ms: int | None = Field(None, ge=0, le=10_000)
+    threshold: float | None = Field(default=None, gt=0, lt=1)
+    prefix_padding_ms: int | None = Field(default=None, ge=0, le=2000)
+    silence_duration_ms: int | None = Field(default=None, ge=0, le=10_000)
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -176,6 +176,7 @@ def checked_targets(names: Iterable[str]) -> list[str]:
     try:
         if not wanted:
             return ["none"]
-        return [word] if (word := all_or_none(wanted)) else list(expand(wanted))
+        asked = asked_targets(wanted)
+        return ["all"] if asked is None else list(asked) or ["none"]
     except LanguageError as error:
         raise ApiError(400, str(error), "target_language", "invalid_value") from None

@@ -237,7 +237,7 @@ def live_work(targets: list[str], language: str | None, translator: Translator) 
         known_targets(wanted, translator.targets, translator.name, source)
     except LanguageError as error:
         raise ApiError(400, str(error), "target_languages", "invalid_value") from None
-    return LiveWork(tuple(wanted), source)
+    return LiveWork(wanted, source)
 
 
 def _samples(audio: object) -> Waveform:

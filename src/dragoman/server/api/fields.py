@@ -170,13 +170,10 @@ def validated(kind: type[ModelT], found: Any) -> ModelT:
         raise invalid_field(".".join(place), first["msg"].removeprefix("Value error, ")) from None
 
 
-def checked_targets(names: Iterable[str]) -> list[str]:
-    """What a translator is asked for; nothing named is "none". Raises ApiError."""
+def checked_targets(names: Iterable[str]) -> tuple[str, ...] | None:
+    """Codes of what is to be translated into: () where nothing is named, None for all. Raises ApiError."""
     wanted = list(names)
     try:
-        if not wanted:
-            return ["none"]
-        asked = asked_targets(wanted)
-        return ["all"] if asked is None else list(asked) or ["none"]
+        return asked_targets(wanted) if wanted else ()
     except LanguageError as error:
         raise ApiError(400, str(error), "target_language", "invalid_value") from None

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from dragoman.server.api.answers import Answer, RoadTask
 from dragoman.server.api.documents import ERRORS, FORM_ROAD
 from dragoman.server.api.fields import TranscriptionForm, read_form
-from dragoman.server.api.transcriptions import answer_warnings, check_model, codes_of, form_targets, recording_work
+from dragoman.server.api.transcriptions import answer_warnings, check_model, form_targets, recording_work
 from dragoman.server.backend.job_runner import JobRunner
 from dragoman.server.backend.job_store import JobStore, StoredJob, TooManyJobs
 from dragoman.server.backend.tasks import RecordingJob
@@ -98,7 +98,7 @@ def start_jobs(state: ServerState, store: JobStore) -> JobRunner:
     def finish(job: StoredJob, work: RecordingJob) -> tuple[str, str]:
         form, task = _form(job), _task(job)
         made = work.result(list(work.segments()))
-        targets = codes_of(form_targets(form, task)) or work.options.targets
+        targets = form_targets(form, task) or work.options.targets
         warnings = answer_warnings(form, made, work)
         answer = Answer(made, task, targets, work.recording.duration_s, warnings).response(form.response_format)
         return answer.headers["content-type"], bytes(answer.body).decode()

@@ -22,7 +22,7 @@ from dragoman.server.api.fields import TranscriptionForm, checked_targets, read_
 from dragoman.server.backend.tasks import RecordingJob, RecordingWork, in_thread
 from dragoman.server.errors_api import ApiError, api_error
 from dragoman.server.state import ServerState, state_of
-from dragoman.text.languages import find, known_source, known_targets
+from dragoman.text.languages import known_source, known_targets
 
 router = APIRouter()
 _FIRST_S = 5.0
@@ -54,7 +54,7 @@ async def _answer(request: Request, task: RoadTask) -> Response:
         job = _job(state, work, file)
     finally:
         await file.close()
-    asked = _Asked(state, job, form, task, codes_of(targets))
+    asked = _Asked(state, job, form, task, targets or ())
     try:
         return await (asked.stream() if form.stream else asked.whole(request))
     except BaseException:
@@ -70,7 +70,7 @@ def check_model(state: ServerState, name: str) -> None:
 
 
 def recording_work(
-    form: TranscriptionForm, translator: Translator, targets: list[str], task: RoadTask
+    form: TranscriptionForm, translator: Translator, targets: tuple[str, ...] | None, task: RoadTask
 ) -> RecordingWork:
     """What is asked, by codes. Raises ApiError, which names the field."""
     language = None if form.language is None else _source(form.language, translator, "language")
@@ -78,8 +78,8 @@ def recording_work(
     if len(languages) == 1:
         language, languages = languages[0], ()
     wanted = targets
-    if task == "translate" and language is not None:  # what is in English already stays as it is
-        wanted = [name for name in targets if name in ("all", "none") or find(name).code != language] or ["none"]
+    if task == "translate" and targets is not None:  # what is in English already stays as it is
+        wanted = tuple(code for code in targets if code != language)
     try:
         known_targets(wanted, translator.targets, translator.name, language)
     except LanguageError as error:
@@ -88,7 +88,7 @@ def recording_work(
         raise ApiError(400, "multilingual: leave language out, or multilingual.", "multilingual", "invalid_value")
     check_words(form.words, translator)
     vad = tuple(sorted(form.vad_parameters.items()))
-    return RecordingWork(tuple(wanted), language, languages, form.multilingual, form.words, vad)
+    return RecordingWork(wanted, language, languages, form.multilingual, form.words, vad)
 
 
 def check_words(words: tuple[str, ...], translator: Translator) -> None:
@@ -105,26 +105,21 @@ def _source(name: str, translator: Translator, param: str) -> str:
         raise ApiError(400, str(error), param, "invalid_value") from None
 
 
-def form_targets(form: TranscriptionForm, task: RoadTask) -> list[str]:
-    """What is to be translated into. Raises ApiError where the format cannot hold it."""
+def form_targets(form: TranscriptionForm, task: RoadTask) -> tuple[str, ...] | None:
+    """Codes of what is to be translated into, None for all. Raises ApiError where the format cannot hold it."""
     targets = checked_targets(form.targets)
-    if task == "translate" and targets in (["none"], ["all"]):
-        if targets == ["all"] or form.targets:
+    if task == "translate" and not targets:
+        if targets is None or form.targets:
             raise ApiError(400, "target_language: name the languages.", "target_language", "invalid_value")
-        targets = ["eng"]
+        targets = ("eng",)
     plain = form.response_format in ("text", "srt", "vtt")
     if plain and form.stream:
         raise ApiError(400, "response_format: a stream is json or verbose_json.", "response_format", "invalid_value")
-    if plain and (targets != ["none"] if task == "transcribe" else len(targets) > 1):
+    if plain and (targets != () if task == "transcribe" else targets is None or len(targets) > 1):
         instead = "ask for verbose_json, /v1/audio/translations with one target, or /v1/subtitles"
         message = f"response_format: {form.response_format} would not hold the translations; {instead}."
         raise ApiError(400, message, "response_format", "invalid_value")
     return targets
-
-
-def codes_of(targets: list[str]) -> tuple[str, ...]:
-    """Nothing for "all" and "none"."""
-    return tuple(find(name).code for name in targets if name not in ("all", "none"))
 
 
 def answer_warnings(form: TranscriptionForm, result: Result, job: RecordingJob) -> list[str]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.data.audio.resampling import Resampler
 from dragoman.errors import AudioError
+from dragoman.inference.options import TranslateOptions
 from dragoman.inference.streaming import FinalSegment, LiveEvent, LiveTranslator, PartialSegment
 from dragoman.server.backend.batching import ClientGone
 from dragoman.server.backend.translation import ModelServer
@@ -30,7 +31,7 @@ _MOST_WAITING_S = 300.0
 class LiveWork:
     """What is wanted of a session: languages by code, words, the VAD's parameters; the rate of what is sent."""
 
-    to: tuple[str, ...] = ("none",)
+    to: tuple[str, ...] | None = ()
     language: str | None = None
     words: tuple[str, ...] = ()
     vad_parameters: tuple[tuple[str, float], ...] = ()
@@ -103,7 +104,8 @@ class LiveSession:
             self._offset_s, self._first = self._pushed_s, self._next
 
     def _new(self) -> LiveTranslator:
-        return LiveTranslator(self._translator, list(self._work.to), self._work.language, hotwords=self._work.words)
+        options = TranslateOptions(self._work.to, self._work.language, hotwords=self._work.words)
+        return LiveTranslator(self._translator, options)
 
     def _placed(self, event: LiveEvent) -> LiveEvent:
         """On the session's clock and with its numbers."""

@@ -22,7 +22,7 @@ ItemT = TypeVar("ItemT")
 class RecordingWork:
     """What is wanted of a recording: languages by code, words, the VAD's parameters, among which languages to tell."""
 
-    to: tuple[str, ...]
+    to: tuple[str, ...] | None
     language: str | None = None
     languages: tuple[str, ...] = ()
     multilingual: bool = False
@@ -40,8 +40,8 @@ class RecordingJob:
         """Raises DragomanError for what the model cannot do; then the descriptor is still the caller's."""
         self._work, self._metrics, self._descriptor = work, metrics, descriptor
         self.translator, self._lane = model.client(dict(work.vad_parameters), work.languages)
-        self.options: TranslateOptions = self.translator.options(
-            list(work.to), work.language, multilingual=work.multilingual, hotwords=work.words
+        self.options = self.translator.checked(
+            TranslateOptions(work.to, work.language, multilingual=work.multilingual, hotwords=work.words)
         )
         self.recording = UploadedRecording(descriptor, max_duration_s)
         self._open = True

@@ -95,5 +95,25 @@ def test_a_folder_in_shared_batches_is_its_recordings_one_by_one(tmp_path: Path)
     assert [len(outcome.result.segments) for outcome in together if outcome.result] == [3, 0, 2, 1]
 
 
+def test_single_clips_are_detected_together_as_they_are_alone(tmp_path: Path) -> None:
+    translator = Translator.from_pretrained("tiny", device="cpu", beam_size=1)
+    clips = [EXAMPLES / name for name in ("english-wav.wav", "german-mp3.mp3", "french-opus.ogg")]
+    batches: list[int] = []
+    detect = translator._detect_languages
+
+    def counted(waveforms: Sequence[object]) -> object:
+        batches.append(len(waveforms))
+        return detect(waveforms)  # type: ignore[arg-type]
+
+    translator._detect_languages = counted  # type: ignore[assignment, method-assign]
+    together = [outcome.get() for outcome in translator.translate_each(clips, to="none")]
+    assert [result.language for result in together] == ["eng", "deu", "fra"] and batches == [3]
+    for clip, result in zip(clips, together, strict=True):
+        told = next(iter(translator.identify([load_audio(clip)]).items()))
+        alone = translator.translate(clip, to="none")
+        assert alone.language_confidence == pytest.approx(result.language_confidence, abs=1e-4)
+        assert alone.language == told[0] and alone.transcript == result.transcript
+
+
 def texts(segments: Sequence[Segment]) -> list[object]:
     return [(one.start_s, one.end_s, one.language, one.transcript, one.translations) for one in segments]

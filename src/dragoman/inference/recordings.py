@@ -54,7 +54,7 @@ class Speech:
 
 @dataclass(frozen=True, eq=False)
 class _HeardSegment:
-    """A segment of a recording and what is spoken in it; None: to be detected from it alone."""
+    """A segment of a recording and what is spoken in it; None: to be detected from this segment alone."""
 
     part: SpeechSegment
     detected: DetectedLanguage | None
@@ -265,7 +265,8 @@ class SpeechTranslator(ABC):
             try:
                 if known is None and not options.multilingual:
                     first = list(itertools.islice(segments, _FIRST))
-                    known = self._language_of(audio, first, options) if first else None
+                    # that of a single segment is detected in its batch, beside those of other recordings
+                    known = self._language_of(audio, first, options) if len(first) > 1 else None
                     segments = itertools.chain(first, segments)
                 for part in segments:
                     yield ToDo(_HeardSegment(part, known))

@@ -107,6 +107,10 @@ class SpeechTranslator(ABC):
     def _detect_languages(self, waveforms: Sequence[Waveform]) -> list[DetectedLanguage]:
         """The likeliest language of each."""
 
+    def _detect_both(self, waveforms: Sequence[Waveform]) -> tuple[dict[str, float], list[DetectedLanguage]]:
+        """What `identify` says of all and `_detect_languages` of each; for less work, where both need the same."""
+        return self.identify(waveforms), self._detect_languages(waveforms)
+
     @abstractmethod
     def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> list[DecodedSpeech]:
         """Each stretch into each target that is not its own language, in order."""
@@ -298,14 +302,13 @@ class SpeechTranslator(ABC):
             parts = [heard[0], *places]
         else:
             parts = [heard[at * len(heard) // _PLACES] for at in range(_PLACES)] if len(heard) > _PLACES else heard
-        detected = next(iter(self.identify(parts).items()))
-        each = self._detect_languages(parts) if len(parts) > 1 else []
+        together, each = self._detect_both(parts)
         sure = dict.fromkeys(language for language, likely in each if likely is not None and likely >= _SURE)
         if len(sure) > 1:
             names = ", ".join(LANGUAGES[language].name for language in sure)
             message = "%s: more than one language seems to be spoken (%s); multilingual (--multilingual) tells each."
             _log.warning(message, _name(audio), names)
-        return detected
+        return next(iter(together.items()))
 
     def _places(self, audio: AudioSource, options: TranslateOptions) -> list[Waveform]:
         """The longest speech at each of a few places, (N,); none where a recording cannot be read by its times."""

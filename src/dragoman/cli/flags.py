@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 def with_flags(command: Callable[..., None]) -> Callable[..., None]:
     """A command for typer that has a flag for each field of the dataclasses among its parameters."""
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     flags: list[inspect.Parameter] = []
     for name, given in inspect.signature(command).parameters.items():
         if name in groups:

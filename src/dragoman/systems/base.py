@@ -82,6 +82,10 @@ class System(SpeechTranslator):
     def _detect_languages(self, waveforms: Sequence[Waveform]) -> list[DetectedLanguage]:
         return [next(iter(self._spoken(row).items())) for row in self.language_scores(waveforms)]
 
+    def _detect_both(self, waveforms: Sequence[Waveform]) -> tuple[dict[str, float], list[DetectedLanguage]]:
+        scores = self.language_scores(waveforms)
+        return self._spoken(scores.sum(axis=0)), [next(iter(self._spoken(row).items())) for row in scores]
+
     def _spoken(self, scores: npt.NDArray[np.float64]) -> dict[str, float]:
         """Log-probabilities (sources,) -> shares of 1, the likeliest first."""
         shares = np.exp(scores - np.logaddexp.reduce(scores)).tolist()

@@ -75,7 +75,7 @@ def serving(translator: Translator, **settings: Any) -> Iterator[str]:
 
     from dragoman.server.settings import ServerSettings
 
-    running = RunningServer(translator, ServerSettings(port=0, api_key=KEY, **settings))
+    running = RunningServer(lambda: translator, ServerSettings(port=0, api_key=KEY, **settings))
     try:
         yield f"{running.url}/"
     finally:
@@ -245,6 +245,25 @@ def test_a_click_plays_a_line_and_the_marked_line_follows(opened: Open, recordin
     assert page.evaluate("document.querySelector('audio').paused")
     drawn = "[...document.querySelector('canvas').getContext('2d').getImageData(0, 0, 400, 40).data].some(Boolean)"
     assert page.evaluate(drawn)
+
+
+def test_a_video_is_captioned_and_doubts_are_marked_until_somebody_looked(opened: Open, server: str) -> None:
+    video = ROOT / "examples" / "english-video.mp4"
+    page = heard(opened(), video, "German")
+    captions = "[...document.querySelector('video').textTracks[0].cues].map(({ text }) => text)"
+    assert page.evaluate(captions) == texts(page, "deu")
+
+    fields = {"model": "tiny", "language": "en", "target_language": "de", "response_format": "verbose_json"}
+    segments = json.loads(asked(server, "v1/audio/transcriptions", ROOT / "examples" / "dutch-wav.wav", **fields))["segments"]
+    low = [place for segment in segments for place in ("transcript", "deu") if segment["low_confidence"].get(place)]
+    assert low  # Dutch is no English
+    page = heard(opened(), ROOT / "examples" / "dutch-wav.wav", "German")
+    marks = page.locator(f"{LINE} .doubt")
+    assert marks.count() >= len(low)
+    before = marks.count()
+    marks.first.dblclick()
+    page.keyboard.press("Enter")  # it is right as it is
+    assert marks.count() == before - 1
 
 
 class Cut:

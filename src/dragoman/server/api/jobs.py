@@ -20,7 +20,7 @@ from dragoman.server.errors_api import ApiError, api_error
 from dragoman.server.state import ServerState, state_of
 
 router = APIRouter(responses=ERRORS)
-_JOB = "transcribe"
+_JOB: RoadTask = "transcribe"
 
 
 @router.post("/v1/jobs", status_code=202, **{**FORM_ROAD, "responses": ERRORS})

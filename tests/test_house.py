@@ -41,6 +41,7 @@ MAY_IMPORT = {
 MAY_IMPORT["server"] = {
     "errors",
     "files",
+    "parallel",
     "text",
     "records",
     "recipe",

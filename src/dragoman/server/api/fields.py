@@ -28,9 +28,9 @@ class ServerVad(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     type: Literal["server_vad"] = "server_vad"
-    threshold: float | None = Field(None, gt=0, lt=1)
-    prefix_padding_ms: int | None = Field(None, ge=0, le=2000)
-    silence_duration_ms: int | None = Field(None, ge=0, le=10_000)
+    threshold: float | None = Field(default=None, gt=0, lt=1)
+    prefix_padding_ms: int | None = Field(default=None, ge=0, le=2000)
+    silence_duration_ms: int | None = Field(default=None, ge=0, le=10_000)
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -50,7 +50,9 @@ class TranscriptionForm(BaseModel):
     model: str
     language: str | None = None
     languages: list[str] = []
-    target_language: list[str] = Field([], description="What to translate into; several with commas, or repeated.")
+    target_language: list[str] = Field(
+        default=[], description="What to translate into; several with commas, or repeated."
+    )
     target_languages: list[str] = []
     to_language: list[str] = []
     response_format: ResponseFormat = "json"
@@ -59,9 +61,9 @@ class TranscriptionForm(BaseModel):
     hotwords: list[str] = []
     multilingual: bool = False
     prompt: str | None = None
-    temperature: float = Field(0.0, ge=0, le=1)
+    temperature: float = Field(default=0.0, ge=0, le=1)
     timestamp_granularities: list[Literal["segment"]] = []
-    include: list[str] = Field([], max_length=0)
+    include: list[str] = Field(default=[], max_length=0)
     chunking_strategy: ServerVad | None = None
 
     @field_validator("chunking_strategy", mode="before")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
@@ -20,7 +20,7 @@ from dragoman.server.errors_api import ApiError, api_error
 from dragoman.server.state import ServerState, state_of
 
 router = APIRouter(responses=ERRORS)
-_JOB = "transcribe"
+_JOB: Final = "transcribe"
 
 
 @router.post("/v1/jobs", status_code=202, **{**FORM_ROAD, "responses": ERRORS})

@@ -203,10 +203,10 @@ export class AudioPlayer extends LitElement {
     };
     const failed = () => (this.unplayable = true);
     return this.isVideo
-      ? html`<video src=${this.url} playsinline ?hidden=${this.pictureless} @loadedmetadata=${know} @play=${changed} @pause=${changed} @seeked=${this.#tick}
-          @error=${failed} @click=${() => this.toggle()}></video>`
-      : html`<audio src=${this.url} @loadedmetadata=${know} @play=${changed} @pause=${changed} @seeked=${this.#tick}
-          @error=${failed}></audio>`;
+      ? html`<video src=${this.url} playsinline ?hidden=${this.pictureless} @click=${() => this.toggle()}
+          @loadedmetadata=${know} @play=${changed} @pause=${changed} @seeked=${this.#tick} @error=${failed}></video>`
+      : html`<audio src=${this.url}
+          @loadedmetadata=${know} @play=${changed} @pause=${changed} @seeked=${this.#tick} @error=${failed}></audio>`;
   }
 
   render() {

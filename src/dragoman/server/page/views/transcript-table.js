@@ -170,8 +170,9 @@ export class TranscriptTable extends LitElement {
   /** All that a row depends on: of a long recording only what changed is rendered. */
   #shown(segment, index) {
     const edited = this.editing?.key === segment.key && this.editing.column;
-    const [isReached, isLast] = [segment.key === this.reached, index === this.segments.length - 1];
-    return [segment, this.segments[index + 1], index, index === this.active, edited, isReached, isLast, this.columns.join(), this.spoken, this.silent, this.names];
+    const isLast = index === this.segments.length - 1;
+    const here = [segment, index, isLast, index === this.active, segment.key === this.reached, edited];
+    return [...here, this.columns.join(), this.spoken, this.silent, this.names];
   }
 
   #line(segment, index) {

@@ -123,7 +123,7 @@ def _serve(connection: Connection, load: Load, threads: int) -> None:
     for number in (
         signal.SIGINT,
         signal.SIGTERM,
-    ):  # a terminal and systemd tell all; the server ends us when it is done
+    ):  # they go to all; the server ends us when it is done
         signal.signal(number, signal.SIG_IGN)
     try:
         torch.set_num_threads(threads)

@@ -43,6 +43,7 @@ MAY_IMPORT = {
 MAY_IMPORT["server"] = {
     "errors",
     "files",
+    "parallel",
     "text",
     "records",
     "recipe",

@@ -69,8 +69,8 @@ class LogMel:
         """Compute the features; a recording longer than the window is an AudioError, never cut."""
         return self.batch([waveform])[0]
 
-    def batch(self, waveforms: Sequence[Waveform], device: str | torch.device = "cpu") -> list[Mel]:
-        """Each as by itself, computed at once, on a torch device; neighbours in length are best together."""
+    def batch(self, waveforms: Sequence[Waveform]) -> list[Mel]:
+        """Each as by itself, computed at once; neighbours in length are best together."""
         for waveform in waveforms:
             self._check_length(waveform)
         lengths = [self.num_frames(len(waveform)) for waveform in waveforms]
@@ -78,7 +78,7 @@ class LogMel:
         for row, waveform in zip(samples, waveforms, strict=True):
             whole = self._with_margins(waveform)
             row[: len(whole)] = whole
-        features = _log_mel(samples, lengths, self.mel_bins, device) if waveforms else np.zeros((0, 0, 0), np.float32)
+        features = _log_mel(samples, lengths, self.mel_bins) if waveforms else np.zeros((0, 0, 0), np.float32)
         return [row[:, :length] for row, length in zip(features, lengths, strict=True)]
 
     def _check_length(self, waveform: Waveform) -> None:
@@ -94,22 +94,20 @@ class LogMel:
         return np.pad(padded, (_REACH, _REACH if self.padded else 0), mode="reflect")
 
 
-def _log_mel(
-    samples: npt.NDArray[np.float32], lengths: Sequence[int], mel_bins: int, device: str | torch.device
-) -> Mel:
+def _log_mel(samples: npt.NDArray[np.float32], lengths: Sequence[int], mel_bins: int) -> Mel:
     """samples (U, 200 + 160 F + 200) and how many of the F frames are each one's own -> (U, M, F): log10 of mel power,
     at most 8 below the loudest of the own ones, scaled to about ±1."""
     import torch
 
-    window, filters = (constant.to(device) for constant in _constants(mel_bins))
-    signal = torch.from_numpy(samples).to(device)
+    window, filters = _constants(mel_bins)
+    signal = torch.from_numpy(samples)
     spectrum = torch.stft(signal, _FFT, HOP, window=window, center=False, return_complex=True)  # (U, 201, F + 1)
     power = (spectrum[..., :-1].abs() ** 2).contiguous()
     log_power = (filters @ power).clamp(min=1e-10).log10()
-    own = torch.arange(log_power.shape[2], device=device) < torch.tensor(lengths, device=device)[:, None]
+    own = torch.arange(log_power.shape[2]) < torch.tensor(lengths)[:, None]
     loudest = log_power.masked_fill(~own[:, None], -torch.inf).amax((1, 2), keepdim=True)
     bounded = torch.maximum(log_power, loudest - 8.0)
-    features: Mel = ((bounded + 4.0) / 4.0).cpu().numpy()
+    features: Mel = ((bounded + 4.0) / 4.0).numpy()
     return features
 
 

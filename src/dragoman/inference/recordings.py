@@ -289,8 +289,8 @@ class SpeechTranslator(ABC):
                 error = raised
             yield Done(_EndOfRecording(audio, error))
 
-    def _decoded(self, heard: Sequence[_HeardSegment], options: TranslateOptions) -> list[Segment | None]:
-        """A batch; None where nothing is said."""
+    def _decoded(self, heard: Sequence[_HeardSegment], options: TranslateOptions) -> Iterator[Segment | None]:
+        """A batch, each as soon as it is there; None where nothing is said."""
         unknown = [number for number, one in enumerate(heard) if one.detected is None]
         told = self._detect_languages([heard[number].part.samples for number in unknown]) if unknown else []
         detected = [one.detected for one in heard]
@@ -298,10 +298,8 @@ class SpeechTranslator(ABC):
             detected[number] = language
         spoken = [language for language in detected if language is not None]
         speech = [Speech(one.part.samples, language) for one, (language, _) in zip(heard, spoken, strict=True)]
-        return [
-            to_segment(one.part, language, decoded, self.calibration) if says_something(decoded) else None
-            for one, language, decoded in zip(heard, spoken, self._decode_speech(speech, options), strict=True)
-        ]
+        for one, language, decoded in zip(heard, spoken, self._decode_speech(speech, options), strict=True):
+            yield to_segment(one.part, language, decoded, self.calibration) if says_something(decoded) else None
 
     def _language_of(
         self, audio: AudioSource, first: Sequence[SpeechSegment], options: TranslateOptions

@@ -21,12 +21,12 @@ class Done(Generic[ResultT]):
 
 
 class SegmentQueue(Generic[WorkT, ResultT]):
-    """`work` makes results of at most `batch_size` items that are near each other in `length`. At most `ahead` items
-    are read and not yet given out, so memory is bounded."""
+    """`work` makes results of at most `batch_size` items that are near each other in `length`, one by one if it can. At
+    most `ahead` items are read and not yet given out, so memory is bounded."""
 
     def __init__(
         self,
-        work: Callable[[Sequence[WorkT]], Sequence[ResultT]],
+        work: Callable[[Sequence[WorkT]], Iterable[ResultT]],
         length: Callable[[WorkT], int],
         batch_size: int,
         ahead: int,
@@ -55,13 +55,18 @@ class SegmentQueue(Generic[WorkT, ResultT]):
                 given += 1
             elif waiting:
                 chosen = self._batch(waiting)
-                found.update(zip(chosen, self.work([waiting.pop(number) for number in chosen]), strict=True))
+                results = self.work([waiting.pop(number) for number in chosen])
+                for number, result in zip(chosen, results, strict=True):
+                    found[number] = result
+                    while given in found:  # as soon as it is there
+                        yield found.pop(given)
+                        given += 1
 
     def _batch(self, waiting: dict[int, WorkT]) -> list[int]:
-        """The oldest, so that nothing waits for ever, with those that are nearest to it in length."""
+        """The oldest, so that nothing waits for ever, and those that are nearest to it in length, in their order."""
         order = sorted(waiting, key=lambda number: (self.length(waiting[number]), number))
         lengths = [self.length(waiting[number]) for number in order]
         size, oldest = min(self.batch_size, len(order)), order.index(min(order))
         starts = range(max(0, oldest - size + 1), min(oldest, len(order) - size) + 1)
         start = min(starts, key=lambda start: lengths[start + size - 1] - lengths[start])
-        return order[start : start + size]
+        return sorted(order[start : start + size])

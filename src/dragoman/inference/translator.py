@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Unpack
 
-import torch
-
 from dragoman.data.audio import Waveform
 from dragoman.data.batching import Mel
 from dragoman.data.features import LogMel
@@ -49,6 +47,7 @@ class Translator(SpeechTranslator):
             whisper=self.whisper,
             translate_from=options.translate_from or decoding.translate_from,
         )
+        self.is_cascade = self.decoder.is_cascade
         self.calibration = loaded.calibration
         temperature = 1.0 if loaded.calibration is None else loaded.calibration.language_temperature
         self.identifier: LanguageIdentifier | WhisperLanguageIdentifier = LanguageIdentifier(
@@ -98,12 +97,7 @@ class Translator(SpeechTranslator):
     def _identified(self, waveforms: Sequence[Waveform]) -> list[Mel]:
         """What the language is detected from."""
         features = self.features if self.whisper is None else self.whisper.features
-        return features.batch(waveforms, self._device)
-
-    @property
-    def _device(self) -> torch.device:
-        """Where the encoder is."""
-        return next(self.model.encoder.parameters()).device
+        return features.batch(waveforms)
 
     def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> Iterable[DecodedSpeech]:
         """Neighbours in length share a batch; the order of the result is that of the speech."""
@@ -122,10 +116,10 @@ class Translator(SpeechTranslator):
     def requests(self, parts: Sequence[Speech], options: TranslateOptions) -> list[DecodeRequest]:
         """`request` of each; neighbours in length are best together."""
         waveforms = [part.samples for part in parts]
-        own = None if self.whisper is None else self.whisper.features.batch(waveforms, self._device)
+        own = None if self.whisper is None else self.whisper.features.batch(waveforms)
         mels = own  # in a cascade the adapter hears nothing
-        if mels is None or not self.decoder.is_cascade:
-            mels = self.features.batch(waveforms, self._device)
+        if mels is None or not self.is_cascade:
+            mels = self.features.batch(waveforms)
         return [
             DecodeRequest(
                 mels[number],

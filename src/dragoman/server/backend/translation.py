@@ -101,11 +101,6 @@ class WeightlessTranslator(Translator):
     def __init__(self, seen: Mapping[str, Any]) -> None:
         vars(self).update(seen)
 
-    @property
-    def _device(self) -> torch.device:
-        """Where mels are made: by each client, beside the model's work."""
-        return torch.device("cpu")
-
     @staticmethod
     def seen(translator: Translator) -> dict[str, Any]:
         """What can be sent to another process."""

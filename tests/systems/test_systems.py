@@ -197,14 +197,14 @@ def test_evaluate_takes_any_system(
     write_rows(tmp_path / "manifest.jsonl", rows)
     asked = {"to": ["eng"], "metric": ["BLEU"], "workers": 1, "device": "cpu", "out": tmp_path / "out"}
     model = checkpoints["whisper+nllb"]
-    evaluate(tmp_path / "manifest.jsonl", system="whisper+nllb", model=model, **asked)
+    evaluate(manifest=tmp_path / "manifest.jsonl", system="whisper+nllb", model=model, **asked)
     assert "deu-eng" in capsys.readouterr().out
     account = json.loads((tmp_path / "out" / "run.json").read_text())
     assert account["model"] == f"whisper+nllb {model}" and account["hypotheses"] == 3
     with pytest.raises(DataError, match="begun with another system"):
-        evaluate(tmp_path / "manifest.jsonl", system="whisper", model=checkpoints["whisper"], **asked)
+        evaluate(manifest=tmp_path / "manifest.jsonl", system="whisper", model=checkpoints["whisper"], **asked)
     with pytest.raises(DataError, match="--text is for our own models"):
-        evaluate(tmp_path / "manifest.jsonl", system="whisper", text=True, **asked)
+        evaluate(manifest=tmp_path / "manifest.jsonl", system="whisper", text=True, **asked)
 
 
 def test_seamless_alone_is_what_transformers_makes_of_it(checkpoints: dict[str, str]) -> None:

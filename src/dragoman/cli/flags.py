@@ -21,14 +21,19 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
         else:
             flags.append(_parameter(name, hints[name], given.default))
 
+    signature = inspect.Signature(flags)
+
     @functools.wraps(command)
-    def called(**values: Any) -> None:
+    def called(**given: Any) -> None:
+        bound = signature.bind(**given)
+        bound.apply_defaults()
+        values = bound.arguments
         found = {
             name: kind(**{one.name: values.pop(one.name) for one in fields(kind)}) for name, kind in groups.items()
         }
         command(**values, **found)
 
-    called.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]  # what typer reads
+    called.__signature__ = signature  # type: ignore[attr-defined]  # what typer reads
     called.__annotations__ = {flag.name: flag.annotation for flag in flags}
     return called
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from types import FrameType
 
@@ -59,8 +60,8 @@ def listening(settings: ServerSettings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        error.filename = f"{settings.host}:{settings.port}"
-        raise
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno, reason, f"{settings.host}:{settings.port}") from error
 
 
 def run(app: FastAPI, settings: ServerSettings, listener: socket.socket) -> None:

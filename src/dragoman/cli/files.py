@@ -14,40 +14,24 @@ from dragoman.cli.console import say
 from dragoman.errors import DataError, OutputError
 
 _NOT_RECORDINGS = frozenset(
-    {
-        ".txt",
-        ".srt",
-        ".vtt",
-        ".tsv",
-        ".csv",
-        ".json",
-        ".jsonl",
-        ".md",
-        ".rst",
-        ".html",
-        ".htm",
-        ".xml",
-        ".yaml",
-        ".yml",
-        ".ipynb",
-    }
+    {".txt", ".srt", ".vtt", ".tsv", ".csv", ".json", ".jsonl", ".md", ".rst", ".html", ".htm", ".xml", ".yaml", ".yml"}
+    | {".toml", ".ini", ".cfg", ".log", ".nfo", ".db", ".sqlite", ".ass", ".ssa", ".sub", ".lrc", ".bib", ".tex"}
     | {
-        ".toml",
-        ".ini",
-        ".cfg",
-        ".log",
-        ".nfo",
-        ".db",
-        ".sqlite",
-        ".ass",
-        ".ssa",
-        ".sub",
-        ".lrc",
-        ".bib",
-        ".tex",
         ".ipynb",
+        ".pdf",
+        ".doc",
+        ".docx",
+        ".odt",
+        ".rtf",
+        ".ppt",
+        ".pptx",
+        ".xls",
+        ".xlsx",
+        ".py",
+        ".sh",
+        ".exe",
+        ".bin",
     }
-    | {".pdf", ".doc", ".docx", ".odt", ".rtf", ".ppt", ".pptx", ".xls", ".xlsx", ".py", ".sh", ".exe", ".bin"}
     | {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".svg", ".tif", ".tiff", ".heic", ".ico", ".psd"}
     | {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".safetensors", ".pt"}
 )

@@ -19,7 +19,7 @@ import typer
 from foreign import SMALL
 from safetensors.numpy import load_file, save_file
 
-from dragoman.catalogue import EXTERNAL_SYSTEMS
+from dragoman.catalogue import EXTERNAL_SYSTEMS, OTHER_CHECKPOINTS
 from dragoman.cli import app
 from dragoman.cli.console import printable
 from dragoman.cli.files import recordings
@@ -767,7 +767,7 @@ def test_a_folder_of_hostile_files(random_model: Path, tmp_path: Path) -> None:
 def test_models_lists_every_recipe_and_system_with_its_memory(call: Call) -> None:
     done = call("models", "--json")
     found = {entry["name"]: entry for entry in json.loads(done.out)}
-    assert set(found) == {*names(), *EXTERNAL_SYSTEMS} and done.code == 0
+    assert set(found) == {*names(), *EXTERNAL_SYSTEMS, *map(" ".join, OTHER_CHECKPOINTS)} and done.code == 0
     assert 55e9 < found["mcat-large-27b"]["memory_bytes"] < 56e9
     assert len(found["mcat-large-27b"]["sources"]) == 70 and found["tiny"]["parameters"] > 1e6
     both = found["whisper+nllb"]

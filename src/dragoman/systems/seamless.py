@@ -107,8 +107,8 @@ class SeamlessV1(Seamless):
 
 
 class SeamlessV1Medium(SeamlessV1):
-    """The first version, medium. Its tokens name NLLB's 200 languages; its card says which 101 it was taught to hear and
-    which 96 to write."""
+    """The first version, medium. Its tokens name NLLB's 200 languages; its card says which 101 it was taught to hear
+    and which 96 to write."""
 
     name = "seamless-m4t-medium"
     checkpoint = CheckpointSpec(SeamlessM4TForSpeechToText, "facebook/hf-seamless-m4t-medium", beams=5)

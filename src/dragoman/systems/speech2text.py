@@ -1,7 +1,8 @@
-"""The Speech2Text transformer of fairseq: a model for each direction of CoVoST-2 (Wang et al. 2020, arXiv 2010.05171 and
-2007.10310), or for English into eight languages (MuST-C).
+"""The Speech2Text transformer of fairseq: a model for each direction of CoVoST-2 (Wang et al. 2020, arXiv 2010.05171
+and 2007.10310), or for English into eight languages (MuST-C).
 
-What a checkpoint of one direction hears and writes is in none of its files, only in its name (s2t-small-covost2-fr-en-st).
+What a checkpoint of one direction hears and writes is in none of its files, only in its name
+(s2t-small-covost2-fr-en-st).
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _LEAST = SAMPLE_RATE // 10
 
 
 class Speech2Text(SingleCheckpointSystem):
-    """Beam 5, as its authors decode (fairseq, examples/speech_to_text/docs/covost_example.md). It hears one language and
-    writes one, or, taught on MuST-C, hears English and is told the target by the first token."""
+    """Beam 5, as its authors decode (fairseq, examples/speech_to_text/docs/covost_example.md). It hears one language
+    and writes one, or, taught on MuST-C, hears English and is told the target by the first token."""
 
     name = "speech2text"
     checkpoint = CheckpointSpec(Speech2TextForConditionalGeneration, "facebook/s2t-small-covost2-fr-en-st", beams=5)
@@ -72,8 +73,8 @@ class Speech2Text(SingleCheckpointSystem):
         return self.part.texts(found[:, 1 if first is None else 2 :].tolist())  # after start (and language)
 
     def _nothing_beyond(self, conv: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-        """The first convolution, of stride 2, leaves its bias beyond a clip's end, which the second one, (B, E, S), would
-        draw in; zeros are what it finds there when the clip is alone."""
+        """The first convolution, of stride 2, leaves its bias beyond a clip's end, which the second one, (B, E, S),
+        would draw in; zeros are what it finds there when the clip is alone."""
         beyond = torch.arange(inputs[0].shape[2], device=self.lengths.device) >= ((self.lengths + 1) // 2)[:, None]
         return (inputs[0].masked_fill(beyond[:, None], 0.0),)
 

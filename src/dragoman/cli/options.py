@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from dragoman.cli.console import say, silence_libraries
 from dragoman.errors import DataError, LanguageError, ModelError
-from dragoman.recipe import TranscriptBy, TranslateFrom
+from dragoman.recipe import SmtTranscript, TranscriptBy, TranslateFrom
 from dragoman.text.languages import all_or_none, expand, find
 
 if TYPE_CHECKING:
@@ -74,6 +74,16 @@ TranslateFromOption = Annotated[
         "--translate_from",
         help="Translate the speech with the transcript at hand, or the transcript alone; the model says by default.",
     ),
+]
+TaskOption = Annotated[
+    Literal["smt"] | None,
+    typer.Option(
+        "--task", help="smt: translate the speech with its --transcript beside it; as the model does without."
+    ),
+]
+TranscriptOption = Annotated[
+    SmtTranscript | None,
+    typer.Option("--transcript", help="Of --task smt: the manifest's (reference), or what the model hears itself."),
 ]
 Ngrams = Annotated[
     int | None,
@@ -145,12 +155,14 @@ class LanguageFlags:
             check_writes_transcripts(recipe)
 
 
-_OURS = ("transcript_by", "translate_from", "no_repeat_ngram_size")
+_OURS = ("transcript_by", "translate_from", "no_repeat_ngram_size", "smt_transcript")
+_FLAGS = {"smt_transcript": "task smt"}
+"""Where a flag has another name."""
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How to translate, whatever does: by the flags of these names."""
+    """How to translate, whatever does: by the flags of these names, `smt_transcript` by --task and --transcript."""
 
     beam_size: int | None
     batch_size: int
@@ -160,6 +172,7 @@ class LoadOptions:
     transcript_by: TranscriptBy | None = None
     translate_from: TranslateFrom | None = None
     no_repeat_ngram_size: int | None = None
+    smt_transcript: SmtTranscript | None = None
 
     def for_own_model(self) -> dict[str, Any]:
         """What `from_pretrained` of our own models takes."""
@@ -173,8 +186,21 @@ class LoadOptions:
         """What `from_pretrained` of external systems takes. Raises ModelError for options of our own models."""
         for name in _OURS:
             if getattr(self, name) is not None:
-                raise ModelError(f"--{name} is for our own models; leave it or --system out.")
+                raise ModelError(f"--{_FLAGS.get(name, name)} is for our own models; leave it or --system out.")
         return self.for_llm_alone()
+
+
+def smt_transcript(
+    task: Literal["smt"] | None, transcript: SmtTranscript | None, translate_from: TranslateFrom | None
+) -> SmtTranscript | None:
+    """The transcript that --task smt is to translate with, None without that task. Raises DataError."""
+    if task is None and transcript is not None:
+        raise DataError("--transcript is of --task smt; add that, or leave it out.")
+    if task is not None and transcript is None:
+        raise DataError("--task smt needs --transcript: reference (the manifest's) or hypothesis (what is heard).")
+    if task is not None and translate_from == "transcript":
+        raise DataError("--task smt hears the speech too; leave it or --translate_from transcript out.")
+    return transcript
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dragoman.data.audio import Waveform
 from dragoman.data.batching import Mel
 from dragoman.data.features import LogMel
+from dragoman.errors import DataError, ModelError
 from dragoman.inference.decoding.decoder import DecodedSpeech, Decoder, DecodeRequest
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageIdentifier
 from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator, TranslateOptions
 from dragoman.model.build import LoadedModel
 from dragoman.model.load import load_for_inference
-from dragoman.recipe import Recipe, TranscriptBy, TranslateFrom
+from dragoman.recipe import Recipe, SmtTranscript, TranscriptBy, TranslateFrom
+from dragoman.records import Utterance
 from dragoman.vad import vad_options_for
 
 
@@ -36,8 +39,12 @@ class Translator(SpeechTranslator):
         transcript_by: TranscriptBy | None = None,
         translate_from: TranslateFrom | None = None,
         no_repeat_ngram_size: int | None = None,
+        smt_transcript: SmtTranscript | None = None,
     ) -> None:
         self.recipe: Recipe = loaded.recipe
+        self.smt_transcript = smt_transcript
+        if smt_transcript is not None:
+            _check_smt(self.recipe, smt_transcript)
         audio, decoding = self.recipe.audio, self.recipe.decoding
         self.features = LogMel.from_config(audio)
         weights = next(loaded.model.encoder.parameters())
@@ -51,6 +58,7 @@ class Translator(SpeechTranslator):
             no_repeat_ngram_size,
             whisper=self.whisper,
             translate_from=translate_from or decoding.translate_from,
+            smt=smt_transcript is not None,
         )
         self.calibration = loaded.calibration
         temperature = 1.0 if loaded.calibration is None else loaded.calibration.language_temperature
@@ -76,12 +84,14 @@ class Translator(SpeechTranslator):
         transcript_by: TranscriptBy | None = None,
         translate_from: TranslateFrom | None = None,
         no_repeat_ngram_size: int | None = None,
+        smt_transcript: SmtTranscript | None = None,
     ) -> Translator:
         """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. `device` "auto" spreads
         the LLM over GPUs, RAM and disk; `compute_type` is how it is held: float32, bfloat16, float16, int8, 4bit or
         auto. `vad_parameters` are those of VadOptions that differ from what suits the model. `transcript_by` and
         `translate_from` say who writes the transcript and what is translated, see recipe.Decoding; the model's own by
-        default. `no_repeat_ngram_size`: as for a Decoder. Raises ModelError."""
+        default. `no_repeat_ngram_size`: as for a Decoder. `smt_transcript`: speech is translated by the task smt, with
+        its own transcript or, of utterances, with the reference. Raises ModelError."""
         loaded = load_for_inference(name, device, compute_type, merged=True)
         return cls(
             loaded,
@@ -91,6 +101,7 @@ class Translator(SpeechTranslator):
             transcript_by=transcript_by,
             translate_from=translate_from,
             no_repeat_ngram_size=no_repeat_ngram_size,
+            smt_transcript=smt_transcript,
         )
 
     @property
@@ -130,9 +141,40 @@ class Translator(SpeechTranslator):
             found.update(zip(chosen, self.decoder([requests[number] for number in chosen]), strict=True))
         return [found[number] for number in range(len(requests))]
 
+    def _speech_of(self, utterance: Utterance, source: str) -> list[Speech]:
+        """With its reference transcript, where speech is translated with that. Raises DataError."""
+        found = super()._speech_of(utterance, source)
+        if self.smt_transcript != "reference":
+            return found
+        if len(found) != 1:
+            raise DataError(
+                f"Utterance {utterance.id!r} is longer than the {self.window_s:g} s that {self.name} hears at once, and"
+                " its transcript cannot be divided with it; leave it out, or translate with what the model hears"
+                " (--transcript hypothesis)."
+            )
+        return [replace(found[0], transcript=utterance.text.strip())]
+
     def request(self, part: Speech, options: TranslateOptions) -> DecodeRequest:
         """What the decoder is asked of a stretch of speech."""
         targets = tuple(code for code in options.targets if code != part.language)
         whisper_mel = None if self.whisper is None else self.whisper.features(part.samples)
         mel = self.features(part.samples)
-        return DecodeRequest(mel, part.language, targets, options.hotwords, options.glossary, whisper_mel=whisper_mel)
+        return DecodeRequest(
+            mel,
+            part.language,
+            targets,
+            options.hotwords,
+            options.glossary,
+            whisper_mel=whisper_mel,
+            transcript=part.transcript,
+        )
+
+
+def _check_smt(recipe: Recipe, transcript: SmtTranscript) -> None:
+    """Raise ModelError where a model was not taught smt, or has no transcript to translate with."""
+    if not any("smt" in stage.all_tasks for stage in recipe.stages):
+        raise ModelError(
+            f"{recipe.name} was never taught to translate speech with its transcript (smt); leave --task out."
+        )
+    if transcript == "hypothesis" and not recipe.writes_transcripts:
+        raise ModelError(f"{recipe.name} does not write what is said; translate with --transcript reference.")

@@ -30,8 +30,8 @@ for _asr in (Whisper, Seamless, Voxtral):
         SYSTEMS[_both.name] = _both
 
 QWEN_AUDIO = (
-    "Qwen-Audio, the first generation, is not here: its network is code on the hub, in none of transformers' classes, and"
-    " no code from the hub is run; its successor is qwen2-audio-7b."
+    "Qwen-Audio, the first generation, is not here: its network is code on the hub, in none of transformers' classes,"
+    " and no code from the hub is run; its successor is qwen2-audio-7b."
 )
 
 

@@ -22,10 +22,13 @@ from dragoman.cli.options import (
     Ngrams,
     OptionalModelOption,
     SystemOption,
+    TaskOption,
     ThreadsOption,
     ToOption,
     TranscriptByOption,
+    TranscriptOption,
     TranslateFromOption,
+    smt_transcript,
 )
 from dragoman.cli.progress import progress_bar
 from dragoman.errors import DataError
@@ -64,6 +67,8 @@ def evaluate(
     transcript_by: TranscriptByOption = None,
     translate_from: TranslateFromOption = None,
     no_repeat_ngram_size: Ngrams = None,
+    task: TaskOption = None,
+    transcript: TranscriptOption = None,
     workers: WorkersOption = None,
     metric: MetricsOption = None,
     comet: CometOption = None,
@@ -75,6 +80,7 @@ def evaluate(
     Started by torchrun, its processes share the work: torchrun --nproc_per_node 2 -m dragoman evaluate …
     """
     languages = LanguageFlags.read(to, None)
+    given = smt_transcript(task, transcript, translate_from)
     from dragoman.records import read_hypotheses, read_manifest
 
     utterances = read_manifest(manifest)
@@ -84,7 +90,7 @@ def evaluate(
     metrics = _metrics(metric)
     _check_afterwards(languages, metrics if metric else {}, report, comet)
     rank, _ = launched()
-    road = (transcript_by, translate_from, no_repeat_ngram_size)
+    road = (transcript_by, translate_from, no_repeat_ngram_size, given)
     load = LoadOptions(beam_size, batch_size, own_device(device), compute_type, threads, *road)
     with held(out, f".dragoman-lock{rank or ''}"):
         if not _generated(utterances, choose_system(system, model, text, utterances, languages, load), out, load):

@@ -54,8 +54,12 @@ def choose_system(
     """Our own `model`, with `text` its LLM alone; or another `system`. Raises DragomanError."""
     if text and languages.only_transcripts:
         raise DataError("--text translates what was said; name a target instead of none.")
+    if load.smt_transcript is not None and (text or languages.only_transcripts):
+        other = "--text" if text else "--to none"
+        raise DataError(f"--task smt translates speech with its transcript; leave it or {other} out.")
     if system is None:
-        return _own(resolve_model(model or "tiny", languages, load.device, load.threads), text, languages, load)
+        folder = resolve_model(model or "tiny", languages, load.device, load.threads)
+        return _own(folder, text, utterances, languages, load)
     if text:
         raise DataError("--text is for our own models; leave out --system or --text.")
     load.for_external_system()
@@ -63,7 +67,19 @@ def choose_system(
     return _external(system, model, utterances, languages, load)
 
 
-def _own(folder: Path, text: bool, languages: LanguageFlags, load: LoadOptions) -> EvaluatedSystem:
+def _check_transcripts(utterances: Sequence[Utterance], sources: Collection[str]) -> None:
+    """Raise DataError where --transcript reference has none to take."""
+    lacking = [one.id for one in utterances if one.language in sources and not (one.text.strip() or one.is_speechless)]
+    if lacking:
+        raise DataError(
+            f"--transcript reference: {len(lacking)} utterances have no transcript ({lacking[0]!r} first); add their"
+            " text, leave them out, or use --transcript hypothesis."
+        )
+
+
+def _own(
+    folder: Path, text: bool, utterances: Sequence[Utterance], languages: LanguageFlags, load: LoadOptions
+) -> EvaluatedSystem:
     """The model, or its LLM alone on the reference transcripts."""
     from dragoman.cli.devices import hardware
     from dragoman.inference.text_translator import TextTranslator
@@ -71,6 +87,8 @@ def _own(folder: Path, text: bool, languages: LanguageFlags, load: LoadOptions) 
     from dragoman.recipe import read_stored_recipe
 
     recipe = read_stored_recipe(folder / "recipe.json")
+    if load.smt_transcript == "reference":
+        _check_transcripts(utterances, recipe.sources)
     translate: Translate
     if text:
         translate = TextTranslator.from_pretrained(folder, **load.for_llm_alone())
@@ -83,6 +101,8 @@ def _own(folder: Path, text: bool, languages: LanguageFlags, load: LoadOptions) 
         load.translate_from or recipe.decoding.translate_from,
     )
     road = "text, " if text else "" if (by, what) == ("adapter", "speech") else f"{by} to {what}, "
+    if load.smt_transcript is not None:
+        road = f"smt by {load.smt_transcript}, {road}"
     beams = f"{road}beams {load.beam_size or recipe.decoding.beams}"
     beams += "" if load.no_repeat_ngram_size is None else f", no_repeat_ngram_size {load.no_repeat_ngram_size}"
     return EvaluatedSystem(

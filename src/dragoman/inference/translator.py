@@ -172,7 +172,7 @@ class Translator(SpeechTranslator):
 
 def _check_smt(recipe: Recipe, transcript: SmtTranscript) -> None:
     """Raise ModelError where a model was not taught smt, or has no transcript to translate with."""
-    if not any("smt" in stage.all_tasks for stage in recipe.stages):
+    if recipe.stages and not any("smt" in stage.all_tasks for stage in recipe.stages):
         raise ModelError(
             f"{recipe.name} was never taught to translate speech with its transcript (smt); leave --task out."
         )

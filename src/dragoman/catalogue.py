@@ -93,6 +93,7 @@ PUBLISHED_MODELS: dict[str, PublishedModel] = {
     "mcat-small-9b-without-smt-srt": PublishedModel(89_521_152, "FLEURS eng-11: spBLEU 14.1"),
     "mcat-small-9b-without-lora": PublishedModel(80_575_488),
     "mcat-small-9b-covost2": PublishedModel(89_521_152, "COMET 85.6 where mcat-small-9b has 81.7"),
+    "smt-9b": PublishedModel(89_467_392),
     "mcat-large-27b": PublishedModel(101_929_216, "FLEURS 9x69: COMET 81.5; eng-27: COMET 86.3"),
     "llast-2b": PublishedModel(509_089_792, f"{_INTO_ENGLISH} 41.2/24.2/36.8/19.2/43.2/39.3"),
     "llast-8b": PublishedModel(1_412_444_160, f"{_INTO_ENGLISH} 44.1/24.4/40.8/23.3/45.3/42.1"),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from unicodedata import normalize
 
 import jiwer
@@ -351,6 +352,38 @@ def test_both_tokenizers_of_the_papers_case_study(text: str, by_characters: floa
     """Table 9 gives BLEU of single sentences by two tokenizers; ours are the same to the digit."""
     found = [round(score(name, "jpn", [text], [KINGDOMS]), 1) for name in ("BLEU-char", "BLEU-ja-mecab")]
     assert found == [by_characters, by_words]
+
+
+# LLM-SRT, Table 17: its two sentences, reference first; SeamlessM4T-V2's, LLM-SRT-3B's and -32B's, with their BLEU. In
+# the paper's text all commas are ASCII; BLEU tells that those of the reference and of LLM-SRT were Chinese.
+GAMES = (
+    "This will allow players to control actions and movements in video games by moving the device through the air.",
+    (
+        "It allows players to control the movement and operation of electronic games"
+        " through mobile devices in the air.",
+        14.0,
+    ),
+    (
+        "It allows players to control the actions and operations of an electronic game"
+        " by moving the device in the air.",
+        23.2,
+    ),
+    ("It allows players to control actions and operations in electronic games by moving the device in the air.", 43.0),
+)  # fmt: skip
+CAVE = (
+    "事实上，即使知道它的存在，也不容易找到。一旦进入洞穴，就完全与世隔绝了。",
+    ("事实上,即使有人知道它存在,也很难找到它.一旦进入洞穴,", 22.7),
+    ("事实上，即使知道它存在，要找到它也是很困难的。一旦进入洞穴，就是完全的隔离。", 49.3),
+    ("事实上，即使知道它的存在，也很难找到。一旦进入洞穴，就完全与世隔绝了。", 86.8),
+)
+
+
+@pytest.mark.parametrize(("language", "case"), [("eng", GAMES), ("cmn", CAVE)])
+def test_bleu_of_the_papers_other_case_study(language: str, case: tuple[Any, ...]) -> None:
+    reference, *outputs = case
+    assert [round(score("BLEU", language, [text], [reference]), 1) for text, _ in outputs] == [
+        bleu for _, bleu in outputs
+    ]
 
 
 # LLM-SRT, Table 16: Japanese that goes over into English, beside its reference and an output that does not.

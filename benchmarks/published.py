@@ -33,7 +33,7 @@ from transformers import GenerationConfig
 from dragoman.data.audio import SAMPLE_RATE
 from dragoman.data.batching import Mel, TextRow
 from dragoman.data.features import FRAMES_PER_SECOND, LogMel
-from dragoman.inference.decoding.generate import BeamSearch
+from dragoman.inference.decoding.generate import TextSearch
 from dragoman.inference.decoding.prefix_cache import encode_audio_prefix
 from dragoman.model.build import LoadedModel, assemble
 from dragoman.model.folder import merge_lora
@@ -116,7 +116,7 @@ class SpeechLlm(System):
         self.loaded = LoadedModel(recipe, model.eval(), tokenizer, None)
 
     def __call__(self, mels: Sequence[Mel], beams: int, tokens: int) -> list[int]:
-        search = BeamSearch(self.loaded, tokens, len(mels) * beams)
+        search = TextSearch(self.loaded, tokens, len(mels) * beams)
         search.min_new_tokens = tokens
         heard = encode_audio_prefix(self.loaded.model, mels)
         outputs = search(heard, range(len(mels)), [TextRow(PROMPT)] * len(mels), [[]] * len(mels), beams)

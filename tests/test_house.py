@@ -27,16 +27,30 @@ MAY_IMPORT = {
     "progress": set(),
     "records": {"errors", "files", "text"},
     "recipe": {"errors", "text"},
-    "data": {"errors", "files", "parallel", "progress", "text", "records", "recipe"},
+    "batch": set(),
+    "downloads": set(),
+    "data": {"batch", "downloads", "errors", "files", "parallel", "progress", "text", "records", "recipe"},
     "vad": {"errors", "recipe", "data"},
-    "model": {"errors", "files", "progress", "text", "records", "recipe"},
+    "model": {"batch", "downloads", "errors", "files", "progress", "text", "records", "recipe"},
     "catalogue": {"model", "recipe"},
-    "inference": {"errors", "files", "text", "records", "recipe", "data", "vad", "model"},
+    "inference": {"batch", "errors", "files", "text", "records", "recipe", "data", "vad", "model"},
     "subtitles": {"errors", "files", "text", "inference"},
-    "systems": {"errors", "files", "text", "records", "recipe", "data", "vad", "model", "inference"},
+    "systems": {"batch", "errors", "files", "text", "records", "recipe", "data", "vad", "model", "inference"},
     "evaluation": {"errors", "files", "parallel", "text", "records", "recipe", "data", "model", "inference"},
-    "training": {"errors", "files", "progress", "records", "recipe", "data", "model"},
-    "pretraining": {"errors", "files", "progress", "records", "recipe", "data", "model", "training"},  # one loop
+    "training": {"batch", "errors", "files", "progress", "records", "recipe", "data", "model"},
+    "pretraining": {"batch", "errors", "files", "progress", "records", "recipe", "data", "model", "training"},
+}
+MAY_IMPORT["server"] = {
+    "errors",
+    "files",
+    "text",
+    "records",
+    "recipe",
+    "data",
+    "vad",
+    "model",
+    "inference",
+    "subtitles",
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 MAY_IMPORT["__init__"] = MAY_IMPORT["__main__"] = set(MAY_IMPORT)  # the front doors

@@ -184,9 +184,9 @@ class CatalogueEntry:
 def catalogue_entries() -> list[CatalogueEntry]:
     """All recipes that Dragoman ships, smallest first, then the other systems."""
     found = [_entry(load_recipe(name)) for name in names()]
-    others = [_other(name, f"--system {name}", other) for name, other in EXTERNAL_SYSTEMS.items()]
+    others = [_external(name, f"--system {name}", other) for name, other in EXTERNAL_SYSTEMS.items()]
     others += [
-        _other(f"{name} {model}", f"--system {name} --model {model}", other)
+        _external(f"{name} {model}", f"--system {name} --model {model}", other)
         for (name, model), other in OTHER_CHECKPOINTS.items()
     ]
     return sorted(found, key=lambda entry: (entry.parameters or 0, entry.name)) + others
@@ -213,7 +213,7 @@ def _entry(recipe: Recipe) -> CatalogueEntry:
     )
 
 
-def _other(name: str, get: str, other: ExternalSystem) -> CatalogueEntry:
+def _external(name: str, get: str, other: ExternalSystem) -> CatalogueEntry:
     parts = [CHECKPOINTS[checkpoint] for checkpoint in other.checkpoints]
     count = sum(part.parameters for part in parts)
     return CatalogueEntry(

@@ -23,7 +23,7 @@ from dragoman.catalogue import EXTERNAL_SYSTEMS, OTHER_CHECKPOINTS
 from dragoman.cli import app
 from dragoman.cli.console import printable
 from dragoman.cli.files import recordings
-from dragoman.cli.options import LanguageFlags
+from dragoman.cli.options import check_model, read_targets
 from dragoman.cli.translation import resume
 from dragoman.cli.translation.output import remark
 from dragoman.errors import DataError, ModelError
@@ -658,7 +658,7 @@ def test_another_system_translates(call: Call, tmp_path: Path) -> None:
     neither = call("translate", video, "--system", "seamless-m4t-v2-large", "--to", "none", "--language", "deu")
     assert "does not write what is said; name a target instead of none" in neither.complaint
     with pytest.raises(ModelError, match="baseline-3b does not write what is said"):  # of ours, by the recipe alone
-        LanguageFlags.read(["none"], None).check(load_recipe("baseline-3b"))
+        check_model(load_recipe("baseline-3b"), read_targets(["none"]))
 
 
 @needs_examples

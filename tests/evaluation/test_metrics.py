@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sacrebleu.tokenizers import tokenizer_spm
 
-from dragoman.errors import DataError
+from dragoman.errors import DataError, MissingExtraError
 from dragoman.evaluation.metrics import DEFAULT, METRICS, Metric, ScoringPair, choose, overlap
 from dragoman.text.langid import KNOWN, language_of
 from dragoman.text.languages import LANGUAGES, SETS
@@ -282,7 +282,7 @@ def test_spbleu_without_model_and_network_says_what_to_do(tmp_path: Path) -> Non
 
 @pytest.mark.skipif(find_spec("mecab_ko") is not None, reason="MeCab-ko is here.")
 def test_korean_words_need_their_analyser() -> None:
-    with pytest.raises(DataError, match=r"pip install 'dragoman\[korean\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'dragoman\[korean\]'"):
         METRICS["BLEU-ko-mecab"](LANGUAGES["kor"])
 
 

@@ -89,6 +89,14 @@ def test_there_is_a_small_one_of_each_under_its_own_name() -> None:
         assert other.checkpoints == tuple(given or own for (given,), own in zip(named, usual, strict=True))
 
 
+def test_a_cascade_knows_what_its_recogniser_can_before_it_is_loaded() -> None:
+    cascades = [kind for kind in SYSTEMS.values() if issubclass(kind, Cascade)]
+    assert {kind.identifies_language for kind in cascades} == {True, False}
+    for kind in cascades:
+        assert kind.identifies_language is kind.asr.identifies_language
+        assert kind.writes_transcripts
+
+
 def test_they_are_as_large_as_listed() -> None:
     instructed = {name for name in CHECKPOINTS if name.startswith("Qwen/Qwen2.5-") and name.endswith("B-Instruct")}
     assert dict(sizes_of_others()) == {

@@ -9,13 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from dragoman.data.audio import Waveform
-from dragoman.data.features import LogMel, mel_centres
+from dragoman.data.features import LogMel, Mel, mel_centres
 from dragoman.recipe import AugmentConfig
-
-Mel = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from dragoman.batch import Batch
 from dragoman.data.audio import Waveform, load_audio
 from dragoman.data.augment import AugmentedMel
-from dragoman.data.batching import Batch, Example, Mel, TextRow, collate
+from dragoman.data.batching import Example, Mel, TextRow, collate
 from dragoman.data.features import LogMel
 from dragoman.data.frames import FrameStore
 from dragoman.data.index import ManifestIndex

@@ -3,12 +3,13 @@
 As in Whisper (Radford et al. 2022, https://arxiv.org/abs/2212.04356, section 2.2), summed in float32 by torch like
 transformers' WhisperFeatureExtractor: on quiet bins another order of the same sums already differs by 5e-5.
 
-Shapes: N samples at 16 kHz, M mel bins, F frames.
+Shapes: U recordings, N samples at 16 kHz, M mel bins, F frames.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from dragoman.recipe import AudioConfig
 if TYPE_CHECKING:
     import torch
 
+Mel = npt.NDArray[np.float32]
 HOP = 160
 """Samples from one frame to the next."""
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP
@@ -63,12 +65,26 @@ class LogMel:
         pairs = self.max_samples // step if self.padded else max(1, -(-heard // step))
         return _ENCODER_STRIDE * pairs
 
-    def __call__(self, waveform: Waveform) -> npt.NDArray[np.float32]:
+    def __call__(self, waveform: Waveform) -> Mel:
         """Compute the features; a recording longer than the window is an AudioError, never cut."""
+        return self.batch([waveform])[0]
+
+    def batch(self, waveforms: Sequence[Waveform], device: str | torch.device = "cpu") -> list[Mel]:
+        """Each as by itself, computed at once, on a torch device; neighbours in length are best together."""
+        for waveform in waveforms:
+            self._check_length(waveform)
+        lengths = [self.num_frames(len(waveform)) for waveform in waveforms]
+        samples = np.zeros((len(waveforms), max(lengths, default=0) * HOP + 2 * _REACH), np.float32)
+        for row, waveform in zip(samples, waveforms, strict=True):
+            whole = self._with_margins(waveform)
+            row[: len(whole)] = whole
+        features = _log_mel(samples, lengths, self.mel_bins, device) if waveforms else np.zeros((0, 0, 0), np.float32)
+        return [row[:, :length] for row, length in zip(features, lengths, strict=True)]
+
+    def _check_length(self, waveform: Waveform) -> None:
         if len(waveform) > self.max_samples:
             lasts = f"The audio lasts {len(waveform) / SAMPLE_RATE:.2f} s"
             raise AudioError(f"{lasts} and the model hears {self.window_s:g} s at a time; cut it into segments first.")
-        return _log_mel(self._with_margins(waveform), self.mel_bins)
 
     def _with_margins(self, waveform: Waveform) -> Waveform:
         """Put what the outermost frames see around the recording: a window is mirrored, a clip ends in silence."""
@@ -78,17 +94,22 @@ class LogMel:
         return np.pad(padded, (_REACH, _REACH if self.padded else 0), mode="reflect")
 
 
-def _log_mel(samples: Waveform, mel_bins: int) -> npt.NDArray[np.float32]:
-    """(200 + 160 F + 200,) -> (M, F): log10 of mel power, at most 8 below the loudest, scaled to about ±1."""
+def _log_mel(
+    samples: npt.NDArray[np.float32], lengths: Sequence[int], mel_bins: int, device: str | torch.device
+) -> Mel:
+    """samples (U, 200 + 160 F + 200) and how many of the F frames are each one's own -> (U, M, F): log10 of mel power,
+    at most 8 below the loudest of the own ones, scaled to about ±1."""
     import torch
 
-    window, filters = _constants(mel_bins)
-    signal = torch.from_numpy(samples)
-    spectrum = torch.stft(signal, _FFT, HOP, window=window, center=False, return_complex=True)  # (201, F + 1)
-    power = (spectrum[:, :-1].abs() ** 2).contiguous()
+    window, filters = (constant.to(device) for constant in _constants(mel_bins))
+    signal = torch.from_numpy(samples).to(device)
+    spectrum = torch.stft(signal, _FFT, HOP, window=window, center=False, return_complex=True)  # (U, 201, F + 1)
+    power = (spectrum[..., :-1].abs() ** 2).contiguous()
     log_power = (filters @ power).clamp(min=1e-10).log10()
-    bounded = torch.maximum(log_power, log_power.max() - 8.0)
-    features: npt.NDArray[np.float32] = ((bounded + 4.0) / 4.0).numpy()
+    own = torch.arange(log_power.shape[2], device=device) < torch.tensor(lengths, device=device)[:, None]
+    loudest = log_power.masked_fill(~own[:, None], -torch.inf).amax((1, 2), keepdim=True)
+    bounded = torch.maximum(log_power, loudest - 8.0)
+    features: Mel = ((bounded + 4.0) / 4.0).cpu().numpy()
     return features
 
 

@@ -6,13 +6,14 @@ Shapes: G groups of mels, each in one language; L source languages.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from dragoman.data.batching import Mel
-from dragoman.inference.decoding.decoder import Decoder, DecodeRequest
-from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
+from dragoman.inference.decoding.decoder import BatchDecoder, DecodeRequest
 
 Numbers = npt.NDArray[np.float64]
 
@@ -27,7 +28,9 @@ class LanguageIdentifier:
     """Of a model's source languages, the likeliest. `batch_size` rows are decoded at a time, one mel's at least.
     `temperature` makes probabilities of the log-likelihoods a token; 1 is as they are."""
 
-    def __init__(self, decoder: Decoder, sources: Sequence[str], batch_size: int, temperature: float = 1.0) -> None:
+    def __init__(
+        self, decoder: BatchDecoder, sources: Sequence[str], batch_size: int, temperature: float = 1.0
+    ) -> None:
         self.decoder, self.sources, self.temperature = decoder, sources, temperature
         self.rows_at_once = max(1, batch_size // len(sources)) * len(sources)
 
@@ -78,15 +81,22 @@ class LanguageIdentifier:
         return shares
 
 
-class WhisperLanguageIdentifier:
-    """As Whisper tells a language: by the first token that its decoder writes (Radford et al. 2022, section 2.3), among
-    the languages that the model hears."""
+class LanguageScorer(Protocol):
+    """A WhisperDecoder, as far as it is asked for languages."""
 
-    def __init__(self, whisper: WhisperDecoder, sources: Sequence[str], batch_size: int) -> None:
+    def language_scores(self, mels: Sequence[Mel], languages: Sequence[str]) -> Tensor:
+        """As WhisperDecoder's."""
+
+
+class WhisperLanguageIdentifier:
+    """As Whisper detects a language: by the first token that its decoder writes (Radford et al. 2022, section 2.3),
+    among the languages that the model hears."""
+
+    def __init__(self, whisper: LanguageScorer, sources: Sequence[str], batch_size: int) -> None:
         self.whisper, self.sources, self.batch_size = whisper, sources, batch_size
 
     def identify_recording(self, mels: Sequence[Mel]) -> dict[str, float]:
-        """As `LanguageIdentifier.together`; mels are the decoder's own."""
+        """As `LanguageIdentifier.identify_recording`; mels are those of Whisper's decoder."""
         scores = self._scores(mels).sum(0)
         shares = np.exp(scores - np.logaddexp.reduce(scores)).tolist()
         return dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))

@@ -149,5 +149,5 @@ def _load_whisper(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> Whi
     place = find_encoder(recipe.encoder, bases)
     if recipe.encoder.name == "base":
         return load_pretrained(WhisperEncoder, place.weights, what="The encoder", own=True, dtype=dtype)
-    options = {"revision": place.revision, "dtype": dtype}
-    return load_pretrained(WhisperModel, place.weights, what="The encoder", **options).get_encoder()
+    whole = load_pretrained(WhisperModel, place.weights, what="The encoder", revision=place.revision, dtype=dtype)
+    return whole.get_encoder()

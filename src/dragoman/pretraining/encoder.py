@@ -19,6 +19,7 @@ from dragoman.data.augment import AugmentedMel
 from dragoman.data.batching import Mel, pad_ids, pad_mels
 from dragoman.data.features import LogMel
 from dragoman.data.sampling import Step, StepSampler, row_random
+from dragoman.errors import needs_extra
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.progress import OnProgress, no_progress
 from dragoman.recipe import EncoderBaseConfig, Recipe
@@ -168,7 +169,8 @@ def pretrain_encoder(
 
 def _letter_errors(module: CtcEncoder, rows: CtcBatches, device: torch.device) -> dict[str, float]:
     """Character error rate of the greedy reading, and the loss, on held-out speech."""
-    import jiwer
+    with needs_extra("Training", "train"):
+        import jiwer
 
     names = {number: letter for letter, number in rows.letters.items()}
     references, readings, loss, targets = [], [], 0.0, 0

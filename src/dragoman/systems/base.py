@@ -16,7 +16,8 @@ import numpy.typing as npt
 from dragoman.data.audio import Waveform
 from dragoman.errors import LanguageError
 from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
-from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator, TranslateOptions
+from dragoman.inference.options import TranslateOptions
+from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator
 from dragoman.systems.pretrained import CheckpointSpec, PretrainedModel
 from dragoman.vad import VadOptions
 

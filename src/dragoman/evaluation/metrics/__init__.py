@@ -1,6 +1,6 @@
 """Corpus metrics, each with the signature that makes its number reproducible. No torch.
 
-A metric is made for one language, the one its texts are in (beyond the 102, as `writing.as_written` finds it written),
+A metric is made for one language, the one its texts are in (beyond the 102, as `scripts.with_script` finds it written),
 says whether it suits that language, and scores pairs of hypothesis and reference. Values are on the scale of 0 to 100,
 except that error rates and lengths may exceed it.
 """

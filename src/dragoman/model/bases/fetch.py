@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from dragoman.downloads import SourceUnavailable
 from dragoman.errors import ModelError
 from dragoman.files import atomic_folder
 from dragoman.model.bases.cache import cache_folder, exclusive_lock, is_sealed, seal, sealed
 from dragoman.model.bases.catalogue import FETCHABLE_BASES, FetchableBase
-from dragoman.model.bases.sources import SourceUnavailable, from_hub, from_index
+from dragoman.model.bases.sources import from_hub, from_index
 from dragoman.progress import OnProgress, no_progress
 
 _log = logging.getLogger(__name__)

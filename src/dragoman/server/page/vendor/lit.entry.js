@@ -1,0 +1,4 @@
+// npm install lit@3.3.3 esbuild && npx esbuild lit.entry.js --bundle --format=esm --minify --legal-comments=none --outfile=lit.js
+export { LitElement, html, nothing, svg } from 'lit';
+export { live } from 'lit/directives/live.js';
+export { repeat } from 'lit/directives/repeat.js';

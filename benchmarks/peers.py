@@ -205,7 +205,7 @@ def show(found: dict[tuple[str, int], list[Cell]], spoken: Sequence[Spoken]) -> 
     """A table; ratios are to faster-whisper in int8 with as many threads, where that ran."""
     duration_s = sum(one.duration_s for one in spoken)
     print(f"{duration_s:.0f} s of sound: {', '.join(one.language for one in spoken)}\n")
-    print("| way | threads | processor s | ratio | by the clock s | real-time factor | MB at most | WER |")
+    print("| way | threads | processor s | ratio | by the clock, s | real-time factor | MB at most | WER |")
     print("|---|---|---|---|---|---|---|---|")
     for (way, threads), cells in found.items():
         cpu, wall = (statistics.median(getattr(cell, name) for cell in cells) for name in ("cpu_s", "wall_s"))

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from dragoman import Translator
-from dragoman.data.audio import load_audio
+from dragoman.data.audio import load_audio, stream_audio
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import AudioError
 from dragoman.inference.result import Segment
 from dragoman.inference.segment_queue import Done, SegmentQueue, ToDo
+from dragoman.vad import speech_segments
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -84,7 +85,9 @@ def test_a_folder_in_shared_batches_is_its_recordings_one_by_one(tmp_path: Path)
 
     translator._decode_speech = counted  # type: ignore[assignment, method-assign]
     together = list(translator.translate_each(paths, to=["eng", "nld"], multilingual=True))
-    assert [outcome.audio for outcome in together] == [str(path) for path in paths] and batches == [4, 2]
+    assert [outcome.audio for outcome in together] == [str(path) for path in paths]
+    shared = list(batches)
+    assert len(shared) == -(-sum(shared) // 4)  # every batch but the last is full
     for path, outcome in zip(paths, together, strict=True):
         if path.name == "broken.mp3":
             with pytest.raises(AudioError, match=r"broken\.mp3"):
@@ -92,7 +95,31 @@ def test_a_folder_in_shared_batches_is_its_recordings_one_by_one(tmp_path: Path)
         else:
             alone = translator.translate(path, to=["eng", "nld"], multilingual=True)
             assert texts(outcome.get().segments) == texts(alone.segments)
-    assert [len(outcome.result.segments) for outcome in together if outcome.result] == [3, 0, 2, 1]
+    alone_in_batches = batches[len(shared) :]
+    assert sum(alone_in_batches) == sum(shared) and len(alone_in_batches) > len(shared)
+    assert [bool(outcome.result.segments) for outcome in together if outcome.result] == [True, False, True, True]
+
+
+def test_single_clips_are_detected_together_as_they_are_alone() -> None:
+    translator = Translator.from_pretrained("tiny", device="cpu", beam_size=1)
+    names = ("english-wav.wav", "german-flac.flac", "german-mp3.mp3", "french-opus.ogg", "dutch-wav.wav")
+    divided = {EXAMPLES / name: list(speech_segments(stream_audio(EXAMPLES / name), translator.vad)) for name in names}
+    clips = [path for path, segments in divided.items() if len(segments) == 1]
+    assert len(clips) > 2
+    batches: list[int] = []
+    detect = translator._detect_languages
+
+    def counted(waveforms: Sequence[object]) -> object:
+        batches.append(len(waveforms))
+        return detect(waveforms)  # type: ignore[arg-type]
+
+    translator._detect_languages = counted  # type: ignore[assignment, method-assign]
+    together = [outcome.get() for outcome in translator.translate_each(clips, to="none")]
+    assert batches == [len(clips)]
+    for clip, result in zip(clips, together, strict=True):
+        told = translator.identify([divided[clip][0].samples])
+        assert result.language == next(iter(told))
+        assert result.language_confidence == pytest.approx(told[result.language], abs=1e-4)
 
 
 def texts(segments: Sequence[Segment]) -> list[object]:

@@ -1,5 +1,5 @@
 """The page in a real browser, before a real server with the built-in model: from a recording to subtitles, live
-captions, dropped connections, errors, and what it is like on a phone, in the dark, with a keyboard or a screen reader."""
+captions, what breaks, and what it is like on a phone, in the dark, with a keyboard or a screen reader."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import threading
 import time
 import urllib.request
 import wave
@@ -25,20 +23,32 @@ from dragoman import Translator
 from dragoman.data.audio import SAMPLE_RATE, load_audio
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="The page is tested by `pip install playwright`.")
-axe = pytest.importorskip(
-    "axe_playwright_python.sync_playwright", reason="The page is tested by `pip install axe-playwright-python`."
-)
+pytest.importorskip("axe_playwright_python", reason="The page is tested by `pip install axe-playwright-python`.")
 pytest.importorskip("fastapi", reason="The server needs `pip install 'dragoman[serve]'`.")
+
+from browser_page import (  # noqa: E402
+    ALERT,
+    KEY,
+    LINE,
+    PROGRESS,
+    Cut,
+    asked,
+    begin,
+    downloaded,
+    heard,
+    no_violation,
+    port_of,
+    segments_of,
+    texts,
+)
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "src" / "dragoman" / "server" / "page"
-KEY = "a-key-of-these-tests"
 CHROMIUM = os.environ.get("DRAGOMAN_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-LINE, PROGRESS, ALERT = ".line", ".progress", "[role=alert]"
 PATIENCE_MS = 120_000
 """A machine may be busy with other things."""
 
@@ -75,15 +85,11 @@ def serving(translator: Translator, **settings: Any) -> Iterator[str]:
 
     from dragoman.server.settings import ServerSettings
 
-    running = RunningServer(translator, ServerSettings(port=0, api_key=KEY, **settings))
+    running = RunningServer(lambda: translator, ServerSettings(port=0, api_key=KEY, **settings))
     try:
         yield f"{running.url}/"
     finally:
         running.stop()
-
-
-def port_of(address: str) -> int:
-    return int(address.rstrip("/").rsplit(":", 1)[1])
 
 
 @pytest.fixture(scope="module")
@@ -128,75 +134,26 @@ def opened(browser: Any, server: str) -> Iterator[Open]:
     assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
 
 
-def begin(page: Any, recording: Path, *languages: str) -> None:
-    page.set_input_files("input[type=file]", recording)
-    page.get_by_label("Spoken language").select_option("English")
-    for language in languages:
-        page.get_by_label(language).check()
-    page.get_by_role("button", name="Translate").click()
-
-
-def heard(page: Any, recording: Path, *languages: str) -> Any:
-    """With all lines of the recording."""
-    begin(page, recording, *languages)
-    page.locator(LINE).first.wait_for()
-    page.locator(PROGRESS).wait_for(state="detached")
-    return page
-
-
-def texts(page: Any, column: str) -> list[str]:
-    found: list[str] = page.locator(f"{LINE} [data-column={column}] .words").all_inner_texts()
-    return found
-
-
-def asked(server: str, path: str, recording: Path, **fields: str) -> str:
-    """The server's own answer about a recording."""
-    form = [flag for name, value in fields.items() for flag in ("-F", f"{name}={value}")]
-    command = ["curl", "-sS", server + path, "-H", f"authorization: Bearer {KEY}", *form, "-F", f"file=@{recording}"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def downloaded(page: Any, form: str, language: str | None = None) -> tuple[str, str]:
-    """The name of the file, and what is in it."""
-    page.get_by_role("button", name="Download").click()
-    dialog = page.locator("dialog[open]")
-    dialog.get_by_label(form, exact=True).check()
-    if language:
-        dialog.get_by_label(language, exact=True).check()
-    with page.expect_download() as event:
-        dialog.get_by_role("button", name="Download").click()
-    return event.value.suggested_filename, Path(event.value.path()).read_text(encoding="utf-8")
-
-
-def no_violation(page: Any) -> None:
-    found = axe.Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
-
-
 def test_from_upload_to_download(opened: Open, server: str, recording: Path) -> None:
     page = heard(opened(), recording, "German", "French")
-    fields = {"model": "tiny", "language": "en"}
-    answer = json.loads(
-        asked(server, "v1/audio/transcriptions", recording, target_language="de,fr", response_format="verbose_json", **fields)
-    )
-    assert len(answer["segments"]) == 3
-    assert texts(page, "transcript") == [segment["text"] for segment in answer["segments"]]
-    assert texts(page, "fra") == [segment["translations"]["fra"] for segment in answer["segments"]]
+    segments = segments_of(server, recording, "de,fr")
+    assert len(segments) == 3
+    assert texts(page, "transcript") == [segment["text"] for segment in segments]
+    assert texts(page, "fra") == [segment["translations"]["fra"] for segment in segments]
 
     name, srt = downloaded(page, "SRT", "German")
     assert name == "three sentences.deu.srt"
-    assert srt == asked(server, "v1/audio/translations", recording, target_language="de", response_format="srt", **fields)
+    assert srt == asked(server, "translations", recording, "de", "srt")
     name, vtt = downloaded(page, "VTT", "French + English")
     assert name == "three sentences.fra+eng.vtt"
-    assert vtt.startswith("WEBVTT") and all(
-        f"{segment['translations']['fra']}\n{segment['text']}" in vtt for segment in answer["segments"]
-    )
-    assert downloaded(page, "TXT", "English")[1] == "".join(f"{segment['text']}\n" for segment in answer["segments"])
+    assert vtt.startswith("WEBVTT")
+    assert all(f"{segment['translations']['fra']}\n{segment['text']}" in vtt for segment in segments)
+    assert downloaded(page, "TXT", "English")[1] == "".join(f"{segment['text']}\n" for segment in segments)
     rows = downloaded(page, "TSV", "German + English")[1].splitlines()
     assert rows[0] == "start\tend\ttext_deu\ttext_eng" and len(rows) == 4
     written = json.loads(downloaded(page, "JSON")[1])
-    assert [segment["start_s"] for segment in written["segments"]] == [s["start"] for s in answer["segments"]]
-    assert written["translations"]["deu"] == answer["translations"]["deu"]
+    assert [segment["start_s"] for segment in written["segments"]] == [segment["start"] for segment in segments]
+    assert written["translations"]["deu"] == " ".join(segment["translations"]["deu"] for segment in segments)
 
 
 def test_lines_are_edited_merged_divided_and_survive_a_reload(opened: Open, recording: Path) -> None:
@@ -247,41 +204,23 @@ def test_a_click_plays_a_line_and_the_marked_line_follows(opened: Open, recordin
     assert page.evaluate(drawn)
 
 
-class Cut:
-    """Stands between browser and server, and cuts the first connection in which a segment is told, after that segment."""
+def test_a_video_is_captioned_and_doubts_are_marked_until_somebody_looked(opened: Open, server: str) -> None:
+    video = ROOT / "examples" / "english-video.mp4"
+    page = heard(opened(), video, "German")
+    captions = "[...document.querySelector('video').textTracks[0].cues].map(({ text }) => text)"
+    assert page.evaluate(captions) == texts(page, "deu")
 
-    def __init__(self, server: str) -> None:
-        self._to = port_of(server)
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self.address = f"http://127.0.0.1:{self._listening.getsockname()[1]}/"
-        self.was_cut = threading.Event()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            browser, _ = self._listening.accept()
-            server = socket.create_connection(("127.0.0.1", self._to))
-            threading.Thread(target=self._pass_on, args=(browser, server), daemon=True).start()
-            threading.Thread(target=self._answer, args=(server, browser), daemon=True).start()
-
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-
-    def _answer(self, server: socket.socket, browser: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := server.recv(65536):
-                start = data.find(b'"transcript.text.segment"')
-                if start >= 0 and not self.was_cut.is_set():
-                    self.was_cut.set()
-                    browser.sendall(data[: data.index(b"\n\n", start) + 2])
-                    time.sleep(2)  # the browser reads it
-                    break
-                browser.sendall(data)
-        for end in (server, browser):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+    dutch = ROOT / "examples" / "dutch-wav.wav"
+    segments = segments_of(server, dutch, "de")
+    low = [place for segment in segments for place in ("transcript", "deu") if segment["low_confidence"].get(place)]
+    assert low  # Dutch is no English
+    page = heard(opened(), dutch, "German")
+    marks = page.locator(f"{LINE} .doubt")
+    assert marks.count() >= len(low)
+    before = marks.count()
+    marks.first.dblclick()
+    page.keyboard.press("Enter")  # it is right as it is
+    assert marks.count() == before - 1
 
 
 def test_a_connection_that_breaks_is_taken_up_where_it_broke(opened: Open, server: str, recording: Path) -> None:

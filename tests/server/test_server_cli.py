@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
 
 
-def serve(*flags: str, before: str = "") -> tuple[int, str]:
+def serve(*flags: str, before: str = "pass") -> tuple[int, str]:
     """Exit code and standard error."""
     code = f"import sys; {before}; sys.argv = {['dragoman', 'serve', *flags]!r}; from dragoman.cli import main; main()"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=300)

@@ -156,7 +156,7 @@ def test_a_file_that_is_too_large(start: Start) -> None:
 
 
 def test_slow_heads_and_bodies_end(start: Start) -> None:
-    server = start(header_timeout_s=0.5, body_grace_s=0.5)
+    server = start(header_timeout_s=1.0, body_grace_s=0.5)
     started = time.monotonic()
     with connect(server) as slow, connect(server) as silent, connect(server) as body:
         slow.sendall(b"GET /health HT")

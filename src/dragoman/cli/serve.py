@@ -16,49 +16,58 @@ from dragoman.errors import DragomanError
 
 _MB = 1_000_000
 
+HostOption = Annotated[str, typer.Option(help="The address to listen on; others than this machine's need a key.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")]
+ApiKeyOption = Annotated[
+    str | None, typer.Option("--api_key", envvar="DRAGOMAN_API_KEY", help="What clients have to know.")
+]
+AllowNoKeyOption = Annotated[
+    bool, typer.Option("--allow_no_key", help="Serve other machines without a key; another program guards the door.")
+]
+ServedModelNameOption = Annotated[
+    list[str] | None,
+    typer.Option("--served_model_name", help="What clients may call the model, repeated; its own name by default."),
+]
+AllowedOriginsOption = Annotated[
+    list[str] | None,
+    typer.Option("--allowed_origins", help="Pages of other origins that may ask, as https://example.org; repeated."),
+]
+AllowedHostsOption = Annotated[
+    list[str] | None, typer.Option("--allowed_hosts", help="Names that the server may be called by; repeated.")
+]
+WorkersOption = Annotated[
+    int, typer.Option(min=0, help="Replicas of the model, a process each; 0: one, in the server's own process.")
+]
+JobsDirOption = Annotated[
+    Path | None, typer.Option("--jobs_dir", help="Where jobs are kept, which outlive the server; none by default.")
+]
+MaxFileOption = Annotated[int, typer.Option("--max_file_mb", min=1, help="The largest file, in MB.")]
+MaxDurationOption = Annotated[
+    float, typer.Option("--max_duration_s", min=1, help="The longest recording, and live session, in seconds.")
+]
+MaxRequestsOption = Annotated[int, typer.Option("--max_requests", min=1, help="Requests at once.")]
+RequestTimeoutOption = Annotated[
+    float, typer.Option("--request_timeout_s", min=1, help="The longest that one request may take, in seconds.")
+]
+
 
 @with_flags
 def serve(
     load: BatchedLoadFlags,
     model: ModelOption = "tiny",
-    host: Annotated[str, typer.Option(help="The address to listen on; others than this machine's need a key.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")] = 8000,
-    api_key: Annotated[
-        str | None, typer.Option("--api_key", envvar="DRAGOMAN_API_KEY", help="What clients have to know.")
-    ] = None,
-    allow_no_key: Annotated[
-        bool,
-        typer.Option("--allow_no_key", help="Serve other machines without a key; another program guards the door."),
-    ] = False,
-    served_model_name: Annotated[
-        list[str] | None,
-        typer.Option("--served_model_name", help="What clients may call the model, repeated; its own name by default."),
-    ] = None,
-    allowed_origins: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allowed_origins", help="Pages of other origins that may ask, as https://example.org; repeated."
-        ),
-    ] = None,
-    allowed_hosts: Annotated[
-        list[str] | None, typer.Option("--allowed_hosts", help="Names that the server may be called by; repeated.")
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Replicas of the model, a process each; 0: one, in the server's own process.")
-    ] = 0,
-    jobs_dir: Annotated[
-        Path | None, typer.Option("--jobs_dir", help="Where jobs are kept, which outlive the server; none by default.")
-    ] = None,
-    max_file_mb: Annotated[int, typer.Option("--max_file_mb", min=1, help="The largest file, in MB.")] = 1000,
-    max_duration_s: Annotated[
-        float, typer.Option("--max_duration_s", min=1, help="The longest recording, and live session, in seconds.")
-    ] = 4 * 3600.0,
-    max_requests: Annotated[int, typer.Option("--max_requests", min=1, help="Requests at once.")] = 32,
-    request_timeout_s: Annotated[
-        float, typer.Option("--request_timeout_s", min=1, help="The longest that one request may take, in seconds.")
-    ] = 3600.0,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
+    api_key: ApiKeyOption = None,
+    allow_no_key: AllowNoKeyOption = False,
+    served_model_name: ServedModelNameOption = None,
+    allowed_origins: AllowedOriginsOption = None,
+    allowed_hosts: AllowedHostsOption = None,
+    workers: WorkersOption = 0,
+    jobs_dir: JobsDirOption = None,
+    max_file_mb: MaxFileOption = 1000,
+    max_duration_s: MaxDurationOption = 4 * 3600.0,
+    max_requests: MaxRequestsOption = 32,
+    request_timeout_s: RequestTimeoutOption = 3600.0,
 ) -> None:
     """Serve transcripts and translations to OpenAI's clients and to a browser (docs/server.md).
 

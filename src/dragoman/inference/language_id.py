@@ -36,12 +36,21 @@ class LanguageIdentifier:
 
     def identify_recording(self, mels: Sequence[Mel]) -> dict[str, float]:
         """How likely each language is spoken in all of these, the likeliest first; together 1."""
-        shares = self._shares(self.likelihoods([mels]))[0].tolist()
-        return dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))
+        return self._sorted(self._shares(self.likelihoods([mels]))[0])
 
     def identify_segments(self, mels: Sequence[Mel]) -> list[tuple[str, float]]:
         """The likeliest language of each mel, and how likely it is."""
-        shares = self._shares(self.likelihoods([[mel] for mel in mels]))
+        return self._likeliest(self._shares(self.likelihoods([[mel] for mel in mels])))
+
+    def identify_both(self, mels: Sequence[Mel]) -> tuple[dict[str, float], list[tuple[str, float]]]:
+        """What `identify_recording` and `identify_segments` say, for the work of one of them."""
+        shares = self._shares(self.likelihoods([mels, *([mel] for mel in mels)]))
+        return self._sorted(shares[0]), self._likeliest(shares[1:])
+
+    def _sorted(self, shares: Numbers) -> dict[str, float]:
+        return dict(sorted(zip(self.sources, shares.tolist(), strict=True), key=lambda item: -item[1]))
+
+    def _likeliest(self, shares: Numbers) -> list[tuple[str, float]]:
         return [(self.sources[row.argmax()], float(row.max())) for row in shares]
 
     def likelihoods(self, groups: Sequence[Sequence[Mel]]) -> Numbers:
@@ -51,20 +60,23 @@ class LanguageIdentifier:
         return np.maximum(greedy, self._scored(groups, doubted, self.decoder.beams))
 
     def _scored(self, groups: Sequence[Sequence[Mel]], asked: npt.NDArray[np.bool_], beams: int) -> Numbers:
-        """`likelihoods` in the languages asked (G, L); minus infinity in others."""
-        wanted = [
-            (group, language, mel)
+        """`likelihoods` in the languages asked (G, L); minus infinity in others. A mel that is in several groups is
+        decoded once."""
+        wanted = {
+            (id(mel), language): mel
             for group, mels in enumerate(groups)
             for mel in mels
             for language in np.flatnonzero(asked[group]).tolist()
-        ]
-        wanted.sort(key=lambda one: one[2].shape[1])  # neighbours in length share a batch
+        }
+        order = sorted(wanted, key=lambda key: wanted[key].shape[1])  # neighbours in length share a batch
+        scores: dict[tuple[int, int], float] = {}
+        for start in range(0, len(order), self.rows_at_once):
+            chosen = order[start : start + self.rows_at_once]
+            requests = [DecodeRequest(wanted[key], self.sources[key[1]], ()) for key in chosen]
+            scores.update(zip(chosen, self.decoder.likelihoods(requests, beams), strict=True))
         found = np.where(asked, 0.0, -np.inf)
-        for start in range(0, len(wanted), self.rows_at_once):
-            chosen = wanted[start : start + self.rows_at_once]
-            requests = [DecodeRequest(mel, self.sources[language], ()) for _, language, mel in chosen]
-            for (group, language, _), score in zip(chosen, self.decoder.likelihoods(requests, beams), strict=True):
-                found[group, language] += max(score, _WORST)
+        for group, language in np.argwhere(asked).tolist():
+            found[group, language] = sum(max(scores[id(mel), language], _WORST) for mel in groups[group])
         return found
 
     def _doubted(self, likelihoods: Numbers) -> npt.NDArray[np.bool_]:
@@ -97,14 +109,19 @@ class WhisperLanguageIdentifier:
 
     def identify_recording(self, mels: Sequence[Mel]) -> dict[str, float]:
         """As `LanguageIdentifier.identify_recording`; mels are those of Whisper's decoder."""
-        scores = self._scores(mels).sum(0)
-        shares = np.exp(scores - np.logaddexp.reduce(scores)).tolist()
-        return dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))
+        return self.identify_both(mels)[0]
 
     def identify_segments(self, mels: Sequence[Mel]) -> list[tuple[str, float]]:
         """The likeliest language of each mel, and how likely it is."""
+        return self.identify_both(mels)[1]
+
+    def identify_both(self, mels: Sequence[Mel]) -> tuple[dict[str, float], list[tuple[str, float]]]:
+        """What `identify_recording` and `identify_segments` say, for the work of one of them."""
         scores = self._scores(mels)
-        return [(self.sources[row.argmax()], float(np.exp(row.max()))) for row in scores]
+        whole = scores.sum(0)
+        shares = np.exp(whole - np.logaddexp.reduce(whole)).tolist()
+        together = dict(sorted(zip(self.sources, shares, strict=True), key=lambda item: -item[1]))
+        return together, [(self.sources[row.argmax()], float(np.exp(row.max()))) for row in scores]
 
     def _scores(self, mels: Sequence[Mel]) -> Numbers:
         """(U, L) log-probabilities."""

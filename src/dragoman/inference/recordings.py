@@ -66,7 +66,7 @@ class Speech:
 
 @dataclass(frozen=True, eq=False)
 class _HeardSegment:
-    """A segment of a recording and what is spoken in it; None: to be detected from it alone."""
+    """A segment of a recording and what is spoken in it; None: to be detected from this segment alone."""
 
     part: SpeechSegment
     detected: DetectedLanguage | None
@@ -118,6 +118,10 @@ class SpeechTranslator(ABC):
     @abstractmethod
     def _detect_languages(self, waveforms: Sequence[Waveform]) -> list[DetectedLanguage]:
         """The likeliest language of each."""
+
+    def _detect_both(self, waveforms: Sequence[Waveform]) -> tuple[dict[str, float], list[DetectedLanguage]]:
+        """What `identify` says of all and `_detect_languages` of each; for less work, where both need the same."""
+        return self.identify(waveforms), self._detect_languages(waveforms)
 
     @abstractmethod
     def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> Iterable[DecodedSpeech]:
@@ -282,7 +286,8 @@ class SpeechTranslator(ABC):
             try:
                 if known is None and not options.multilingual:
                     first = list(itertools.islice(segments, _FIRST))
-                    known = self._language_of(audio, first, options) if first else None
+                    # that of a single segment is detected in its batch, beside those of other recordings
+                    known = self._language_of(audio, first, options) if len(first) > 1 else None
                     segments = itertools.chain(first, segments)
                 for part in segments:
                     yield ToDo(_HeardSegment(part, known))
@@ -314,14 +319,13 @@ class SpeechTranslator(ABC):
             parts = [heard[0], *places]
         else:
             parts = [heard[at * len(heard) // _PLACES] for at in range(_PLACES)] if len(heard) > _PLACES else heard
-        detected = next(iter(self.identify(parts).items()))
-        each = self._detect_languages(parts) if len(parts) > 1 else []
+        together, each = self._detect_both(parts)
         sure = dict.fromkeys(language for language, likely in each if likely is not None and likely >= _SURE)
         if len(sure) > 1:
             names = ", ".join(LANGUAGES[language].name for language in sure)
             message = "%s: more than one language seems to be spoken (%s); multilingual (--multilingual) tells each."
             _log.warning(message, _name(audio), names)
-        return detected
+        return next(iter(together.items()))
 
     def _places(self, audio: AudioSource, options: TranslateOptions) -> list[Waveform]:
         """The longest speech at each of a few places, (N,); none where a recording cannot be read by its times."""

@@ -99,6 +99,10 @@ class Translator(SpeechTranslator):
     def _detect_languages(self, waveforms: Sequence[Waveform]) -> list[DetectedLanguage]:
         return list(self.identifier.identify_segments(self._identified(waveforms)))
 
+    def _detect_both(self, waveforms: Sequence[Waveform]) -> tuple[dict[str, float], list[DetectedLanguage]]:
+        together, each = self.identifier.identify_both(self._identified(waveforms))
+        return together, list(each)
+
     def _identified(self, waveforms: Sequence[Waveform]) -> list[Mel]:
         """What the language is detected from."""
         features = self.features if self.whisper is None else self.whisper.features

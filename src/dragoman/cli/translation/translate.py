@@ -96,20 +96,21 @@ def translate(
     if subtitles.bilingual and options.only_transcripts:
         raise OutputError("--bilingual: with --to none there is no translation; name a target, or leave it out.")
     output = OutputPlan.plan(recordings(inputs), output_dir, output_format, json, subtitles.read())
-    choose = _own if system is None else _external
-    translator, identity = choose(system or "", model, options, load)
-    if subtitles.bilingual:
-        _check_bilingual(translator)
+    if system is None:
+        translator, identity = _own(model, options, load)
+        _check_bilingual(translator, subtitles)
+    else:
+        translator, identity = _external(system, model, options, load, subtitles)
     if _translate_all(translator, options, output, output.finished(_settings(identity, translator, options, load))):
         raise typer.Exit(2)
 
 
-def _check_bilingual(translator: SpeechTranslator | type[SpeechTranslator]) -> None:
-    if not translator.writes_transcripts:
+def _check_bilingual(translator: SpeechTranslator | type[SpeechTranslator], subtitles: SubtitleFlags) -> None:
+    if subtitles.bilingual and not translator.writes_transcripts:
         raise OutputError(f"--bilingual: {translator.name} does not write what is said; leave it out.")
 
 
-def _own(_: str, model: str | None, options: TranslateOptions, load: BatchedLoadFlags) -> tuple[SpeechTranslator, str]:
+def _own(model: str | None, options: TranslateOptions, load: BatchedLoadFlags) -> tuple[SpeechTranslator, str]:
     """Our own model, and what tells it from others."""
     folder = resolve_model(model or "tiny", options, load.device, load.threads)
     from dragoman.cli.translation.resume import fingerprint
@@ -121,7 +122,7 @@ def _own(_: str, model: str | None, options: TranslateOptions, load: BatchedLoad
 
 
 def _external(
-    name: str, model: str | None, options: TranslateOptions, load: BatchedLoadFlags
+    name: str, model: str | None, options: TranslateOptions, load: BatchedLoadFlags, subtitles: SubtitleFlags
 ) -> tuple[SpeechTranslator, str]:
     """One of SYSTEMS, and what tells it from others. What it cannot do is reported before its weights are read."""
     taken = for_external_system(load.read())
@@ -133,6 +134,7 @@ def _external(
     check_supported(kind, options)
     if options.only_transcripts:
         check_writes_transcripts(kind)
+    _check_bilingual(kind, subtitles)
     system = kind.from_pretrained(model, **taken)
     system.checked(options)
     return system, f"{name}: {system.identity}"

@@ -50,7 +50,9 @@ class TranscriptionForm(BaseModel):
     model: str
     language: str | None = None
     languages: list[str] = []
-    target_language: list[str] = Field([], description="What to translate into; several with commas, or repeated.")
+    target_language: list[str] = Field(
+        default=[], description="What to translate into; several with commas, or repeated."
+    )
     target_languages: list[str] = []
     to_language: list[str] = []
     response_format: ResponseFormat = "json"
@@ -59,9 +61,9 @@ class TranscriptionForm(BaseModel):
     hotwords: list[str] = []
     multilingual: bool = False
     prompt: str | None = None
-    temperature: float = Field(0.0, ge=0, le=1)
+    temperature: float = Field(default=0.0, ge=0, le=1)
     timestamp_granularities: list[Literal["segment"]] = []
-    include: list[str] = Field([], max_length=0)
+    include: list[str] = Field(default=[], max_length=0)
     chunking_strategy: ServerVad | None = None
 
     @field_validator("chunking_strategy", mode="before")

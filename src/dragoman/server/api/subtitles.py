@@ -33,7 +33,7 @@ class EditedSegment(BaseModel):
     end: float = Field(ge=0, le=_LONGEST_S)
     text: str = Field(max_length=_MOST_TEXT)
     language: str | None = None
-    translations: dict[str, str] = Field({}, max_length=200)
+    translations: dict[str, str] = Field(default={}, max_length=200)
 
     @field_validator("translations")
     @classmethod
@@ -49,11 +49,11 @@ class SubtitlesRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     segments: list[EditedSegment] = Field(max_length=20_000)
     format: Literal["srt", "vtt", "txt", "tsv"] = "srt"
-    languages: list[str] = Field([], max_length=2)
+    languages: list[str] = Field(default=[], max_length=2)
     divide: bool = True
-    max_line_width: int | None = Field(None, ge=1, le=1000)
-    max_line_count: int = Field(2, ge=1, le=20)
-    max_chars_per_second: float | None = Field(None, ge=1, le=1000)
+    max_line_width: int | None = Field(default=None, ge=1, le=1000)
+    max_line_count: int = Field(default=2, ge=1, le=20)
+    max_chars_per_second: float | None = Field(default=None, ge=1, le=1000)
 
 
 @router.post(

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import resource
+import signal
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ _BLOCK_S = 5.0
 
 def main() -> None:
     """Do what the first argument says, and tell the parent of any failure."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal and systemd tell all; the server lets requests end
+        signal.signal(number, signal.SIG_IGN)
     wanted: dict[str, Any] = json.loads(sys.argv[1])
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     _confine(wanted["cpu_s"])

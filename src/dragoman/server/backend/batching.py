@@ -26,9 +26,14 @@ _SHARED_FOR_S = 60.0
 _WEIGHT = 0.2
 """Of the last batch in the mean cost of a second of audio."""
 
+_FIRST_ROWS, _DOUBLED = 2, 10
+"""Of a lane that is alone, its first batch is no larger, and each after it twice as large: its first segments come
+soon."""
+
 Kind = tuple[Hashable, ...]
 """What is to be done with a payload: ("decode",), ("likelihoods", beams), ("languages", codes). Only tasks of one kind
 share a batch."""
+DECODE: Kind = ("decode",)
 
 
 class ClientGone(DragomanError):
@@ -59,6 +64,7 @@ class ClientLane:
         self._scheduler = scheduler
         self.tasks: deque[QueuedTask] = deque()
         self.served_s = 0.0
+        self.batches = 0
         self.closed = False
 
     def submit(self, kind: Kind, payloads: Sequence[Any], seconds: Sequence[float]) -> list[Future[Any]]:
@@ -187,8 +193,8 @@ class BatchScheduler:
         shares: dict[ClientLane, float] = {}
         is_shared = bool(self._cost) and time.monotonic() < self._shared_until
         most = longest = _SHARE_S / self._cost if is_shared else float("inf")
-        dry = 0.0
-        while len(batch) < self._max_rows:
+        dry, rows = 0.0, self._rows()
+        while len(batch) < rows:
             ready = [
                 lane
                 for lane in self._lanes
@@ -206,7 +212,16 @@ class BatchScheduler:
                 self._lanes.discard(lane)
                 dry = max(dry, shares[lane])
                 most = min(longest, dry)
+        for lane in shares:
+            lane.batches += batch[0].kind == DECODE
         return batch
+
+    def _rows(self) -> int:
+        """At most so many."""
+        alone = next(iter(self._lanes)) if len(self._lanes) == 1 else None
+        if alone is None or alone.tasks[0].kind != DECODE:
+            return self._max_rows
+        return min(self._max_rows, _FIRST_ROWS << min(alone.batches, _DOUBLED))
 
     @property
     def _waiting(self) -> int:

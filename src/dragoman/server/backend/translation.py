@@ -17,10 +17,9 @@ from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageId
 from dragoman.inference.options import TranslateOptions
 from dragoman.inference.recordings import Speech
 from dragoman.inference.translator import Translator
-from dragoman.server.backend.batching import BatchScheduler, ClientLane, Kind, outcome
+from dragoman.server.backend.batching import DECODE, BatchScheduler, ClientLane, Kind, outcome
 
 FRAMES_PER_S = 100
-_DECODE: Kind = ("decode",)
 
 
 class LocalModel:
@@ -30,7 +29,7 @@ class LocalModel:
         self._decoder, self._whisper = translator.decoder, translator.whisper
 
     def __call__(self, kind: Kind, payloads: Sequence[Any]) -> Sequence[Any]:
-        if kind == _DECODE:
+        if kind == DECODE:
             return self._decoder(payloads)
         name, given = kind
         if name == "likelihoods":
@@ -51,7 +50,7 @@ class LaneDecoder:
 
     def each(self, requests: Sequence[DecodeRequest]) -> Iterator[DecodedSpeech]:
         """In order, each as soon as it is there."""
-        return map(outcome, self._lane.submit(_DECODE, requests, [_seconds(one.mel) for one in requests]))
+        return map(outcome, self._lane.submit(DECODE, requests, [_seconds(one.mel) for one in requests]))
 
     def likelihoods(self, requests: Sequence[DecodeRequest], beams: int) -> list[float]:
         """As Decoder's."""

@@ -120,7 +120,11 @@ def start_workers(load: Load, count: int, metrics: ServerMetrics) -> list[ModelP
 
 def _serve(connection: Connection, load: Load, threads: int) -> None:
     """The process: load the model, say what it is, work until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to all; the server ends us when it is done
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # they go to all; the server ends us when it is done
+        signal.signal(number, signal.SIG_IGN)
     try:
         torch.set_num_threads(threads)
         translator = load()

@@ -87,12 +87,12 @@ export class DragomanApp extends LitElement {
 
   #changed() {
     this.version++;
-    clearTimeout(this.saving);
-    this.saving = setTimeout(() => this.#save(), SAVE_AFTER_MS);
+    this.saving ??= setTimeout(() => this.#save(), SAVE_AFTER_MS);
   }
 
   #save() {
     clearTimeout(this.saving);
+    this.saving = null;
     if (this.session) storage.put('session', this.session.toStored()).catch(() => {});
   }
 
@@ -130,6 +130,7 @@ export class DragomanApp extends LitElement {
     this.session?.stop();
     this.session = null;
     clearTimeout(this.saving);
+    this.saving = null;
     this.#choose({ file: null });
     await storage.clear().catch(() => {});
     this.querySelector('.top a')?.focus();

@@ -5,7 +5,7 @@ import { History } from './history.js';
 import { segmentFrom } from './segments.js';
 
 const KEPT = ['name', 'source', 'targets', 'words', 'multilingual', 'state', 'duration', 'heard', 'warnings', 'error'];
-const MOST_TRIES = 5;
+const MOST_TRIES = 60; // while the server is busy, some minutes
 
 export class Session {
   /** `state`: ready, sending, hearing, busy (waiting for its turn), done, broken, stopped. */

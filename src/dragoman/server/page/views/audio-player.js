@@ -20,6 +20,7 @@ export class AudioPlayer extends LitElement {
     seconds: { state: true },
     duration: { state: true },
     unplayable: { state: true },
+    pictureless: { state: true }, // a video's file without a picture in it
   };
 
   constructor() {
@@ -196,13 +197,16 @@ export class AudioPlayer extends LitElement {
 
   #element() {
     const changed = () => this.#changed();
-    const know = () => this.#know(this.media.duration);
+    const know = () => {
+      this.#know(this.media.duration);
+      this.pictureless = this.media.videoWidth === 0;
+    };
     const failed = () => (this.unplayable = true);
     return this.isVideo
-      ? html`<video src=${this.url} playsinline @loadedmetadata=${know} @play=${changed} @pause=${changed} @seeked=${this.#tick}
-          @error=${failed} @click=${() => this.toggle()}></video>`
-      : html`<audio src=${this.url} @loadedmetadata=${know} @play=${changed} @pause=${changed} @seeked=${this.#tick}
-          @error=${failed}></audio>`;
+      ? html`<video src=${this.url} playsinline ?hidden=${this.pictureless} @click=${() => this.toggle()}
+          @loadedmetadata=${know} @play=${changed} @pause=${changed} @seeked=${this.#tick} @error=${failed}></video>`
+      : html`<audio src=${this.url}
+          @loadedmetadata=${know} @play=${changed} @pause=${changed} @seeked=${this.#tick} @error=${failed}></audio>`;
   }
 
   render() {
@@ -221,7 +225,7 @@ export class AudioPlayer extends LitElement {
           <canvas></canvas>
         </div>
         <span class="clocks"><b>${clock(this.seconds)}</b> / ${clock(this.duration)}</span>
-        ${this.isVideo ? this.#captionsField() : nothing}
+        ${this.isVideo && !this.pictureless ? this.#captionsField() : nothing}
         <select class="speed" aria-label="Speed" @change=${(event) => (this.media.playbackRate = event.target.value)}>
           ${SPEEDS.map((speed) => html`<option value=${speed} ?selected=${speed === 1}>${speed}×</option>`)}
         </select>

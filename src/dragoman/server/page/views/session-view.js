@@ -203,7 +203,7 @@ export class SessionView extends LitElement {
   #lines(segments, columns, spoken) {
     if (segments.length) {
       return html`<transcript-table .segments=${segments} .columns=${columns} .spoken=${spoken} .active=${this.active}
-        .following=${this.playing} .silent=${!this.session.file}
+        .following=${this.playing} .silent=${!this.session.file} .names=${this.model}
         @play=${(event) => this.player.play(event.detail)} @lines=${(event) => this.#replace(event.detail)}
         @editing=${() => this.player?.pause()}></transcript-table>`;
     }

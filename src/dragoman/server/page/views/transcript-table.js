@@ -1,6 +1,6 @@
 // The lines, side by side: what was said, and each language. A line is heard by a click, and edited in its place.
 
-import { html, LitElement, nothing, repeat } from '../vendor/lit.js';
+import { guard, html, LitElement, nothing, repeat } from '../vendor/lit.js';
 import { directionOf, nameOf, tagOf } from '../model/languages.js';
 import { doubtOf, merged, split, textOf, TRANSCRIPT, withText } from '../model/segments.js';
 import { clock } from '../model/time.js';
@@ -14,6 +14,7 @@ export class TranscriptTable extends LitElement {
     active: {}, // the index of the line that is heard
     following: {}, // whether to keep that line in view
     silent: {}, // there is no recording to play
+    names: {}, // changes when the names of languages are there
     editing: { state: true }, // { key, column }
     cursor: { state: true }, // the key of the row whose buttons the Tab key reaches
   };
@@ -25,6 +26,7 @@ export class TranscriptTable extends LitElement {
   willUpdate() {
     const isThere = this.segments.some(({ key }) => key === this.cursor);
     this.reached = isThere ? this.cursor : this.segments[0].key;
+    this.style.setProperty('--columns', this.columns.length);
   }
 
   updated(changed) {
@@ -165,6 +167,14 @@ export class TranscriptTable extends LitElement {
     return html`&nbsp;<span class="doubt" lang="en" title=${doubt}><span class="hidden">Doubtful: ${doubt}</span></span>`;
   }
 
+  /** All that a row depends on: of a long recording only what changed is rendered. */
+  #shown(segment, index) {
+    const edited = this.editing?.key === segment.key && this.editing.column;
+    const isLast = index === this.segments.length - 1;
+    const here = [segment, index, isLast, index === this.active, segment.key === this.reached, edited];
+    return [...here, this.columns.join(), this.spoken, this.silent, this.names];
+  }
+
   #line(segment, index) {
     const stop = segment.key === this.reached ? 0 : -1;
     const active = index === this.active;
@@ -202,7 +212,11 @@ export class TranscriptTable extends LitElement {
         </tr>
       </thead>
       <tbody role="rowgroup">
-        ${repeat(this.segments, ({ key }) => key, (segment, index) => this.#line(segment, index))}
+        ${repeat(
+          this.segments,
+          ({ key }) => key,
+          (segment, index) => guard(this.#shown(segment, index), () => this.#line(segment, index)),
+        )}
       </tbody>
     </table>`;
   }

@@ -185,14 +185,16 @@ class BatchedLoadFlags(LoadFlags):
     batch_size: BatchSizeOption = 16
 
 
-_OURS = ("transcript_by", "translate_from", "no_repeat_ngram_size")
+_OURS = ("transcript_by", "translate_from", "no_repeat_ngram_size", "smt_transcript")
+_FLAGS = {"smt_transcript": "task smt"}
+"""Where a flag has another name."""
 
 
 def for_external_system(load: LoadOptions) -> dict[str, Any]:
     """What `from_pretrained` of external systems takes. Raises ModelError for options of our own models."""
     for name in _OURS:
         if getattr(load, name) is not None:
-            raise ModelError(f"--{name} is for our own models; leave it or --system out.")
+            raise ModelError(f"--{_FLAGS.get(name, name)} is for our own models; leave it or --system out.")
     return {name: value for name, value in asdict(load).items() if name not in _OURS}
 
 

@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from dragoman.errors import LanguageError
 from dragoman.inference.decoding.glossary import Glossary
-from dragoman.recipe import TranscriptBy, TranslateFrom
+from dragoman.recipe import SmtTranscript, TranscriptBy, TranslateFrom
 from dragoman.text.languages import asked_targets, find
 
 
@@ -23,6 +23,8 @@ class LoadOptions:
     model's own; `batch_size` stretches of speech are decoded at once. `transcript_by` and `translate_from` say who
     writes the transcript and what is translated, see recipe.DecodingConfig; the model's own by default. With
     `no_repeat_ngram_size` no n tokens are written twice, in the place of the guard against loops; 0: no guard.
+    With `smt_transcript` speech is translated by the task smt, beside the transcript that the model writes (hypothesis)
+    or that an utterance brings (reference).
     """
 
     device: str | None = None
@@ -32,6 +34,7 @@ class LoadOptions:
     transcript_by: TranscriptBy | None = None
     translate_from: TranslateFrom | None = None
     no_repeat_ngram_size: int | None = None
+    smt_transcript: SmtTranscript | None = None
 
 
 class LoadKeywords(TypedDict, total=False):
@@ -44,6 +47,7 @@ class LoadKeywords(TypedDict, total=False):
     transcript_by: TranscriptBy | None
     translate_from: TranslateFrom | None
     no_repeat_ngram_size: int | None
+    smt_transcript: SmtTranscript | None
 
 
 @dataclass(frozen=True)

@@ -57,10 +57,11 @@ DetectedLanguage = tuple[str, float | None]
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """A stretch of speech, samples (N,), and its language."""
+    """A stretch of speech, samples (N,), and its language; `transcript`: what is said, where that is known and used."""
 
     samples: Waveform
     language: str
+    transcript: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,8 +180,8 @@ class SpeechTranslator(ABC):
         counts: list[int] = []
         for utterance in utterances:
             source = known_source(utterance.language, self.sources, self.name)
-            divided = self._split(load_audio(utterance.audio, utterance.start_s, utterance.duration_s, language=source))
-            speech += [Speech(samples, source) for samples in divided]
+            divided = self._speech_of(utterance, source)
+            speech += divided
             counts.append(len(divided))
         decoded = iter(self._decode_speech(speech, options))
         whole = [list(itertools.islice(decoded, count)) for count in counts]
@@ -190,6 +191,11 @@ class SpeechTranslator(ABC):
             for code in options.targets or (utterance.language,)
             if code != utterance.language or not options.targets
         ]
+
+    def _speech_of(self, utterance: Utterance, source: str) -> list[Speech]:
+        """What is said in an utterance, in stretches that it can be given."""
+        waveform = load_audio(utterance.audio, utterance.start_s, utterance.duration_s, language=source)
+        return [Speech(samples, source) for samples in self._split(waveform)]
 
     def _split(self, waveform: Waveform) -> list[Waveform]:
         if len(waveform) <= round(self.window_s * SAMPLE_RATE):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
 from dragoman.data.audio import Waveform
 from dragoman.data.batching import Mel
 from dragoman.data.features import LogMel
+from dragoman.errors import DataError, ModelError
 from dragoman.inference.decoding.decoder import BatchDecoder, DecodedSpeech, Decoder, DecodeRequest
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageIdentifier
@@ -16,7 +18,8 @@ from dragoman.inference.options import LoadKeywords, LoadOptions, TranslateOptio
 from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator
 from dragoman.model.build import LoadedModel
 from dragoman.model.load import load_for_inference
-from dragoman.recipe import Recipe
+from dragoman.recipe import Recipe, SmtTranscript, TranslateFrom
+from dragoman.records import Utterance
 from dragoman.vad import vad_options_for
 
 
@@ -32,6 +35,10 @@ class Translator(SpeechTranslator):
         options = options or LoadOptions(**more)
         self.recipe: Recipe = loaded.recipe
         audio, decoding = self.recipe.audio, self.recipe.decoding
+        translate_from = options.translate_from or decoding.translate_from
+        self.smt_transcript = options.smt_transcript
+        if self.smt_transcript is not None:
+            _check_smt(self.recipe, self.smt_transcript, translate_from)
         self.features = LogMel.from_config(audio)
         self.name, self.batch_size, self.window_s = self.recipe.name, options.batch_size, audio.window_s
         self.model = loaded.model
@@ -45,7 +52,8 @@ class Translator(SpeechTranslator):
             4 * self.batch_size,
             options.no_repeat_ngram_size,
             whisper=self.whisper,
-            translate_from=options.translate_from or decoding.translate_from,
+            translate_from=translate_from,
+            smt=self.smt_transcript is not None,
         )
         self.is_cascade = self.decoder.is_cascade
         self.calibration = loaded.calibration
@@ -63,8 +71,8 @@ class Translator(SpeechTranslator):
         cls, name: str | Path, options: LoadOptions | None = None, **more: Unpack[LoadKeywords]
     ) -> Translator:
         """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. Keywords (device,
-        compute_type, beam_size, batch_size, transcript_by, translate_from, no_repeat_ngram_size) are those of
-        `LoadOptions`, which may be given in the place of them. Raises ModelError."""
+        compute_type, beam_size, batch_size, transcript_by, translate_from, no_repeat_ngram_size, smt_transcript) are
+        those of `LoadOptions`, which may be given in the place of them. Raises ModelError."""
         options = options or LoadOptions(**more)
         return cls(load_for_inference(name, options.device, options.compute_type, merged=True), options)
 
@@ -109,6 +117,19 @@ class Translator(SpeechTranslator):
             found.update(zip(chosen, self.decoder(requests), strict=True))
         return [found[number] for number in range(len(speech))]
 
+    def _speech_of(self, utterance: Utterance, source: str) -> list[Speech]:
+        """With its reference transcript, where speech is translated with that. Raises DataError."""
+        found = super()._speech_of(utterance, source)
+        if self.smt_transcript != "reference":
+            return found
+        if len(found) != 1:
+            raise DataError(
+                f"Utterance {utterance.id!r} is longer than the {self.window_s:g} s that {self.name} hears at once, and"
+                " its transcript cannot be divided with it; leave it out, or translate with what the model hears"
+                " (--transcript hypothesis)."
+            )
+        return [replace(found[0], transcript=utterance.text.strip())]
+
     def request(self, part: Speech, options: TranslateOptions) -> DecodeRequest:
         """What the decoder is asked of a stretch of speech."""
         return self.requests([part], options)[0]
@@ -128,6 +149,22 @@ class Translator(SpeechTranslator):
                 options.hotwords,
                 options.glossary,
                 whisper_mel=None if own is None else own[number],
+                transcript=part.transcript,
             )
             for number, part in enumerate(parts)
         ]
+
+
+def _check_smt(recipe: Recipe, transcript: SmtTranscript, translate_from: TranslateFrom) -> None:
+    """Raise ModelError where a model was not taught smt, hears no speech when it translates, or has no transcript to
+    translate with."""
+    if recipe.stages and not any("smt" in stage.all_tasks for stage in recipe.stages):
+        raise ModelError(
+            f"{recipe.name} was never taught to translate speech with its transcript (smt); leave --task out."
+        )
+    if translate_from == "transcript":
+        raise ModelError(
+            f"{recipe.name} translates the transcript alone; with --task smt, --translate_from has to be speech."
+        )
+    if transcript == "hypothesis" and not recipe.writes_transcripts:
+        raise ModelError(f"{recipe.name} does not write what is said; translate with --transcript reference.")

@@ -126,6 +126,8 @@ class PromptConfig(StrictModel):
 
 TranscriptBy = Literal["adapter", "whisper"]
 TranslateFrom = Literal["speech", "transcript"]
+SmtTranscript = Literal["reference", "hypothesis"]
+"""The transcript that speech is translated with (smt): the manifest's, or what the model hears itself."""
 
 
 class DecodingConfig(StrictModel):

@@ -253,6 +253,46 @@ def test_direct_translation_is_what_the_st_prompt_gives(transcribes: str, prompt
     assert found.truncated == (pieces.eos_token_id not in written)
 
 
+SMT = [stage("smt"), stage("srt")]
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_a_known_transcript_is_translated_with_the_speech(beams: int, tmp_path: Path) -> None:
+    """By the task smt: what plain generation gives after [audio][transcript, tags], alone and in a batch; its own
+    transcripts are translated as if they had been known."""
+    loaded = toy_model(tmp_path, SMT)
+    decoder = Decoder(loaded, beams, 5, smt=True)
+    texts = ["we go home", "no", "es regnet <|deu|> heute", "", "the cat"]
+    known = [replace(request, transcript=text) for request, text in zip(REQUESTS, texts, strict=True)]
+    together = decoder(known)
+    assert [found.transcript for found in together] == texts
+    for request, found in zip(known, together, strict=True):
+        assert_same(decoder([request]), [found])
+        for code, translation in found.translations.items():
+            item = TaskItem(request.source, code, found.transcript)
+            prompt = TASKS["smt"].prompt(item, LanguageTags.from_prompt(loaded.recipe.prompt))
+            assert translation.raw.startswith(prompt)
+            assert translation.raw.removeprefix(prompt) == after(loaded, request.mel, prompt, beams, 5)
+    own = decoder(REQUESTS)
+    again = decoder([replace(r, transcript=f.transcript) for r, f in zip(REQUESTS, own, strict=True)])
+    assert [found.translations for found in own] == [found.translations for found in again]
+    assert [f.transcript for f in own] == [f.transcript for f in Decoder(loaded, beams, 5)(REQUESTS)]
+
+
+def after(loaded: LoadedModel, mel: Any, prompt: str, beams: int, most: int) -> str:
+    """What transformers' own search writes behind the audio and a prompt."""
+    model, pieces = loaded.model, loaded.tokenizer
+    with torch.no_grad():
+        frames, num = model.encoder(torch.tensor(mel)[None], torch.tensor([mel.shape[1]]))
+        audio, _ = model.adapter(frames, num)
+        ids = pieces(prompt, return_tensors="pt").input_ids
+        rows = torch.cat([audio, model.llm.get_input_embeddings()(ids)], 1)
+        ends = {"eos_token_id": pieces.eos_token_id, "pad_token_id": pieces.pad_token_id}
+        how = GenerationConfig(do_sample=False, num_beams=beams, max_new_tokens=most, **ends)
+        written = model.llm.generate(inputs_embeds=rows, generation_config=how)
+    return pieces.decode(written[0], skip_special_tokens=True).strip()
+
+
 def insist(loaded: LoadedModel, text: str, times: int) -> None:
     """Make the LM say this over and over, or till it is stopped; it would end rather than say anything else."""
     end, ids = loaded.tokenizer.eos_token_id, loaded.tokenizer(text, add_special_tokens=False).input_ids * times

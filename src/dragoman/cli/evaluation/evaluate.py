@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import say, silence_libraries
-from dragoman.cli.evaluation.evaluated_system import choose_system
+from dragoman.cli.evaluation.evaluated_system import SmtFlags, choose_system
 from dragoman.cli.flags import with_flags
 from dragoman.cli.options import BatchedLoadFlags, OptionalModelOption, SystemOption, ToOption, read_targets
 from dragoman.cli.progress import progress_bar
@@ -45,6 +45,7 @@ def evaluate(
     to: ToOption,
     out: Annotated[Path, typer.Option(help="Where hypotheses.jsonl and scores.json are written.")],
     flags: BatchedLoadFlags,
+    smt: SmtFlags,
     model: OptionalModelOption = None,
     system: SystemOption = None,
     workers: WorkersOption = None,
@@ -57,7 +58,7 @@ def evaluate(
 
     Started by torchrun, its processes share the work: torchrun --nproc_per_node 2 -m dragoman evaluate …
     """
-    options = read_targets(to)
+    options, smt_transcript = read_targets(to), smt.read(flags.translate_from)
     from dragoman.records import read_hypotheses, read_manifest
 
     utterances = read_manifest(manifest)
@@ -67,7 +68,7 @@ def evaluate(
     metrics = _metrics(metric)
     _check_afterwards(options, metrics if metric else {}, report, comet)
     rank, _ = launched()
-    load = replace(flags.read(), device=own_device(flags.device))
+    load = replace(flags.read(), device=own_device(flags.device), smt_transcript=smt_transcript)
     with held(out, f".dragoman-lock{rank or ''}"):
         evaluated = choose_system(system, model, text, utterances, options, load, flags.threads)
         if not _generated(utterances, evaluated, out, load.batch_size):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics.base import Metric, Score, ScoringPair, Side
-from dragoman.evaluation.metrics.behaviour import Length, OffTarget, Repetition
+from dragoman.evaluation.metrics.behaviour import LanguageMixing, Length, OffTarget, Repetition
 from dragoman.evaluation.metrics.error_rates import CER, WER, CERMarks, WEREnglish, WERMarks
 from dragoman.evaluation.metrics.overlap import (
     BLEU,
@@ -46,6 +46,7 @@ METRICS: dict[str, type[Metric]] = {
     "chrF": ChrF,
     "chrF++": ChrFWords,
     "off-target": OffTarget,
+    "mixing": LanguageMixing,
     "length": Length,
     "repetition": Repetition,
 }

@@ -35,7 +35,8 @@ HOTWORD_BIAS = 2.0
 class DecodeRequest:
     """One utterance, mel (M, F), its language, and the languages wanted; words that may be said, and terms with their
     translations. `prefixes` has what the text of "transcript" or of a target (its code) begins with: that stays, the
-    rest is written."""
+    rest is written. `transcript` is what was said, of all utterances of a batch or of none; known, it is not written
+    anew."""
 
     mel: Mel
     source: str
@@ -45,6 +46,7 @@ class DecodeRequest:
     prefixes: Mapping[str, str] = field(default_factory=dict)
     whisper_mel: Mel | None = None
     """What Whisper's own decoder hears, where it writes the transcript."""
+    transcript: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class BatchDecoder(Protocol):
 class Decoder:
     """`beams` 1 is greedy. Rows are decoded `max_rows` at a time. With `no_repeat_ngram_size` no n tokens are written
     twice, in transcript and translation together, in the place of the guard against loops; 0: none is blocked. With a
-    `whisper`, that writes the transcripts; `translate_from`: see DecodingConfig."""
+    `whisper`, that writes the transcripts; `translate_from`: see DecodingConfig. `smt`: speech is translated by the
+    task smt, as it is with Whisper's transcripts, not by going on where srt has written the transcript."""
 
     def __init__(
         self,
@@ -103,6 +106,7 @@ class Decoder:
         *,
         whisper: WhisperDecoder | None = None,
         translate_from: TranslateFrom = "speech",
+        smt: bool = False,
     ) -> None:
         self.recipe, self.model, self.tokenizer = loaded.recipe, loaded.model.eval(), loaded.tokenizer
         self.beams = beams
@@ -110,6 +114,7 @@ class Decoder:
         self.text = TextEncoder(loaded.tokenizer, continues_text=bool(loaded.recipe.prompt.before_audio))
         self.search = TextSearch(loaded, max_new_tokens, max_rows, no_repeat_ngram_size)
         self.whisper, self.translate_from = whisper, translate_from
+        self.smt = smt or whisper is not None
 
     @property
     def is_cascade(self) -> bool:
@@ -152,6 +157,8 @@ class Decoder:
     ) -> list[GeneratedText]:
         """By the ASR prompt; by the SRT prompt of the first target, as far as the tags, where the model's last stage
         had forgotten ASR; not at all where it knew neither."""
+        if requests and all(request.transcript is not None for request in requests):
+            return [replace(EMPTY_OUTPUT, text=str(request.transcript)) for request in requests]
         if self.whisper is not None:
             mels = [request.mel if request.whisper_mel is None else request.whisper_mel for request in requests]
             return self.whisper(mels, [request.source for request in requests], beams)
@@ -250,7 +257,7 @@ class Decoder:
             (number, code)
             for number, request in enumerate(requests)
             for code in request.targets
-            if transcripts[number].text or not self.recipe.writes_transcripts
+            if transcripts[number].text or not (self.recipe.writes_transcripts or self.smt)
         ]
         numbers, codes = [number for number, _ in spoken], [code for _, code in spoken]
         begun = [escape(requests[number].prefixes.get(code, "")) for number, code in spoken]
@@ -307,7 +314,7 @@ class Decoder:
         item = TaskItem(source, target, transcript)
         if self.translate_from == "transcript":
             return TextRow(self.text.prompt(TASKS["mt"].prompt(item, self.tags)))
-        if self.whisper is not None:
+        if self.smt:
             return TextRow(self.text.prompt(TASKS["smt"].prompt(item, self.tags)))
         if self.recipe.translates_directly:
             return TextRow(self.text.prompt(TASKS["st"].prompt(TaskItem(source, target), self.tags)))

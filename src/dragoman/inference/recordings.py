@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, excerpts, load_audio, stream_audio
+from dragoman.data.audio.opening import can_be_read_again
 from dragoman.errors import AudioError, LanguageError, ModelError
 from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
 from dragoman.inference.decoding.glossary import Glossary
@@ -31,6 +32,8 @@ _PLACES = 5
 """A recording's language is detected from this many places, spread evenly over it."""
 _FIRST = 8
 """Segments that are waited for before that: a recording with fewer is known whole."""
+_FIRST_OF_PIPE = 64
+"""What comes through a pipe can be heard but once: so many segments are kept, half an hour at most."""
 _SURE = 0.95
 """Languages that are so likely, at different places, are both spoken."""
 _log = logging.getLogger(__name__)
@@ -243,7 +246,7 @@ class SpeechTranslator(ABC):
     ) -> Iterator[Segment]:
         known: DetectedLanguage | None = None if options.source is None else (options.source, None)
         if known is None and not options.multilingual:
-            first = list(itertools.islice(segments, _FIRST))
+            first = list(itertools.islice(segments, _FIRST if can_be_read_again(audio) else _FIRST_OF_PIPE))
             known = self._language_of(audio, first, options) if first else None
             segments = itertools.chain(first, segments)
         while batch := list(itertools.islice(segments, self.batch_size)):
@@ -259,7 +262,7 @@ class SpeechTranslator(ABC):
         """What is spoken in a recording that begins with these stretches, and how likely; where it seems to be more
         than one language a line says so."""
         heard = [part.samples for part in first]
-        if len(first) == _FIRST and (places := self._places(audio, options)):
+        if len(first) >= _FIRST and (places := self._places(audio, options)):
             parts = [heard[0], *places]
         else:
             parts = [heard[at * len(heard) // _PLACES] for at in range(_PLACES)] if len(heard) > _PLACES else heard

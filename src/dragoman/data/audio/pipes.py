@@ -43,7 +43,7 @@ _FEW, _QUIET, _LOUD, _FULL = 64, 0.02, 0.35, 0.9
 _JUMPS, _FLOWS = 0.3, 0.5
 """Correlation of neighbouring samples: of random ones 0, of speech 0.7 and more."""
 _MANY = 8000
-"""Samples, from the first that are loud on, that tell two channels from one."""
+"""Loud samples that tell two channels from one; two such stretches have to agree."""
 _UNLIKE = 0.5
 """Energies of every other sample, and of the steps to and from it, differ by less in one channel."""
 _TWICE, _APART = 0.85, 0.15
@@ -125,8 +125,6 @@ def is_two_channels(data: bytes) -> bool:
     """Whether 16 bit samples are those of two channels in turn: one louder, alike in pairs, or each nearer to the next
     but one."""
     samples = np.frombuffer(data[: len(data) // 4 * 4], "<i2").astype(np.float64) / 32768
-    if len(samples) < _MANY or np.sqrt(np.square(samples).mean()) < _QUIET:
-        return False
     within, between = (samples[1::2] - samples[::2])[:-1], samples[2::2] - samples[1:-1:2]
     sides = (samples[::2], samples[1::2]), (within, between)
     if any(_energy(one) < _UNLIKE * _energy(other) or _energy(other) < _UNLIKE * _energy(one) for one, other in sides):
@@ -134,6 +132,10 @@ def is_two_channels(data: bytes) -> bool:
     swing = samples - samples.mean()
     next_one, next_but_one = ((swing[by:] * swing[:-by]).mean() / _energy(swing) for by in (1, 2))
     return bool(next_but_one > _TWICE and next_one < next_but_one - _APART)
+
+
+def _is_loud(data: bytes) -> bool:
+    return bool(data) and _energy(np.frombuffer(data, "<i2").astype(np.float64) / 32768) > _QUIET**2
 
 
 def _energy(samples: npt.NDArray[np.float64]) -> float:
@@ -162,9 +164,10 @@ def _pcm(pipe: _Pipe) -> Iterator[Waveform]:
                 raise _not_pcm()
             is_known = verdict is True
         whole = len(rest) - len(rest) % 2
-        if is_known and len(judged) < 2 * _MANY:
+        if len(judged) < 4 * _MANY and _is_loud(rest[:whole]):
             judged += rest[:whole]
-            if len(judged) >= 2 * _MANY and is_two_channels(judged):
+            halves = judged[: 2 * _MANY], judged[2 * _MANY :]
+            if len(judged) >= 4 * _MANY and all(map(is_two_channels, halves)):
                 raise AudioError(f"Standard input is raw PCM of two channels; send one, at 16 kHz: `{RAW}`.")
         yield np.frombuffer(rest[:whole], "<i2").astype(np.float32) / np.float32(32768)
         rest = rest[whole:]

@@ -89,7 +89,9 @@ def test_checkpoints_from_before_there_were_checksums_are_taken_if_they_can_be_r
     caplog.clear()
     assert restored(checkpoints) == (15, 15.0)
     assert caplog.messages == [
-        f"{newest} has no checksums, as earlier versions wrote it; it can be read and is taken unchecked."
+        f"{newest} has no checksums and is passed over.",
+        f"{before} has no checksums and is passed over.",
+        f"{newest} is taken all the same: it can be read, and earlier versions wrote no checksums.",
     ]
     for name in ("trained.safetensors", "state.pt"):
         cut(newest / name)

@@ -124,11 +124,11 @@ def _newest(folder: Path, tell: Callable[..., None]) -> Path | None:
     for path in reversed(written):
         if _is_whole(path):
             return path
-        if (path / _CHECKSUMS).exists() or not _can_be_read(path):
-            tell("%s is damaged and passed over.", path)
+        unchecked = not (path / _CHECKSUMS).exists() and _can_be_read(path)
+        tell("%s has no checksums and is passed over." if unchecked else "%s is damaged and passed over.", path)
     for path in reversed(written):
         if not (path / _CHECKSUMS).exists() and _can_be_read(path):
-            tell("%s has no checksums, as earlier versions wrote it; it can be read and is taken unchecked.", path)
+            tell("%s is taken all the same: it can be read, and earlier versions wrote no checksums.", path)
             return path
     if written:
         raise ModelError(f"{folder}: no checkpoint is whole; remove this folder, and the stage begins anew.")

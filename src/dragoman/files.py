@@ -122,9 +122,10 @@ def held(folder: Path, name: str = ".dragoman-lock", wait_s: float = 0.0) -> Ite
                 folder.rmdir()
 
 
-def only_run(folder: Path, rank: int = 0) -> AbstractContextManager[None]:
-    """`held` by the first of several processes, for all of them."""
-    return held(folder) if rank == 0 else contextlib.nullcontext()
+def only_run(folder: Path, rank: int | None = None) -> AbstractContextManager[None]:
+    """`held` by the first of several processes, for all of them; None: this one's number is torchrun's."""
+    number = int(os.environ.get("RANK", 0)) if rank is None else rank
+    return held(folder) if number == 0 else contextlib.nullcontext()
 
 
 def digest_of_file(path: Path) -> str:

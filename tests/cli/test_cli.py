@@ -506,8 +506,19 @@ def test_most_segments_doubted_is_said(capsys: pytest.CaptureFixture[str]) -> No
     assert "--multilingual" in said
     remark(Path("a.wav"), result(-2.0, -2.0, -0.01), ["deu"], multilingual=True)
     remark(Path("a.wav"), result(-2.0, -0.01, -0.01), ["deu"])
-    remark(Path("a.wav"), result(-2.0, -2.0), ["deu"])
+    remark(Path("a.wav"), result(-2.0, -0.01), ["deu"])
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_recording_that_is_doubted_as_a_whole_is_said(capsys: pytest.CaptureFixture[str], count: int) -> None:
+    """Such as noise in which something was heard, however little."""
+    segment = Segment(
+        0.0, 1.0, "eng", "Hello.", {"deu": "Hallo."}, -2.0, calibration=read_calibration(BUILT_IN / "tiny")
+    )
+    remark(Path("a.wav"), Result("a.wav", ("deu",), [segment] * count), ["deu"], multilingual=True)
+    said = f"a.wav: all that was heard is doubted ({count} of {count} segments); listen before you use it.\n"
+    assert capsys.readouterr().err == f"dragoman: {said}"
 
 
 def test_a_doubted_language_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from dragoman import Translator
+from dragoman.cli.translation.live import doubts_said
 from dragoman.cli.translation.live_display import printer
 from dragoman.data.audio import load_audio
 from dragoman.inference.local_agreement import PartialText
 from dragoman.inference.result import Segment
 from dragoman.inference.streaming import FinalSegment, PartialSegment
+from dragoman.model.calibration import read_calibration
+from dragoman.model.hub import BUILT_IN
 
 SPEECH = Path(__file__).parents[2] / "examples" / "english-wav.wav"
 COMMAND = [sys.executable, "-m", "dragoman", "live"]
@@ -124,3 +127,17 @@ def test_an_interrupt_ends_the_microphone_and_what_was_said_is_translated(pcm: b
     assert process.returncode == 0 and "Traceback" not in err, err
     assert first["type"] == "update" and first["transcript"]["tentative"]
     assert events[-1]["type"] == "final" and events[-1]["translations"]["deu"]
+
+
+def test_that_most_is_doubted_is_said_once_unless_the_language_was_given(capsys: pytest.CaptureFixture[str]) -> None:
+    fitted = read_calibration(BUILT_IN / "tiny")
+    scores = [-0.01, -2.0, -2.0, -0.01, -2.0, -2.0]
+    events = [
+        FinalSegment(n, Segment(n, n + 1.0, "eng", "Yes.", {}, score, calibration=fitted))
+        for n, score in enumerate(scores)
+    ]
+    assert list(doubts_said(events, None)) == events
+    said = "most of this is doubted (3 of 5); if it is not English, name it with --language."
+    assert capsys.readouterr().err == f"dragoman: {said}\n"
+    assert list(doubts_said(events, "eng")) == events
+    assert not capsys.readouterr().err

@@ -15,6 +15,7 @@ from media import RATE, Track, tone, write_media
 
 from dragoman.data.audio import load_audio
 from dragoman.data.audio.pipes import live_audio
+from dragoman.data.audio.resampling import frame_of
 from dragoman.errors import AudioError
 
 
@@ -51,7 +52,7 @@ def test_samples_are_whole_whatever_the_pipe_hands_over() -> None:
 
 
 NAMES = ["a.wav", "a.aiff", "a.au", "a.caf", "a.w64", "a.flac", "a.ogg", "a.webm", "a.mkv", "a.mp3", "a.aac", "a.ac3",
-         "a.ts", "a.m4a", "a.mov", "a.flv", "a.asf", "a.nut", "a.avi"]  # fmt: skip
+         "a.ts", "a.m4a", "a.mov", "a.flv", "a.asf", "a.nut", "a.avi", "a.sf"]  # fmt: skip
 CODECS = {"flac": "flac", "ogg": "libopus", "webm": "libopus", "mkv": "aac", "mp3": "libmp3lame", "aac": "aac",
           "ac3": "ac3", "ts": "aac", "m4a": "aac", "flv": "libmp3lame", "asf": "aac", "aiff": "pcm_s16be",
           "au": "pcm_s16be", "caf": "pcm_s16be"}  # fmt: skip
@@ -69,7 +70,7 @@ def test_a_container_is_heard_as_the_file_is(tmp_path: Path, name: str, silent_s
     np.testing.assert_allclose(heard[: len(expected) - 200], expected[:-200], atol=1e-6)
 
 
-CONTAINERS = {"a.aac": "adts"}
+CONTAINERS = {"a.aac": "adts", "a.sf": "ircam"}
 
 
 def without_id3(path: Path) -> bytes:
@@ -122,6 +123,22 @@ NO_PCM: dict[str, Callable[[np.ndarray], bytes]] = {
 }
 
 
+OTHERS = {
+    "JSON": b'{"a": 1, "b": [1, 2, 3]}\n' * 500,
+    "a short list": b"ffconcat version 1.0\nfile a.wav\n",
+    "UTF-16": "Hello wörld, das ist ein Text.\n".encode("utf-16") * 300,
+    "UTF-8": "«Привет», сказал он.\n".encode() * 300,
+    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(20_000),
+    "an archive": b"talk.wav".ljust(257, b"\0") + b"ustar" + bytes(20_000),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_files_are_refused(kind: str) -> None:
+    with pytest.raises(AudioError, match="Standard input is neither 16 bit PCM"):
+        piped(OTHERS[kind])
+
+
 @pytest.mark.parametrize("kind", NO_PCM)
 @pytest.mark.parametrize("silent_s", [0, 1])
 def test_what_is_no_pcm_is_refused(kind: str, silent_s: int) -> None:
@@ -139,3 +156,19 @@ def test_pcm_is_never_taken_for_anything_else() -> None:
         for start in range(0, 4000, 97):
             data = pcm(samples[start:])
             assert len(piped(data)) == len(data) // 2
+
+
+@pytest.mark.parametrize("rate", [RATE, 44_100, 48_000])
+@pytest.mark.parametrize("silent_s", [0, 1])
+def test_pcm_of_two_channels_is_refused(rate: int, silent_s: int) -> None:
+    """Alike, one of them silent or softer, and one behind the other."""
+    (frame,) = av.AudioResampler("flt", "mono", rate).resample(frame_of(load_audio(SPEECH), RATE))
+    speech = np.concatenate([np.zeros(silent_s * rate, np.float32), frame.to_ndarray()[0]])
+    for right in (speech, 0 * speech, 0.7 * speech, np.roll(speech, 20)):
+        with pytest.raises(AudioError, match="raw PCM of two channels; send one, at 16 kHz"):
+            piped(pcm(np.stack([speech, right], 1).clip(-1, 1)))
+
+
+def test_how_raw_bytes_are_taken_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    piped(pcm(load_audio(SPEECH)))
+    assert caplog.messages[0].startswith("standard input: taken for raw PCM: 16 bit, mono, 16 kHz.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import wave
 from pathlib import Path
 
 import av
@@ -133,6 +134,27 @@ def test_six_channels_without_a_layout_are_5_1_as_for_ffmpeg_and_others_are_alik
     surround = tuple(channel.name for channel in av.AudioLayout("5.1").channels)
     np.testing.assert_array_equal(weights(("NONE",) * 6), weights(surround))
     np.testing.assert_array_equal(weights(("NONE",) * 4), np.full(4, 0.25, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(2, None), (4, None), (6, "FL FR FC LFE BL BR"), (8, "FL FR FC LFE BL BR SL")]
+)
+def test_a_guessed_layout_is_said(
+    tmp_path: Path, count: int, said: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.wav"
+    with wave.open(str(path), "wb") as file:  # without a mask of channels
+        file.setnchannels(count)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(np.repeat((8000 * tone(1)).astype("<i2")[:, None], count, 1).tobytes())
+    with caplog.at_level(logging.WARNING):
+        load_audio(path)
+    if said is None:
+        assert not caplog.records
+    else:
+        (message,) = caplog.messages
+        assert message.startswith(f"{path}: its {count} channels have no layout and are taken for {said}")
 
 
 def test_surround_in_opposite_phase_is_the_loudest_channel_but_never_the_lfe(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,3 +70,14 @@ def test_one_language_is_not_called_mixed(
     with caplog.at_level(logging.WARNING):
         assert translator.translate(path, to="none").language == "deu"
     assert not caplog.records
+
+
+def test_a_greeting_on_a_pipe_does_not_decide(translator: Translator, tmp_path: Path) -> None:
+    """It can be heard but once, so more of it is waited for: here the first half is in another language."""
+    clips = ["english-wav.wav"] * 5 + ["german-mp3.mp3", "german-flac.flac"] * 5
+    content = recording(tmp_path / "a.flac", *clips).read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    feeder = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(content,))
+    feeder.start()
+    assert translator.translate(tmp_path / "pipe", to="none").language == "deu"
+    feeder.join()

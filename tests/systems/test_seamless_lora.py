@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Callable
 from functools import partial
@@ -42,7 +44,8 @@ def tune(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Tune:
     def inner(out: Path, **options: Any) -> Path:
         given = {"steps": 6, "model": str(folder / "small"), "batch": 4, "micro_batch": 2, "learning_rate": 1e-2}
         fixed = {"seed": 0, "workers": 0, "device": "cpu", "threads": None}
-        finetune(NAME, folder / "data" / "train.jsonl", ["eng,deu"], out, **{**given, **fixed, **options})
+        manifest = options.pop("manifest", folder / "data" / "train.jsonl")
+        finetune(NAME, manifest, ["eng,deu"], out, **{**given, **fixed, **options})
         return out / "model"
 
     return inner
@@ -103,6 +106,22 @@ def test_the_loss_is_that_of_transformers_and_of_each_row_alone(folder: Path) ->
         one = alone[0]
         mean = learner.model(input_features=one.features, attention_mask=one.mask, labels=one.labels).loss
         torch.testing.assert_close(learner(one)["loss"], mean * one.num_targets)
+
+
+def test_rows_with_more_text_than_fits_are_named_before_the_first_step(
+    tune: Tune, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [json.loads(line) for line in (folder / "data" / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows[0]["translations"] = {"deu": "ja " * 7000}
+    path = folder / "data" / "wordy.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    named = r"wordy\.jsonl: these rows have more text than fits: eng0 in deu \(21,000 characters in \d\.\d+ s\)"
+    with pytest.raises(DataError, match=rf"{named}; correct them, or leave them out with --skip_bad\."):
+        tune(tmp_path / "run", manifest=path)
+    assert not (tmp_path / "run").exists()
+    with caplog.at_level(logging.WARNING):
+        tune(tmp_path / "run", manifest=path, skip_bad=True, steps=1)
+    assert re.search(rf"{named}; left out\.", caplog.text)
 
 
 def test_mistakes_are_one_sentence(tune: Tune, folder: Path, tmp_path: Path) -> None:

@@ -61,6 +61,84 @@ vie TP. Hồ Chí Minh rất lớn.| TS. Nguyễn đến.|
 swh Bw. Juma alikuja.| Alisema.|
 tgl Si Gng. Reyes at G. Santos ay dumating.| Nagsalita sila.|
 lit Pvz. Vilnius yra didelis.| Taip.|
+eng Mme. Curie won twice.| She was great.|
+eng The firm Acme Inc. Boston grew.| It sold.|
+eng Rev. Jackson and Hon. Judge Lee met Sen. Warren and Rep. Ryan.| They spoke.|
+eng Lt. Col. Baker and Capt. Ahab left Ft. Worth and Mt. Everest.| They went on.|
+eng Acme Corp. Chairman Smith and Widgets Ltd. London agreed.| Good.|
+eng He lives on Park Ave. North, near Main St. Station.| It rains.|
+eng On Sept. 11 and Feb. 3 and Tues. Morning we met.| Then he left.|
+eng Gov. Brown and Supt. Hall met Pres. Obama and Atty. Lewis.| They talked.|
+eng Est. 1850, pop. 2000, tel. 555, ext. 12, fig. 3.| Call us.|
+eng Messrs. Smith and Jones and Ph.D. Student Amy came.| Hello.|
+deu Das ist inkl. MwSt. und exkl. Versand.| Gut.|
+deu Zzgl. MwSt. kostet es ca. 3 Mio. Euro.| Das ist viel.|
+deu Frau Prof. Müller und Dipl.-Ing. Schmidt, geb. Meier, kamen.| Sie gingen.|
+deu Die Fa. Siemens, vertr. Herrn Kühn, Tel. 123, zahlte.| Gut.|
+deu Evtl. Fragen, ggf. Hinweise, insb. Fehler, sowie etw. Anderes.| Danke.|
+deu Im Jan. 2020, Febr. 2021, Aug. 2022 und Dez. 2023 war es kalt.| Ja.|
+deu Er starb ca. 300 v. Chr. in Rom, gest. 12 n. Chr. dort.| Ja.|
+deu Das kostet 5 Tsd. Euro zzgl. Steuern.| Ja.|
+deu Bundeskanzlerin a. D. Merkel sprach mit Reg. Bez. Leitern.| Sie ging.|
+fra Mme. Durand est là.| Elle parle.|
+fra Mlle. Petit et MM. Dupont et Durand arrivent.| Ils parlent.|
+fra Me. Dupond et le Pr. Martin, de la Sté. Générale.| Ils rient.|
+fra Le bd. Voltaire et l'av. Foch, la pl. Bellecour.| C'est loin.|
+fra Env. 3 000 hab. par km, réf. 12, n. 5, vol. 3, éd. Gallimard.| Oui.|
+fra Le 5 févr. 2020, le 6 sept. 2021, le 7 oct. 2022, le 8 déc. 2023.| Oui.|
+fra St. Denis et Ste. Anne, c.-à-d. Paris.| Oui.|
+fra Cf. Molière, ibid. Racine, op. cit. Hugo.| Oui.|
+spa La Sra. López y el Srta. Gómez con Ud. y Uds. Juan.| Hablan.|
+spa D. Juan y Dña. María viven en la Avda. Libertad, núm. 5.| Sí.|
+spa El Gral. Franco, el Cnel. Pérez y el Lic. Soto.| Sí.|
+spa El Ing. Ruiz, la Arq. Díaz y la Profa. León llegaron.| Sí.|
+spa Véase cap. 3, vol. 2, ed. Planeta, tel. 91, apdo. 12.| Fin.|
+spa Vive en la C. Mayor y nació el 3 ene. 2000, el 4 dic. 2001.| Sí.|
+spa La empresa Acme S.A. de C.V. Monterrey y Cía. Minera.| Sí.|
+ita Il Sig. Rossi e l'Avv. Bianchi, l'Ing. Neri e il Rag. Fantozzi.| Sì.|
+ita La Dott.ssa Verdi e il Prof. Gallo, l'On. Moro, il Gen. Dalla.| Sì.|
+ita P.za Navona, V.le Europa, C.so Italia, tel. 06, ecc. 3.| Sì.|
+ita S. Pietro e S.p.A. Fiat, art. 3, par. 2, cap. 5, vol. 1.| Sì.|
+ita Il 3 genn. 2000, il 4 febb. 2001, il 5 sett. 2002.| Sì.|
+ita Egr. Sig. Rossi, Gent.ma Sig.ra Verdi, Spett. Ditta Neri.| Sì.|
+por A Sra. Costa, a Dra. Lima e o Eng. Reis moram na Av. Paulista.| Sim.|
+por A Profa. Ana, o Gen. Gomes e o Exmo. Senhor.| Sim.|
+por R. Augusta, n. 5, tel. 11, séc. 19, vol. 2, ed. 3.| Sim.|
+por Cia. Vale Ltda. Brasil e Acme S.A. Lisboa.| Sim.|
+por Em 3 jan. 2000, 4 fev. 2001, 5 dez. 2002.| Sim.|
+nld Mevr. Bakker en mw. Visser, drs. De Vries, ir. Smit en mr. Jansen.| Ja.|
+nld Incl. BTW en excl. Verzending, m.b.t. Nederland.| Ja.|
+nld Zie hfst. 3, art. 5, afb. 2, tel. 020, jl. Maandag.| Ja.|
+nld Prof. Dr. Bos, burg. Aboutaleb en sr. Peters.| Ja.|
+nld Op 3 jan. 2000, 4 febr. 2001, 5 okt. 2002, 6 dec. 2003.| Ja.|
+rus В 1990 г. Москва росла, напр. Арбат.| Да.|
+rus Это 5 тыс. рублей и 3 млрд. долларов.| Да.|
+rus Проф. Иванов, акад. Сахаров и гр. Петров, д. 5, кв. 12.| Да.|
+rus См. гл. 3, т. 2, с. 12, табл. 4, ст. 5, п. 6.| Да.|
+rus В сент. 2000 и дек. 2001, и др. Города.| Да.|
+pol Prof. Kowalski, inż. Nowak, mgr. Lis, gen. Anders i ks. Popiełuszko.| Tak.|
+ces Např. Praha, tj. Česko, tzv. Letná, resp. Brno, cca. 5 lidí.| Ano.|
+ces Prof. Novák, doc. Malý, MUDr. Černý, JUDr. Bílý, ul. Dlouhá, č. 5.| Ano.|
+swe T.ex. Stockholm, bl.a. Malmö, dvs. Sverige, jfr. Norge, kap. 3, ca. 5.| Ja.|
+swe Dr. Berg, prof. Ek, kl. 12, tel. 08, st. Petersburg, resp. Lund.| Ja.|
+tur Doç. Kaya, Av. Yıldız, Sn. Demir, Alb. Koç, Cad. 5, Sok. 3, No. 2.| Evet.|
+tur Örn. İstanbul, vb. Şehirler, vs. Ankara, s. 12, c. 3, M.Ö. 300.| Evet.|
+ukr Проф. Шевченко, вул. Хрещатик, буд. 5, кв. 3, тис. Гривень, млрд. Доларів.| Так.|
+ukr Напр. Київ, ім. Франка, обл. Львівська, ред. Іванов, див. с. 12.| Так.|
+ell Η κα. Μαρία, ο κος. Γιάννης, ο Δρ. Νίκος, ο Καθ. Πέτρος, λεωφ. Κηφισίας, αρ. 5.| Ναι.|
+ell Πρβλ. Όμηρος, δηλ. Ελλάδα, π.Χ. 300, μ.μ. Τρίτη, τηλ. 210.| Ναι.|
+dan Bl.a. Danmark, dvs. København, kl. 12, ca. 5, mio. Kroner, nr. 3, stk. 5.| Ja.|
+dan Fru. Jensen, prof. Bohr, cand. Hansen, skt. Peter, jf. Norge.| Ja.|
+fin Esim. Helsinki, mm. Suomi, ks. Tampere, prof. Virtanen, puh. 09, nro. 5.| Joo.|
+hun Pl. Budapest, ill. Szeged, ún. Város, Dr. Nagy, ifj. Kiss, özv. Tóth, u. 5.| Igen.|
+hun Kb. 5 ezer, stb. Aztán, szept. 3, dec. 5, főszerk. Kovács, zrt. Mol.| Igen.|
+ron D-na. Ionescu, Prof. Popa, Str. Lungă, Bd. Unirii, Sf. Ioan, etc.| Da.|
+ron De ex. România, cca. 5, ing. Radu, gen. Ion, dna. Maria, jud. Cluj.| Da.|
+deu Siehe Abschn. 3, Anm. 4, Bsp. 5, Art. 6, Abs. 2 und Nr. 7.|
+deu Der stellv. Leiter kam mit durchschn. Begabung.| Er ging.|
+fra Le gén. Leclerc, op. cit. Hugo.| Oui.|
+rus Это пос. Южный, обл. Тверская, р. Волга, о. Сахалин.| Да.|
+pol Św. Jan, al. Jerozolimskie, godz. 12, r. 2000.| Tak.|
 tha วันที่ 5 ธ.ค. 2566 เวลา 10.30 น. ราคา 5 กก. 20 บาท
 lao ວັນທີ 3 ມ.ກ. 2024 ແມ່ນວັນພັກ
 ara قال د. أحمد ذلك.| انظر ص. 12 من الكتاب.|
@@ -97,6 +175,22 @@ khm គាត់មក។| គាត់អង្គុយ។|
 mya သူလာသည်။| ထိုင်သည်။|
 cmn 他来了。|什么？|没有！|他说：“来吧。”|
 jpn 彼は来た。|本当ですか？|はい。|
+eng We sat in.| Look at the sun.| He has a pro.| This is the best.| It was my bro.| We saw the pop.| He left.|
+eng He loves France.| The rhythm.| It is capitalism.| She did it with him.| I saw the sign.| A kiln.| Go.|
+deu Das ist gut.| Er kam an.| Sie ging mit.| Es ist rot.| Ich mag Tee.| Sie ist in Not.| Er hat Mut.| Ein Film.|
+deu Er ist froh.| Er ist so schön.| Das ist der Lohn.| Ich ziehe um.| Wie geht es ihm.| Er kennt Karl.|
+fra Elle est en mer.| Il va au bal.| C'est un as.| Il a un don.| On le voit.| Je sais.| Il a vu.| Il a mal.| Il est né.|
+spa Es el sol.| Vive al sur.| Es así.| Es mi voz.| Tiene una red.| No está.| Es él.| Es un robot.| Voy al club.|
+ita È qui.| È il tuo.| Sono tre.| È così.| Va bene.| È un film.| Prendo il bus.| Sono stanco.|
+por É o sol.| Não sei.| Tem fé.| É um cão.| Está bem.| Já vou.| É meu.| Ele vem.|
+rus Он там.| Она тут.| Это мой дом.| Он спит.| Это лес.| Мы идем.| Он сам.| Это мост.|
+pol To jest dom.| Idę tam.| Nie wiem.| On śpi.| To mój syn.| Mam psa.| Tak jest.|
+ces To je dům.| Mám čas.| Nevím.| To je náš syn.| Je to les.|
+tur O geldi.| Bu ev.| Ben de.| Çok iyi.| Bu su.| Evet.|
+ell Είναι εδώ.| Δεν ξέρω.| Πάμε.| Ήρθε.| Είναι φως.|
+fin Hän on tuo.| Se on suu.| Hän tuli.| Se on pois.| Tulen pian.|
+hun Itt van.| Ez jó.| Elment.| Ez egy ház.| Ez az út.|
+ron El e aici.| E bine.| E un om.| E sus.| Nu.|
 """
 
 

@@ -14,15 +14,17 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy import examples, losses, model, recipe, stage, write_corpus
+from toy import TEXTS, examples, losses, model, recipe, stage, write_corpus
 
 from dragoman.data.batching import collate
 from dragoman.data.index import open_index
 from dragoman.data.index.selection import Selection
 from dragoman.data.sampling import StepSampler
-from dragoman.errors import DataError, RecipeError
+from dragoman.errors import DataError, OutputError, RecipeError
+from dragoman.files import only_run
 from dragoman.model.build import LoadedModel
 from dragoman.model.folder import save_model
+from dragoman.pretraining.build import build_bases
 from dragoman.recipe import Recipe
 from dragoman.records import Utterance, write_rows
 from dragoman.training import curriculum
@@ -275,3 +277,30 @@ def test_a_model_teaches_only_what_it_was_last_taught(prepared: Callable[[Recipe
     with pytest.raises(RecipeError, match=message):
         train(chosen, folder)
     assert not (folder / "run").exists()
+
+
+def test_bases_name_rows_with_more_text_than_fits_before_the_first_step(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    spoken = write_corpus(data)
+    write_rows(data / "train.jsonl", [*spoken, spoken[0].model_copy(update={"id": "wordy", "text": "so " * 7000})])
+    with pytest.raises(
+        DataError, match=r"train\.jsonl: these rows have more text than fits: wordy \(21,000 characters"
+    ):
+        build_bases(recipe(), data, out)
+    assert not out.exists()
+    texts = {code: list(sentences[:1]) for code, sentences in TEXTS.items()}
+    sentences = [{"id": "a", "texts": texts}, {"id": "b", "texts": {**texts, "fra": ["le chat dort " * 200]}}]
+    path = data / "text.train.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in sentences), encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"text\.train\.jsonl: these rows have more text than fits: b \([\d,]+ tokens, of"
+    ):
+        build_bases(recipe(), data, out, ("tokenizer", "llm"))
+
+
+def test_a_run_has_its_folder_for_itself(tmp_path: Path) -> None:
+    with only_run(tmp_path / "run"):
+        with pytest.raises(OutputError, match="run: another run is writing there"):
+            train(recipe(stages=THREE), tmp_path)
+        with pytest.raises(OutputError, match="run: another run is writing there"):
+            build_bases(recipe(), tmp_path, tmp_path / "run")

@@ -14,6 +14,7 @@ from torch import nn
 from dragoman.errors import ModelError, OutputError
 from dragoman.recipe import Schedule
 from dragoman.training.optim import make_optimizer, make_scheduler
+from dragoman.training.runlog import RunLog
 from dragoman.training.state import load_state, save_state
 from dragoman.training.trainer import make_accelerator
 
@@ -58,7 +59,6 @@ DAMAGE: list[tuple[str, Callable[[Path], object]]] = [
     ("trained.safetensors", garble),
     ("trained.safetensors", Path.unlink),
     ("checksums.json", cut),
-    ("checksums.json", Path.unlink),
 ]
 
 
@@ -79,6 +79,29 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
             restored(folder)
 
 
+def test_checkpoints_from_before_there_were_checksums_are_taken_if_they_can_be_read(
+    checkpoints: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    newest, before = (checkpoints / f"step-00000{step}" for step in (15, 10))
+    (newest / "checksums.json").unlink()
+    assert restored(checkpoints) == (10, 10.0)  # one that is known to be whole comes first
+    (before / "checksums.json").unlink()
+    caplog.clear()
+    assert restored(checkpoints) == (15, 15.0)
+    assert caplog.messages == [
+        f"{newest} has no checksums and is passed over.",
+        f"{before} has no checksums and is passed over.",
+        f"{newest} is taken all the same: it can be read, and earlier versions wrote no checksums.",
+    ]
+    for name in ("trained.safetensors", "state.pt"):
+        cut(newest / name)
+        assert restored(checkpoints) == (10, 10.0)
+        assert f"{newest} is damaged and passed over." in caplog.messages
+    cut(before / "state.pt")
+    with pytest.raises(ModelError, match="no checkpoint is whole"):
+        restored(checkpoints)
+
+
 def test_what_the_system_does_not_let_be_read_is_not_damaged(checkpoints: Path, no_more_files: None) -> None:
     with pytest.raises(OSError, match="Too many open files"):
         restored(checkpoints)
@@ -96,3 +119,10 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_is_told_in_the_words_of_th
 def test_one_of_another_model_is_refused(checkpoints: Path) -> None:
     with pytest.raises(ModelError, match=r"step-0000015 does not fit the model: weight is 2x3 there, 2x4 in the model"):
         load_state(checkpoints, *parts(4))
+
+
+def test_a_full_disk_under_the_log_is_told_with_the_path(tmp_path: Path, full_disk: None) -> None:
+    place = r"(metrics\.jsonl|tensorboard): cannot be written \(File too large\); make room or choose another folder\."
+    with pytest.raises(OutputError, match=place), RunLog(tmp_path, first_step=0, active=True) as log:
+        for step in range(1000):
+            log.row(step, dict.fromkeys(("loss", "learning_rate", "gradient_norm"), 1 / 3))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol, Unpack
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, excerpts, load_audio, stream_audio
+from dragoman.data.audio.opening import can_be_read_again
 from dragoman.errors import AudioError, LanguageError, ModelError
 from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
 from dragoman.inference.options import TranslateKeywords, TranslateOptions
@@ -35,6 +36,8 @@ _FIRST = 8
 """Segments that are waited for before that: a recording with fewer is known whole."""
 _AHEAD = 4
 """This many batches of segments are read before the first is decoded, so that neighbours in length are found."""
+_FIRST_OF_PIPE = 64
+"""What comes through a pipe can be heard but once: so many segments are kept, half an hour at most."""
 _SURE = 0.95
 """Languages that are so likely, at different places, are both spoken."""
 _log = logging.getLogger(__name__)
@@ -285,7 +288,7 @@ class SpeechTranslator(ABC):
             error = None
             try:
                 if known is None and not options.multilingual:
-                    first = list(itertools.islice(segments, _FIRST))
+                    first = list(itertools.islice(segments, _FIRST_OF_PIPE if _is_pipe(audio) else _FIRST))
                     # that of a single segment is detected in its batch, beside those of other recordings
                     known = self._language_of(audio, first, options) if len(first) > 1 else None
                     segments = itertools.chain(first, segments)
@@ -313,7 +316,7 @@ class SpeechTranslator(ABC):
         """What is spoken in a recording that begins with these stretches, and how likely; where it seems to be more
         than one language a line says so."""
         heard = [part.samples for part in first]
-        if len(first) == _FIRST and (places := self._places(audio, options)):
+        if len(first) >= _FIRST and (places := self._places(audio, options)):
             parts = [heard[0], *places]
         else:
             parts = [heard[at * len(heard) // _PLACES] for at in range(_PLACES)] if len(heard) > _PLACES else heard
@@ -340,6 +343,10 @@ def _blocks(audio: AudioSource, options: TranslateOptions) -> Iterator[Waveform]
     if isinstance(audio, str | Path | bytes):
         return stream_audio(audio, track=options.audio_track, language=options.language)
     return audio.blocks(options.audio_track, options.language)
+
+
+def _is_pipe(audio: AudioSource) -> bool:
+    return isinstance(audio, str | Path | bytes) and not can_be_read_again(audio)
 
 
 def _name(audio: AudioSource) -> str:

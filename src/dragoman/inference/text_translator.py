@@ -12,7 +12,7 @@ from transformers import GenerationConfig
 
 from dragoman.data.batching import TextRow, pad_rows
 from dragoman.data.examples import TextEncoder
-from dragoman.data.tasks import TASKS, LanguageTags, TaskItem
+from dragoman.data.tasks import TASKS, LanguageTags, TaskItem, escape
 from dragoman.inference.options import LoadKeywords, LoadOptions
 from dragoman.model.build import LoadedModel
 from dragoman.model.load import load_for_inference
@@ -21,7 +21,9 @@ from dragoman.records import Hypothesis, Utterance
 
 class TextTranslator:
     """Translates the reference transcripts, audio left out, with as many beams as a Translator takes. LoRA is switched
-    off, so that it is the LLM as it was before it learnt to hear, unless LoRA learnt a language from text (`mt`)."""
+    off, so that it is the LLM as it was before it learnt to hear, unless LoRA learnt a language from text (`mt`). It is
+    asked as the recipe asks; where that asks to translate speech in words, the transcript stands in the speech's
+    place."""
 
     def __init__(self, loaded: LoadedModel, options: LoadOptions | None = None, **more: Unpack[LoadKeywords]) -> None:
         options = options or LoadOptions(**more)
@@ -31,7 +33,8 @@ class TextTranslator:
         self.as_it_was = (
             contextlib.nullcontext if taught else getattr(self.llm, "disable_adapter", contextlib.nullcontext)
         )
-        self.text = TextEncoder(loaded.tokenizer)
+        self.before = loaded.recipe.prompt.before_audio
+        self.text = TextEncoder(loaded.tokenizer, continues_text=bool(self.before))
         self.generation = GenerationConfig(
             do_sample=False,
             num_beams=options.beam_size or loaded.recipe.decoding.beams,
@@ -73,9 +76,8 @@ class TextTranslator:
         ]
 
     def _translate(self, wanted: Sequence[tuple[Utterance, str]]) -> list[tuple[str, bool]]:
-        task = TASKS["mt"]
         items = [TaskItem(utterance.language, code, utterance.text) for utterance, code in wanted]
-        rows = [TextRow(self.text.prompt(task.prompt(item, self.tags))) for item in items]
+        rows = [TextRow(self._prompt(item)) for item in items]
         text = pad_rows(rows, self.tokenizer.pad_token_id, "left").to(self.llm.device)
         with self.as_it_was():
             found = self.llm.generate(
@@ -85,6 +87,13 @@ class TextTranslator:
             self._output(ids, item)
             for ids, item in zip(found[:, text.input_ids.shape[1] :].tolist(), items, strict=True)
         ]
+
+    def _prompt(self, item: TaskItem) -> tuple[int, ...]:
+        says_transcript = not self.tags.worded.keys().isdisjoint(("mt", "smt"))
+        words = None if says_transcript else self.tags.in_words("st", item)
+        asked = TASKS["mt"].prompt(item, self.tags) if words is None else escape(item.transcript) + words
+        lead = tuple(self.tokenizer(self.before).input_ids) if self.before else ()
+        return (*lead, *self.text.prompt(asked))
 
     def _output(self, ids: list[int], item: TaskItem) -> tuple[str, bool]:
         end = self.tokenizer.eos_token_id

@@ -28,7 +28,6 @@ from dragoman.training.steps import stream_of_steps
 from dragoman.training.trainer import TrainingJob, fit
 
 _BLANK = 0
-_WORKERS = 1
 _VALIDATED = 500
 
 
@@ -139,6 +138,7 @@ def pretrain_encoder(
     valid: Sequence[Utterance],
     folder: Path,
     accelerator: Accelerator,
+    workers: int = 1,
     compiled: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> WhisperEncoder:
@@ -155,7 +155,7 @@ def pretrain_encoder(
     job = TrainingJob(
         label="speech encoder",
         module=module,
-        stream=stream_of_steps(order, rows.micro_batches, accelerator, _WORKERS),
+        stream=stream_of_steps(order, rows.micro_batches, accelerator, workers),
         schedule=base.schedule,
         folder=folder,
         validate=partial(_letter_errors, module, held_out, accelerator.device),

@@ -35,6 +35,8 @@ from dragoman.training.trainer import TrainingJob, fit
 _FORMATS = (("smt", False), ("smt", True), ("srt", True), ("asr", True))
 _SHARES = (0.6, 0.05, 0.2, 0.15)
 _VALIDATED = 1000
+CONTEXT = 2048
+"""Tokens that the model reads."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def new_llm(base: LlmBaseConfig, tokenizer: PreTrainedTokenizerBase) -> Qwen2For
         num_hidden_layers=base.layers,
         num_attention_heads=base.heads,
         num_key_value_heads=base.heads,
-        max_position_embeddings=2048,
+        max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

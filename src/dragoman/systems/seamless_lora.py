@@ -5,8 +5,9 @@ B rows of an utterance and one target each, S frames of features, T tokens.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from dragoman.batch import IGNORED
 from dragoman.data.audio import load_audio
 from dragoman.data.index import ManifestIndex
+from dragoman.data.index.selection import most_letters_in, too_much_for
 from dragoman.data.sampling import Rows, Step
 from dragoman.errors import DataError
 from dragoman.files import atomic_folder
@@ -27,6 +29,9 @@ from dragoman.systems.seamless import Seamless
 
 # LLM-SRT, Table 13: rank, alpha, dropout and layers of SeamlessM4T-v2's LoRA; these layers are the text decoder's.
 _LORA = {"r": 32, "lora_alpha": 64, "lora_dropout": 0.2, "target_modules": r".*_proj", "bias": "none"}
+
+_BYTES = 4
+"""Of a character, at most; no tokenizer makes more pieces of it."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,25 @@ class TranslatedSpeech:
         seconds = [index.duration_s[row] for row, _ in self.rows]
         self.lengths = [round(100 * float(value)) if value == value else 0 for value in seconds]
 
+    def misfits(self) -> dict[int, str]:
+        """Numbers of the rows that have more text than their speech has time for, or than can be written; and why."""
+        rows = np.array([row for row, _ in self.rows])
+        letters = self.index.most_letters(rows)
+        doubted = (_BYTES * letters > self._most_tokens) | (letters > most_letters_in(self.index.duration_s[rows]))
+        reasons = {number: self._misfit(number) for number in np.flatnonzero(doubted).tolist()}
+        return {number: reason for number, reason in reasons.items() if reason}
+
+    def leave_out(self, numbers: Collection[int]) -> None:
+        """Do without these rows; the others are numbered anew."""
+        kept = [number for number in range(len(self.rows)) if number not in numbers]
+        self.rows = [self.rows[number] for number in kept]
+        self.lengths = [self.lengths[number] for number in kept]
+
+    def name(self, number: int) -> str:
+        """Which row this is, in messages."""
+        row, target = self.rows[number]
+        return f"{self.index.row(row).id} in {target}"
+
     def batch(self, numbers: Rows) -> SeamlessBatch:
         made = [self._row(*self.rows[int(number)]) for number in numbers]
         features = pad_sequence([features for features, _, _ in made], batch_first=True)
@@ -131,6 +155,19 @@ class TranslatedSpeech:
     def micro_batches(self, share: Step) -> list[SeamlessBatch]:
         """One process's share of a step."""
         return [self.batch(part.item) for part in share.cut(self.micro_batch)]
+
+    @property
+    def _most_tokens(self) -> float:
+        return float(getattr(self.system.part.model.config, "max_position_embeddings", math.inf))
+
+    def _misfit(self, number: int) -> str | None:
+        row, target = self.rows[number]
+        utterance = self.index.utterance(row, [target])
+        text = utterance.translations[target]
+        if wrong := too_much_for(utterance.duration_s, len(text)):
+            return wrong
+        tokens = len(self.system.labels(text, target))
+        return f"{tokens:,} tokens, of which {self._most_tokens:,.0f} fit" if tokens > self._most_tokens else None
 
     def _row(self, row: int, target: str) -> tuple[Tensor, Tensor, Tensor]:
         utterance = self.index.utterance(row, [target])

@@ -1,15 +1,18 @@
 """Where the sentences of a text end. No torch.
 
 Marks like `!`, `?` and `。` end one. A full stop may as well belong to an abbreviation: sentencex (Wikimedia,
-https://github.com/wikimedia/sentencex, MIT) has lists of them for many languages. No list holds all, so a word that is
-written like an abbreviation is taken for one too. In doubt the sentence goes on: a cue that holds two of them reads
-better than one that begins with half a name.
+https://github.com/wikimedia/sentencex, MIT) has lists of them for many languages, LanguageTool has rules for thirty
+(run by choppa, https://github.com/lang-uk/choppa, MIT). No list holds all, so a word that is written like an
+abbreviation is taken for one too. In doubt the sentence goes on: a cue that holds two of them reads better than one
+that begins with half a name.
 """
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 
+import choppa
 import regex
 import sentencex
 
@@ -45,6 +48,36 @@ _CUT_SHORT = regex.compile(rf"(?V1)\p{{L}}{{0,5}}{_CONSONANT}|[\p{{L}}\p{{M}}]{{
 _SYLLABIC = regex.compile(r"[rlрл]\p{L}")
 _SYLLABIC_LANGUAGES = frozenset({"bos", "ces", "hrv", "mkd", "slk", "slv", "srp"})
 """`vrt`, `vlk` are words there."""
+_ROMANCE = frozenset({"ast", "cat", "fra", "glg", "ita", "oci", "por", "ron", "spa"})
+_NO_ONSET = regex.compile(
+    r"(?!(?:[bcdfgkptvw][rlw]|[cdgkprstwz]h|gn|kn|ps|pn|pt|ct|ll|ts|tz|dj|tch|mn|cz|kv|s\p{L})|\p{L}*['’])"
+    r"[bcdfghjklmnpqrstvwxzñ][bcdfgjklmnpqrstvwxzñç]\p{L}{0,3}"
+)
+"""`Mme`, `Dpto`, `Ltda`: no word of Romance languages begins so (of 1.2 million of theirs in Tatoeba, 20)."""
+_NO_CODA = regex.compile(r"\p{L}*(?:[bcdfkptxzß]|sch)[lmnrw]")
+_NO_SUCH_CODA = _ROMANCE | {"afr", "deu", "eng", "ltz", "nld"}
+"""`exkl`, `vertr`, `durchschn`: no word of theirs ends so."""
+_LETTERS_AT_END = {
+    "ell": "αεηιουωνςάέήίόύώϊϋΐΰσρξψ",
+    "fin": "aeiouyäönrstlk",
+    "ita": "aeiouàèéìòùlnrdstmyk",
+    "por": "aeiouáâãàéêíóôõúlmnrszx",
+    "spa": "aeiouáéíóúdjlnrsxyzt",
+}
+"""Letters that words end in there: `λεωφ`, `esim`, `milj`, `núm` are cut short."""
+_ALSO = {
+    "ell": "αγ καθ κος κκ λεωφ οδ πρβλ",
+    "eng": "atty esq insp mme mlle sig supt thur thurs tue tues",
+    "fra": "cie cit éd gén me op sté ste",
+    "hun": "főszerk id ifj özv szerk ún",
+    "nld": "burg secr",
+    "por": "cia profa",
+    "ron": "ex jud dna",
+    "rus": "напр",
+    "spa": "cía profa",
+    "tur": "alb av cad doç mah öğr örn sok tğm yrd",
+}
+"""Those found in none of the lists."""
 _ORDINAL = regex.compile(r"\d{1,2}")
 _NOUNS_ARE_CAPITAL = frozenset({"deu", "ltz"})
 """Elsewhere no capital follows an ordinal (`3. Mai`)."""
@@ -83,8 +116,32 @@ def _by_library(text: str, code: str) -> frozenset[int]:
     language = LANGUAGES.get(code)
     whole = _SURROGATE.sub("\ufffd", text)  # it wants UTF-8, which has no lone surrogates
     found = sentencex.get_sentence_boundaries((language and language.iso1) or code, whole)
-    ends = (one["start_index"] + len(one["text"].rstrip()) for one in found)
-    return frozenset({*ends, *(end.end() for end in _MAY_CLOSE.finditer(text))})
+    ends = {one["start_index"] + len(one["text"].rstrip()) for one in found}
+    if language and language.iso1 and _has_rules(language.iso1):
+        ends &= _by_rules(whole, language.iso1)
+    return frozenset(ends | {end.end() for end in _MAY_CLOSE.finditer(text)})
+
+
+@functools.cache
+def _rules() -> choppa.SrxDocument:
+    return choppa.SrxDocument(ruleset=choppa.DEFAULT_SRX_RULESET)
+
+
+@functools.cache
+def _has_rules(iso1: str) -> bool:
+    """Whether LanguageTool has rules for a language of this ISO 639-1 code; it would divide no other text."""
+    of_all = {rules.name for rules in _rules().get_language_rule_list("_two")}
+    return any(
+        rules.name not in of_all | {"ByTwoLineBreaks"} for rules in _rules().get_language_rule_list(f"{iso1}_two")
+    )
+
+
+def _by_rules(text: str, iso1: str) -> set[int]:
+    ends, at = set(), 0
+    for sentence in choppa.SrxTextIterator(_rules(), f"{iso1}_two", text):
+        ends.add(at + len(sentence.rstrip()))
+        at += len(sentence)
+    return ends
 
 
 def _is_abbreviated(text: str, end: regex.Match[str], code: str) -> bool:
@@ -98,12 +155,32 @@ def _is_abbreviated(text: str, end: regex.Match[str], code: str) -> bool:
         return code in _NOUNS_ARE_CAPITAL
     if _NEXT.search(text, end.end())[0].isdigit() and _CUT_SHORT.fullmatch(last.lower()):
         return True
-    return bool(_STOP_WITHIN.search(before) or _INITIAL.fullmatch(last)) or _has_no_vowel(last, code)
+    return bool(_STOP_WITHIN.search(before) or _INITIAL.fullmatch(last)) or _is_no_word(last, code)
+
+
+def _is_no_word(word: str, code: str) -> bool:
+    """Whether no word of the language can look so; one of capitals alone is another thing, which is written without a
+    stop (`DVD`)."""
+    plain = word.lower()
+    if (len(word) > 2 and word.isupper()) or plain == "etc":
+        return False
+    return (
+        _has_no_vowel(word, code)
+        or plain in _ALSO.get(code, "").split()
+        or (code in _ROMANCE and bool(_NO_ONSET.fullmatch(plain)))
+        or (code in _NO_SUCH_CODA and bool(_NO_CODA.fullmatch(plain)))
+        or (
+            code in _LETTERS_AT_END
+            and len(plain) < 6
+            and plain[-1:].isalpha()
+            and plain[-1] not in _LETTERS_AT_END[code]
+        )
+    )
 
 
 def _has_no_vowel(word: str, code: str) -> bool:
-    """`Mr`, `млн`; a word of capitals alone is another thing, which is written without a stop (`DVD`)."""
+    """`Mr`, `млн`."""
     plain = "".join(sign for sign in unicodedata.normalize("NFD", word.lower()) if not unicodedata.combining(sign))
-    if (len(word) > 2 and word.isupper()) or (code in _SYLLABIC_LANGUAGES and _SYLLABIC.search(plain)):
+    if code in _SYLLABIC_LANGUAGES and _SYLLABIC.search(plain):
         return False
     return bool(_CONSONANTS.fullmatch(plain))

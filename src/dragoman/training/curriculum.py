@@ -17,7 +17,7 @@ from dragoman.data.index import ManifestIndex
 from dragoman.data.index.selection import Selection
 from dragoman.data.sampling import Rows
 from dragoman.errors import RecipeError
-from dragoman.files import digest_of_weights
+from dragoman.files import digest_of_weights, only_run
 from dragoman.model.build import LoadedModel, pinned
 from dragoman.model.folder import load_model, save_model, trainable_state
 from dragoman.model.load import model_folder
@@ -91,31 +91,32 @@ def train_curriculum(
     Raises:
         DataError: Data that are missing, do not fit, or make a loss that is not finite.
         ModelError: Bases or a checkpoint that do not fit the recipe.
-        OutputError: `out` is another run's, or cannot be written.
+        OutputError: Another run has `out`, or it cannot be written.
     """
-    recipe, bases, left_out = _begun(recipe, data, out, bases, features, skip_bad, on_progress)
-    model: Path | None = None
-    for stage, folder in _folders(recipe, out):
-        if not (folder / "model").is_dir():
-            run = StageRun(
-                recipe,
-                stage,
-                data,
-                folder,
-                left_out[stage.name],
-                micro_batch=micro_batch,
-                micro_tokens=micro_tokens,
-                workers=workers,
-                compiled=compiled,
-                checkpointed=checkpointed,
-                save_every=save_every,
-                features=features,
-                translation_scores=translation_scores,
-                on_progress=on_progress,
-            )
-            run(model, bases)
-            release_memory()  # else this stage's model is still there when the next one's is loaded
-        model = folder / "model"
+    with only_run(out):
+        recipe, bases, left_out = _begun(recipe, data, out, bases, features, skip_bad, on_progress)
+        model: Path | None = None
+        for stage, folder in _folders(recipe, out):
+            if not (folder / "model").is_dir():
+                run = StageRun(
+                    recipe,
+                    stage,
+                    data,
+                    folder,
+                    left_out[stage.name],
+                    micro_batch=micro_batch,
+                    micro_tokens=micro_tokens,
+                    workers=workers,
+                    compiled=compiled,
+                    checkpointed=checkpointed,
+                    save_every=save_every,
+                    features=features,
+                    translation_scores=translation_scores,
+                    on_progress=on_progress,
+                )
+                run(model, bases)
+                release_memory()  # else this stage's model is still there when the next one's is loaded
+            model = folder / "model"
     assert model is not None
     return model
 

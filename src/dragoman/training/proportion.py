@@ -12,7 +12,7 @@ import numpy as np
 
 from dragoman.data.examples import TextEncoder
 from dragoman.data.index import ManifestIndex
-from dragoman.data.index.selection import most_letters_in, usable, wanted
+from dragoman.data.index.selection import most_letters_in, too_much_for, usable, wanted
 from dragoman.data.sampling import Rows
 from dragoman.errors import DataError
 from dragoman.model.bases import find_llm
@@ -43,15 +43,25 @@ def check_texts(
         for index, source in zip(stage_indexes(stage, data), stage.data, strict=True):
             misfits = proportion.misfits(index, source, stage)
             left_out[stage.name].append(np.array(sorted(misfits), np.int32))
-            if not misfits:
-                continue
-            where = f"stage {stage.name}: {index.manifest}: {_named(index, misfits)}"
-            if not skip_bad:
-                raise DataError(f"{where}; correct them, or leave them out with --skip_bad.")
-            if len(misfits) == len(usable(index, source, stage, recipe)):
-                raise DataError(f"{where}; nothing would be left.")
-            _log.warning("%s; left out.", where)
+            if misfits:
+                by_id = {index.row(row).id: reason for row, reason in misfits.items()}
+                where = f"stage {stage.name}: {index.manifest}"
+                report_misfits(where, by_id, len(usable(index, source, stage, recipe)), skip_bad)
     return left_out
+
+
+def report_misfits(where: str, misfits: Mapping[str, str], of: int, skip_bad: bool) -> None:
+    """Say which rows of so many do not fit, by id, and why. Raises DataError, unless `skip_bad` leaves some of them."""
+    if not misfits:
+        return
+    first = [f"{id} ({reason})" for id, reason in list(misfits.items())[:_NAMED]]
+    more = f" and {len(misfits) - _NAMED} more" if len(misfits) > _NAMED else ""
+    said = f"{where}: these rows have more text than fits: {', '.join(first)}{more}"
+    if not skip_bad:
+        raise DataError(f"{said}; correct them, or leave them out with --skip_bad.")
+    if len(misfits) == of:
+        raise DataError(f"{said}; nothing would be left.")
+    _log.warning("%s; left out.", said)
 
 
 class Proportion:
@@ -90,15 +100,8 @@ class Proportion:
         translated = set(stage.tasks_of(source)) - {"asr"}
         utterance = index.utterance(row, wanted(source, self.recipe) if translated else ())
         texts = [utterance.text, *utterance.translations.values()]
-        longest, seconds = max(map(len, texts)), utterance.duration_s
-        if stage.uses_speech(source) and seconds is not None and longest > most_letters_in(seconds):
-            return f"{longest:,} characters in {seconds:g} s"
+        if stage.uses_speech(source) and (wrong := too_much_for(utterance.duration_s, max(map(len, texts)))):
+            return wrong
         own, *others = (len(self.text.plain(text)) for text in texts)
         tokens, room = own + max(others, default=0), self._room(source, stage)
         return f"{tokens:,} tokens, where the LLM has room for {room:,.0f}" if tokens > room else None
-
-
-def _named(index: ManifestIndex, misfits: Mapping[int, str]) -> str:
-    first = [f"{index.row(row).id} ({reason})" for row, reason in list(misfits.items())[:_NAMED]]
-    more = f" and {len(misfits) - _NAMED} more" if len(misfits) > _NAMED else ""
-    return f"these rows have more text than fits: {', '.join(first)}{more}"

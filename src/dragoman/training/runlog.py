@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from dragoman.errors import needs_extra
-from dragoman.files import atomic_file
+from dragoman.errors import OutputError, needs_extra
+from dragoman.files import atomic_file, written
 
 with needs_extra("Training", "train"):
     from torch.utils.tensorboard import SummaryWriter
@@ -21,7 +21,9 @@ class RunLog:
     def __init__(self, folder: Path, *, first_step: int, active: bool) -> None:
         self.active = active
         self.path = folder / "metrics.jsonl"
-        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1) if active else None
+        self.events = folder / "tensorboard"
+        with written(self.events):
+            self.writer = SummaryWriter(str(self.events), purge_step=first_step + 1) if active else None
         self.clock = time.perf_counter()
         self.samples = 0
         if active:
@@ -34,7 +36,12 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.writer is not None:
-            self.writer.close()
+            try:
+                with written(self.events):
+                    self.writer.close()
+            except OutputError:
+                if error is None:  # else what stopped the run is said, not what followed from it
+                    raise
 
     def rate(self, samples: int) -> float:
         """Samples a second since the start; `samples` are those of the step that is done."""
@@ -45,11 +52,12 @@ class RunLog:
         """One row of metrics; numbers are written in full so that runs can be compared to the bit."""
         if not self.active:
             return
-        with open(self.path, "a", encoding="utf-8") as out:
+        with written(self.path), open(self.path, "a", encoding="utf-8") as out:
             out.write(json.dumps({"step": step, **values}) + "\n")
         if self.writer is not None:
-            for name, value in values.items():
-                self.writer.add_scalar(name, value, step)
+            with written(self.events):
+                for name, value in values.items():
+                    self.writer.add_scalar(name, value, step)
 
 
 def truncate_rows(path: Path, last_step: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import pickle
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
@@ -117,12 +119,18 @@ def _save(state: dict[str, Any], path: Path) -> None:
 
 
 def _newest(folder: Path, tell: Callable[..., None]) -> Path | None:
-    """The last checkpoint that is whole; what is passed over is named."""
+    """The last checkpoint that is whole, else the last that can be read of those that were written before there were
+    checksums; what is passed over is named."""
     written = _written(folder)
     for path in reversed(written):
         if _is_whole(path):
             return path
-        tell("%s is damaged and passed over.", path)
+        unchecked = not (path / _CHECKSUMS).exists() and _can_be_read(path)
+        tell("%s has no checksums and is passed over." if unchecked else "%s is damaged and passed over.", path)
+    for path in reversed(written):
+        if not (path / _CHECKSUMS).exists() and _can_be_read(path):
+            tell("%s is taken all the same: it can be read, and earlier versions wrote no checksums.", path)
+            return path
     if written:
         raise ModelError(f"{folder}: no checkpoint is whole; remove this folder, and the stage begins anew.")
     return None
@@ -144,6 +152,19 @@ def _is_whole(path: Path) -> bool:
         return False
     except ValueError:  # no JSON, or no text
         return False
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        with safe_open(path / _WEIGHTS, "pt"):
+            torch.load(path / _STATE, map_location="cpu", weights_only=True, mmap=True)
+    except OSError as error:
+        if error.errno in _NOT_ITS_FAULT:
+            raise
+        return False
+    except (SafetensorError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+        return False
+    return True
 
 
 def load_trained(module: nn.Module, tensors: dict[str, torch.Tensor], origin: Path) -> None:

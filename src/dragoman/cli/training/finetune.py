@@ -30,6 +30,9 @@ def finetune(
     learning_rate: Annotated[float, typer.Option("--learning_rate", min=0, help="At its highest.")] = 1e-4,
     seed: Annotated[int, typer.Option(help="Decides the order and the dropout.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip_bad", help="Leave out rows that have more text than fits, instead of an error.")
+    ] = False,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -44,7 +47,7 @@ def finetune(
     prepare_device(device, threads)
     plan = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "warmup_steps": steps // 10, "seed": seed}
     with only_run(out, launched()[0]):
-        _learn(manifest, wanted.to, out, model, own_device(device), micro_batch, workers, plan)
+        _learn(manifest, wanted.to, out, model, own_device(device), micro_batch, workers, skip_bad, plan)
 
 
 def _learn(
@@ -55,6 +58,7 @@ def _learn(
     device: str | None,
     micro_batch: int,
     workers: int,
+    skip_bad: bool,
     plan: dict[str, Any],
 ) -> None:
     from dragoman.data.index import open_index
@@ -63,6 +67,7 @@ def _learn(
     from dragoman.systems.seamless import Seamless
     from dragoman.systems.seamless_lora import SeamlessLora, TranslatedSpeech
     from dragoman.text.languages import known_targets
+    from dragoman.training.proportion import report_misfits
     from dragoman.training.run_folder import remember_settings
     from dragoman.training.steps import stream_of_steps
     from dragoman.training.trainer import TrainingJob, fit, make_accelerator
@@ -72,13 +77,16 @@ def _learn(
     precision: Literal["fp32", "bf16"] = "fp32" if base.part.model.device.type == "cpu" else "bf16"
     schedule = Schedule(precision=precision, **plan)
     accelerator = make_accelerator(precision)
-    with accelerator.main_process_first():  # one makes the index and the folder, the others find them
-        with progress_bars() as progress:
-            index = open_index(manifest, progress)
-        remember_settings(
-            out, {"model": base.identity, "data": index.digest, "targets": targets, **schedule.model_dump()}
-        )
+    with accelerator.main_process_first(), progress_bars() as progress:  # one makes the index, the others find it
+        index = open_index(manifest, progress)
     speech = TranslatedSpeech(base, index, targets, micro_batch)
+    misfits = speech.misfits()
+    by_name = {speech.name(number): reason for number, reason in misfits.items()}
+    report_misfits(str(manifest), by_name, len(speech.rows), skip_bad)
+    speech.leave_out(misfits)
+    settings = {"model": base.identity, "data": index.digest, "targets": targets, **schedule.model_dump()}
+    with accelerator.main_process_first():
+        remember_settings(out, {**settings, "left_out": len(misfits)} if misfits else settings)
     epochs = schedule.steps * schedule.batch / len(speech.rows)
     if accelerator.is_main_process:
         say(f"{len(speech.rows)} pairs of an utterance and a target, {epochs:.1f} epochs of them.")

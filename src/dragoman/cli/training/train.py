@@ -13,7 +13,6 @@ from dragoman.cli.devices import launched, set_threads
 from dragoman.cli.fetch import fetch_bases
 from dragoman.cli.options import ThreadsOption
 from dragoman.cli.progress import progress_bars
-from dragoman.files import only_run
 
 
 class BasePart(StrEnum):
@@ -31,6 +30,10 @@ CheckpointActivationsOption = Annotated[
     bool,
     typer.Option("--checkpoint_activations", help="Compute each layer twice and keep less of it: slower, less memory."),
 ]
+WorkersOption = Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")]
+SkipBadOption = Annotated[
+    bool, typer.Option("--skip_bad", help="Leave out rows that have more text than fits, instead of an error.")
+]
 CompileOption = Annotated[
     bool, typer.Option("--compile", help="Compile the model first: slower to start, faster after.")
 ]
@@ -41,6 +44,8 @@ def bases(
     data: DataOption,
     out: Annotated[Path, typer.Option(help="Where the base models are written.")],
     part: Annotated[list[BasePart] | None, typer.Option(help="Only this one; all by default.")] = None,
+    workers: WorkersOption = 1,
+    skip_bad: SkipBadOption = False,
     compiled: CompileOption = False,
     threads: ThreadsOption = None,
 ) -> None:
@@ -48,12 +53,12 @@ def bases(
     from dragoman.recipe import load_recipe
 
     chosen = load_recipe(recipe)
-    with only_run(out, launched()[0]), progress_bars() as progress:
+    with progress_bars() as progress:
         from dragoman.pretraining.build import build_bases
 
         silence_libraries()
         set_threads(threads)
-        build_bases(chosen, data, out, tuple(part or BasePart), compiled, progress)
+        build_bases(chosen, data, out, tuple(part or BasePart), workers, compiled, skip_bad, progress)
 
 
 def train(
@@ -65,13 +70,11 @@ def train(
     micro_tokens: Annotated[
         int | None, typer.Option("--micro_tokens", min=1, help="Tokens, audio and text, that the LLM takes at once.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
+    workers: WorkersOption = 1,
     features: Annotated[
         Path | None, typer.Option(help="What `dragoman encode` stored, to be read in the place of audio.")
     ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip_bad", help="Leave out rows that have more text than fits, instead of an error.")
-    ] = False,
+    skip_bad: SkipBadOption = False,
     compiled: CompileOption = False,
     checkpoint_activations: CheckpointActivationsOption = False,
     threads: ThreadsOption = None,
@@ -81,7 +84,7 @@ def train(
 
     chosen = load_recipe(recipe)
     fetch_bases(chosen, shown=launched()[0] == 0)
-    with only_run(out, launched()[0]), progress_bars() as progress:
+    with progress_bars() as progress:
         from dragoman.training.curriculum import train_curriculum
 
         silence_libraries()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,9 +16,13 @@ from dragoman.cli.options import LoadFlags, ModelOption, TranslateFlags, resolve
 from dragoman.cli.translation.audio_input import microphone, piped
 from dragoman.cli.translation.live_display import printer
 from dragoman.errors import AudioError
+from dragoman.text.languages import LANGUAGES
 
 if TYPE_CHECKING:
-    from dragoman.inference.streaming import LiveTranslator
+    from dragoman.inference.streaming import LiveEvent, LiveTranslator
+
+_SEVERAL = 4
+"""Of fewer segments nothing is said about most."""
 
 
 @with_flags
@@ -59,8 +63,25 @@ def live(
     live_translator = LiveTranslator(translator, options, min_chunk_s=min_chunk_s)
     with printer(json) as show, _ended_by_interrupt(live_translator):
         say("listening; Ctrl-C ends.")
-        for event in live_translator.follow(blocks()):
+        for event in doubts_said(live_translator.follow(blocks()), options.language):
             show(event)
+
+
+def doubts_said(events: Iterable[LiveEvent], source: str | None) -> Iterator[LiveEvent]:
+    """The events; said once, if the language was detected and most of what was said in it is doubted."""
+    from dragoman.inference.streaming import FinalSegment
+
+    doubted, count = 0, 0
+    for event in events:
+        yield event
+        if source is not None or not isinstance(event, FinalSegment):
+            continue
+        count += 1
+        doubted += any(event.segment.low_confidence.values())
+        if count >= _SEVERAL and 2 * doubted > count:
+            taken = LANGUAGES[event.segment.language].name
+            say(f"most of this is doubted ({doubted} of {count}); if it is not {taken}, name it with --language.")
+            source = event.segment.language
 
 
 @contextmanager

@@ -115,8 +115,12 @@ def remark(path: Path, result: Result, targets: Sequence[str], *, multilingual: 
         likely += f" ({NOT_CALIBRATED})" if result.calibration == NOT_CALIBRATED else ""
         name = LANGUAGES[result.language].name
         say(f"{path}: is taken for {name}, {likely}; if it is not, name what is spoken with --language.")
-    if result.language and not multilingual and (share := _doubted(result)):
-        say(f"{path}: most segments are doubted ({share}); if more than one language is spoken, try --multilingual.")
+    doubted, count = _doubted(result), len(result.segments)
+    if count and doubted == count:
+        say(f"{path}: all that was heard is doubted ({doubted} of {count} segments); listen before you use it.")
+    if not multilingual and count >= _SEVERAL and 2 * doubted > count:
+        hint = "if more than one language is spoken, try --multilingual"
+        say(f"{path}: most segments are doubted ({doubted} of {count}); {hint}.")
     for segment in result.segments:
         where = f"{path}: from {segment.start_s:.1f} to {segment.end_s:.1f} s"
         if segment.truncated:
@@ -132,8 +136,6 @@ def remark(path: Path, result: Result, targets: Sequence[str], *, multilingual: 
         say(f"{path}: not in the language asked for, it seems, of {count} translations: {counts} (off_target in JSON).")
 
 
-def _doubted(result: Result) -> str:
-    """How many segments are doubted, of how many, if that is most of several."""
-    count = len(result.segments)
-    doubted = sum(any(segment.low_confidence.values()) for segment in result.segments)
-    return f"{doubted} of {count}" if count >= _SEVERAL and 2 * doubted > count else ""
+def _doubted(result: Result) -> int:
+    """How many segments have a text that is rather wrong than right."""
+    return sum(any(segment.low_confidence.values()) for segment in result.segments)

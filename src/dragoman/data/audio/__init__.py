@@ -18,11 +18,13 @@ The rules:
 - **Track.** The one that is asked for; else the one tagged with the language, else the one marked default, else the
   first; one with sound before silent ones. Where there are several a line says which is heard.
 - **Channels.** Mixed by layout, with FFmpeg's weights: the centre full, front less, back and sides least, no LFE; of
-  stereo that is the mean. Where channels cancel each other (opposite phase): the loudest one.
+  stereo that is the mean. Six and eight channels without a layout are taken for 5.1 and 7.1, which is said. Where
+  channels cancel each other (opposite phase): the loudest one.
 - **Values.** NaN and infinity become 0 and all is clipped to [-1, 1], as Whisper's own loader does by using int16.
 - **Time.** Second 0 is where the earliest stream of the file starts, as in ffmpeg and mpv. A late start or a hole in
   the timestamps is silence, whatever its length; a clock that starts anew goes on; samples that are up to a tenth
-  faster or slower than their timestamps are brought to them.
+  faster or slower than their timestamps are brought to them, and where they are so by more all the time, the rate that
+  the file says is taken for a mistake.
 - **Damage.** What can be decoded is kept and a warning is logged; nothing decodable is an AudioError. Holes in
   timestamps are no damage, and what the system refuses (permissions, too many open files) is a FileAccessError.
 - **Safety.** FFmpeg gets one file that is already open, an allow-list of formats and no protocol at all, so a

@@ -47,11 +47,16 @@ class Mixer:
         return mixed
 
 
+def guessed_layout(channels: tuple[str, ...]) -> str | None:
+    """What channels without a layout are taken for, if for any."""
+    return _USUAL.get(len(channels)) if set(channels) == {"NONE"} else None
+
+
 @functools.cache
 def weights(channels: tuple[str, ...]) -> npt.NDArray[np.float32]:
     """How much of each channel is mixed in, (C,), together 1; without a layout all the same, but for 6 and 8."""
-    if set(channels) == {"NONE"}:
-        channels = tuple(_USUAL[len(channels)].split()) if len(channels) in _USUAL else channels
+    if layout := guessed_layout(channels):
+        channels = tuple(layout.split())
     found = np.array([_weight(name, channels) for name in channels])
     if not found.any():
         found = np.ones(len(channels))

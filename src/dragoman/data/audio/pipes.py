@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from dragoman.data.audio.decoding import Frames
 from dragoman.data.audio.opening import opened_container
@@ -30,6 +31,8 @@ _HEAD = 4096
 _MARKS = (
     *(b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"caff", b".snd", b"NIST_1A", b"Creative Voice File"),
     *(b"OggS", b"fLaC", b"ID3", b"\x1aE\xdf\xa3", b"FLV\x01", b"#!AMR", b"\x30\x26\xb2\x75", b"\x00\x00\x01\xba"),
+    *(b"\x64\xa3\x01\x00", b"\x64\xa3\x02\x00", b"\x64\xa3\x03\x00", b"\x64\xa3\x04\x00"),  # IRCAM
+    *(b"\x00\x01\xa3\x64", b"\x00\x02\xa3\x64", b"\x00\x03\xa3\x64", b"\x00\x04\xa3\x64"),
     *(b"MAC ", b"wvpk", b"TTA", b"MPCK", b"MP+", b".RMF", b"tBaK", b"nut/multimedia container", b"\x06\x0e\x2b\x34"),
 )
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"moof", b"sidx")
@@ -39,6 +42,22 @@ _FEW, _QUIET, _LOUD, _FULL = 64, 0.02, 0.35, 0.9
 """Samples that say nothing; how loud what is judged is (RMS)."""
 _JUMPS, _FLOWS = 0.3, 0.5
 """Correlation of neighbouring samples: of random ones 0, of speech 0.7 and more."""
+_MANY = 8000
+"""Loud samples that tell two channels from one; two such stretches have to agree."""
+_UNLIKE = 0.5
+"""Energies of every other sample, and of the steps to and from it, differ by less in one channel."""
+_TWICE, _APART = 0.85, 0.15
+"""Correlation of every other sample, and how much less neighbours have: two channels, which take turns."""
+_WORDS = 8
+_OTHER_FILES = (
+    *(b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"PK\x03\x04", b"%PDF", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf"),
+    *(b"Rar!", b"\x28\xb5\x2f\xfd", b"\x7fELF", b"SQLite format 3"),
+)
+"""Pictures, archives, documents, programs."""
+_TAKEN = (
+    "%s: taken for raw PCM: 16 bit, mono, 16 kHz. Anything else would be heard wrongly; tell the rate by a container,"
+    " as `ffmpeg -f s16le -ar 44100 -ac 2 -i - -f wav -` does."
+)
 _log = logging.getLogger("dragoman.data.audio")
 
 
@@ -47,6 +66,8 @@ def live_audio(descriptor: int, *, track: int | None = None, language: str | Non
     is tried for its sound. Raises AudioError for what is neither raw PCM nor a container."""
     pipe = _Pipe(descriptor)
     head = pipe.peek(_HEAD)
+    if is_text(head) or head.startswith(_OTHER_FILES) or head[257:262] == b"ustar":
+        raise _not_pcm()
     if is_container(head):
         yield from _decoded(pipe, head, track, language)
     elif is_pcm(head) is not False:
@@ -100,8 +121,41 @@ def is_pcm(data: bytes) -> bool | None:
     return True if loudness > _QUIET and alike > _FLOWS else None
 
 
+def is_two_channels(data: bytes) -> bool:
+    """Whether 16 bit samples are those of two channels in turn: one louder, alike in pairs, or each nearer to the next
+    but one."""
+    samples = np.frombuffer(data[: len(data) // 4 * 4], "<i2").astype(np.float64) / 32768
+    within, between = (samples[1::2] - samples[::2])[:-1], samples[2::2] - samples[1:-1:2]
+    sides = (samples[::2], samples[1::2]), (within, between)
+    if any(_energy(one) < _UNLIKE * _energy(other) or _energy(other) < _UNLIKE * _energy(one) for one, other in sides):
+        return True
+    swing = samples - samples.mean()
+    next_one, next_but_one = ((swing[by:] * swing[:-by]).mean() / _energy(swing) for by in (1, 2))
+    return bool(next_but_one > _TWICE and next_one < next_but_one - _APART)
+
+
+def _is_loud(data: bytes) -> bool:
+    return bool(data) and _energy(np.frombuffer(data, "<i2").astype(np.float64) / 32768) > _QUIET**2
+
+
+def _energy(samples: npt.NDArray[np.float64]) -> float:
+    return float(np.square(samples).mean())
+
+
+def is_text(data: bytes) -> bool:
+    """Whether these bytes are a text: as samples they would never cross zero."""
+    whole = data[: len(data) // 2 * 2]
+    for encoding in ("utf-16-le", "utf-16-be") if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8",):
+        text = whole.decode(encoding, "ignore")  # the last character may be cut
+        lost = len(whole) - len(text.encode(encoding))
+        if len(text) >= _WORDS and lost < 4 and all(sign.isprintable() or sign in "\t\r\n\ufeff" for sign in text):
+            return True
+    return False
+
+
 def _pcm(pipe: _Pipe) -> Iterator[Waveform]:
-    rest, is_known = b"", False
+    rest, is_known, judged = b"", False, b""
+    _log.warning(_TAKEN, NAME)
     while data := pipe.read(2 * round(_BLOCK_S * SAMPLE_RATE)):
         rest += data
         if not is_known:  # a quiet beginning says nothing
@@ -110,6 +164,11 @@ def _pcm(pipe: _Pipe) -> Iterator[Waveform]:
                 raise _not_pcm()
             is_known = verdict is True
         whole = len(rest) - len(rest) % 2
+        if len(judged) < 4 * _MANY and _is_loud(rest[:whole]):
+            judged += rest[:whole]
+            halves = judged[: 2 * _MANY], judged[2 * _MANY :]
+            if len(judged) >= 4 * _MANY and all(map(is_two_channels, halves)):
+                raise AudioError(f"Standard input is raw PCM of two channels; send one, at 16 kHz: `{RAW}`.")
         yield np.frombuffer(rest[:whole], "<i2").astype(np.float32) / np.float32(32768)
         rest = rest[whole:]
     if rest:

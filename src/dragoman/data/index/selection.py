@@ -161,6 +161,13 @@ def most_letters_in(seconds: Seconds) -> Seconds:
     return _ALWAYS_LETTERS + _MOST_LETTERS_PER_S * seconds
 
 
+def too_much_for(seconds: float | None, letters: int) -> str | None:
+    """What is wrong with so much text in so much speech, if anything is known to be."""
+    if seconds is None or not letters > most_letters_in(seconds):
+        return None
+    return f"{letters:,} characters in {seconds:g} s"
+
+
 def wanted(source: DataSource, recipe: Recipe) -> list[str]:
     """The target languages that a source may give."""
     return [code for code in recipe.targets if not source.targets or code in source.targets]

@@ -1,4 +1,5 @@
-# `make demo` translates examples/ with the built-in model; `make evaluate MANIFEST=dev.jsonl` scores it and writes
+# `make demo` fetches the bases of `small` and translates the people in examples/people; where they cannot be had, `tiny`
+# translates the synthetic voices in examples/. `make evaluate MANIFEST=dev.jsonl` scores a model and writes
 # out/evaluate/report; `make test`, `make lint` and `make format` are for developers, as are `make test-all`, which runs the
 # slow tests too, `make test-small`: what needs the fetched bases of `small` (`dragoman fetch small`), and `make docs`, which
 # builds the pages and the reference into out/site.
@@ -12,7 +13,12 @@ MANIFEST ?= out/data/dev.jsonl
 .PHONY: demo evaluate test test-all test-small docs lint format
 
 demo: .venv/.demo
-	.venv/bin/dragoman translate examples --to all -o out/demo -f all
+	@if .venv/bin/dragoman fetch small >/dev/null; then \
+	  .venv/bin/dragoman translate examples/people --model small --to all -o out/demo -f all; \
+	else \
+	  echo "small cannot be fetched; the built-in tiny translates synthetic voices instead."; \
+	  .venv/bin/dragoman translate examples --to all -o out/demo -f all; \
+	fi
 
 evaluate: .venv/.evaluate
 	.venv/bin/dragoman evaluate $(MANIFEST) --to all --out out/evaluate/tiny

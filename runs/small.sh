@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The built-in model `small` from its parts: Whisper-base, Gemma-3-270m, sentences, voices, people. Each step goes on
-# where it stopped. On two CPU cores it takes about two hours; docs/small.md says what came of it.
+# where it stopped. On two CPU cores it takes about five hours; docs/small.md says what came of it.
 #
 # TATOEBA, NOISE and HUMAN are folders: Tatoeba's sentences, backgrounds and rooms, and corpora of human speech, each
 # with its manifest.jsonl.
@@ -18,13 +18,18 @@ $dragoman prepare sentences --root "$TATOEBA" --languages eng,deu,fra,spa,ita,po
 $dragoman prepare sentences --root "$TATOEBA" --languages eng,deu,fra,spa,ita,por,nld --out "$out/all" --all_licences
 cp "$out/all/text.jsonl" "$data/all-text.jsonl"
 # No Spanish text there has one: the LLM writes its own, and is taught what people wrote by it.
-[ -f "$data/to-spa-by-llm.jsonl" ] ||
-    python runs/self_translate.py "$llm" "$data/text.jsonl" "$data/spa-by-llm.jsonl" --target spa
+python runs/self_translate.py "$llm" "$data/text.jsonl" "$data/to-spa-by-llm.jsonl" \
+    --languages eng --to spa --count 3000 --turned "$data/spa-by-llm.jsonl"
 
 # What Whisper hears.
 $dragoman prepare voices --engine pico --root "$TATOEBA" --noise "$NOISE" --languages eng,deu,fra --clips 2400 --out "$data"
 python runs/speak_text.py "$data/spa-by-llm.jsonl" "$data" --noise "$NOISE"
 $dragoman prepare joined "$HUMAN"/*/manifest.jsonl --name human --rounds 2 --languages eng,deu,fra,spa,ita,por,nld --out "$data"
+# Nobody translated what people said: the LLM does.
+python runs/self_translate.py "$llm" "$data/human.jsonl" "$data/human-by-llm.jsonl" \
+    --languages spa,ita,por,deu,nld,fra --to eng
+python runs/self_translate.py "$llm" "$data/human.jsonl" "$data/human-by-llm.jsonl" --languages eng --to deu,spa
 
 $dragoman encode small --data "$data" --out "$out/frames"
 $dragoman train small --data "$data" --features "$out/frames" --micro_batch 32 --micro_tokens 4096 --out "$out/run"
+python runs/ship.py "$out/run/7-srt-long/model" "$out/model" --credits "$data/CREDITS.txt"

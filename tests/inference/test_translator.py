@@ -175,6 +175,12 @@ def test_terms_in_a_batch_are_as_one_by_one(translator: Translator) -> None:
     ]
 
 
+def test_smt_is_not_for_a_cascade() -> None:
+    """What translates the transcript alone would leave out the speech that smt is to hear."""
+    with pytest.raises(ModelError, match="--translate_from has to be speech"):
+        Translator.from_pretrained("tiny", device="cpu", smt_transcript="hypothesis", translate_from="transcript")
+
+
 def test_confidence_is_the_probability_of_what_was_written(translator: Translator) -> None:
     decoder, utterance = translator.decoder, UTTERANCES[0]
     mel = translator.features(load_audio(utterance.audio))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from shapes import TOY_ADAPTER, TOY_LLM, TOY_WHISPER, WHISPER_LARGE, llm_of, whisper
+from shapes import TOY_ADAPTER, TOY_ENCODERS, TOY_LLM, encoder_of, llm_of
 from torch import nn
 from toy import LORA, tokenizer
 from toy import recipe as toy_recipe
@@ -18,6 +18,7 @@ from toy import stage as toy_stage
 from dragoman.catalogue import HUB_MODELS, PUBLISHED_MODELS, catalogue_entries
 from dragoman.data.batching import Example, TextRow, collate
 from dragoman.data.examples import TextEncoder
+from dragoman.data.features import speech_features
 from dragoman.data.tasks import LanguageTags, TaskItem, build
 from dragoman.errors import RecipeError
 from dragoman.model.build import assemble
@@ -40,7 +41,7 @@ def sizes(name: str) -> dict[str, int]:
     """Parameters of the whole model by part."""
     recipe = load_recipe(name)
     with torch.device("meta"):
-        model = assemble(recipe, whisper(recipe, WHISPER_LARGE), llm_of(recipe), tokenizer())
+        model = assemble(recipe, encoder_of(recipe), llm_of(recipe), tokenizer())
     total = dict.fromkeys(["encoder", "llm", "adapter", "encoder_lora", "llm_lora"], 0)
     for key, parameter in model.named_parameters():
         total[part_of(key) or key.partition(".")[0]] += parameter.numel()
@@ -88,7 +89,8 @@ def shrunk(recipe: Recipe) -> Recipe:
 def toy_model(recipe: Recipe) -> SpeechLLM:
     torch.manual_seed(0)
     pieces = tokenizer()
-    model = assemble(recipe, whisper(recipe, TOY_WHISPER), llm_of(recipe, vocab_size=len(pieces), **TOY_LLM), pieces)
+    encoder = encoder_of(recipe, **TOY_ENCODERS[recipe.audio.kind])
+    model = assemble(recipe, encoder, llm_of(recipe, vocab_size=len(pieces), **TOY_LLM), pieces)
     for key, parameter in model.named_parameters():
         if ".lora_B." in key:  # PEFT starts it at zero, from where lora_A would not move
             nn.init.normal_(parameter, std=0.2)
@@ -99,11 +101,11 @@ def a_batch(recipe: Recipe, stage: Stage) -> Any:
     """A row of each task of the stage, asked as the recipe asks."""
     pieces, tags = tokenizer(), LanguageTags.from_prompt(recipe.prompt)
     text = TextEncoder(pieces, continues_text=bool(recipe.prompt.before_audio))
-    mel = np.random.default_rng(0).normal(size=(recipe.audio.mel_bins, 100)).astype(np.float32)
+    second = np.random.default_rng(0).normal(scale=0.1, size=16000).astype(np.float32)
     target = next(code for code in recipe.targets if code != recipe.sources[0])
     item = TaskItem(recipe.sources[0], target, "no", "nein")
     rows = [TextRow(text.prompt(p), text.answer(a)) for p, a in (build(task, item, tags) for task in stage.tasks)]
-    return collate([Example(mel, tuple(rows))], int(pieces.pad_token_id))
+    return collate([Example(speech_features(recipe.audio)(second), tuple(rows))], int(pieces.pad_token_id))
 
 
 @pytest.mark.parametrize("name", PAPERS)

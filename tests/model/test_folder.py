@@ -41,7 +41,7 @@ Damage = Callable[[dict[str, torch.Tensor]], None]
 def logits(loaded: LoadedModel) -> torch.Tensor:
     speech_llm, batch = loaded.model, collate(examples(), 0)
     with torch.no_grad():
-        audio, _ = speech_llm.encode_audio(batch.mel, batch.num_frames)
+        audio, _ = speech_llm.encode_audio(batch.features, batch.num_frames)
         return speech_llm.llm(inputs_embeds=audio).logits
 
 
@@ -283,10 +283,10 @@ def test_a_model_of_downloaded_bases(family: str, tmp_path: Path) -> None:
     batch.text.labels.copy_(torch.where(batch.text.labels >= 0, batch.text.labels.clamp(max=20), -100))
     with torch.no_grad():
         assert torch.equal(again.model(batch)["loss"], loaded.model(batch)["loss"])
-        _, num_audio = again.model.encode_audio(batch.mel, batch.num_frames)
+        _, num_audio = again.model.encode_audio(batch.features, batch.num_frames)
     assert num_audio.tolist() == [3, 3]
     assert again.model.audio_scale == (32**0.5 if family == "gemma2" else 1.0)
-    requests = [DecodeRequest(example.mel, "eng", ("deu", "fra")) for example in given]
+    requests = [DecodeRequest(example.features, "eng", ("deu", "fra")) for example in given]
     decoder = Decoder(again, beams=1, max_new_tokens=5)
     together, alone = decoder(requests), [decoder([request])[0] for request in requests]
     assert [(d.transcript, d.translations) for d in together] == [(d.transcript, d.translations) for d in alone]

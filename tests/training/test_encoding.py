@@ -14,7 +14,7 @@ import pytest
 from toy import LORA, MLP, Q_FORMER, STACKED, recipe, stage, write_bases, write_corpus
 
 from dragoman.errors import DataError, OutputError, RecipeError
-from dragoman.model.encoder import SpeechEncoder
+from dragoman.model.encoder import MelEncoder
 from dragoman.recipe import Recipe
 from dragoman.training import encoding
 from dragoman.training.curriculum import train_curriculum
@@ -77,7 +77,7 @@ def test_losses_are_those_of_a_run_that_hears(
     features = stored(chosen, folder)
     for audio in (folder / "data").glob("*.flac"):
         audio.unlink()
-    monkeypatch.setattr(SpeechEncoder, "forward", None)  # neither audio nor encoder is needed any more
+    monkeypatch.setattr(MelEncoder, "forward", None)  # neither audio nor encoder is needed any more
     train_curriculum(chosen, out=folder / "read", features=features, **run)
     heard, read = logged(folder / "heard"), logged(folder / "read")
     assert len(heard) == 10 and read == pytest.approx(heard, rel=tolerance)

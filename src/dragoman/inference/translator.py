@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dragoman.data.audio import Waveform
-from dragoman.data.batching import Mel
-from dragoman.data.features import LogMel
+from dragoman.data.features import Features, speech_features
 from dragoman.inference.decoding.decoder import DecodedSpeech, Decoder, DecodeRequest
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageIdentifier
@@ -39,7 +38,7 @@ class Translator(SpeechTranslator):
     ) -> None:
         self.recipe: Recipe = loaded.recipe
         audio, decoding = self.recipe.audio, self.recipe.decoding
-        self.features = LogMel.from_config(audio)
+        self.features = speech_features(audio)
         weights = next(loaded.model.encoder.parameters())
         by_whisper = (transcript_by or decoding.transcript_by) == "whisper"
         self.whisper = WhisperDecoder.load(self.recipe, weights.device, weights.dtype) if by_whisper else None
@@ -115,7 +114,7 @@ class Translator(SpeechTranslator):
     def _detect_languages(self, waveforms: Sequence[Waveform]) -> list[DetectedLanguage]:
         return list(self.identifier.identify_segments(self._identified(waveforms)))
 
-    def _identified(self, waveforms: Sequence[Waveform]) -> list[Mel]:
+    def _identified(self, waveforms: Sequence[Waveform]) -> list[Features]:
         """What the language is detected from."""
         features = self.features if self.whisper is None else self.whisper.features
         return [features(waveform) for waveform in waveforms]
@@ -123,7 +122,7 @@ class Translator(SpeechTranslator):
     def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> list[DecodedSpeech]:
         """Neighbours in length share a batch; the order of the result is that of the speech."""
         requests = [self.request(part, options) for part in speech]
-        order = sorted(range(len(requests)), key=lambda number: requests[number].mel.shape[1])
+        order = sorted(range(len(requests)), key=lambda number: requests[number].features.shape[1])
         found: dict[int, DecodedSpeech] = {}
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
@@ -134,5 +133,7 @@ class Translator(SpeechTranslator):
         """What the decoder is asked of a stretch of speech."""
         targets = tuple(code for code in options.targets if code != part.language)
         whisper_mel = None if self.whisper is None else self.whisper.features(part.samples)
-        mel = self.features(part.samples)
-        return DecodeRequest(mel, part.language, targets, options.hotwords, options.glossary, whisper_mel=whisper_mel)
+        features = self.features(part.samples)
+        return DecodeRequest(
+            features, part.language, targets, options.hotwords, options.glossary, whisper_mel=whisper_mel
+        )

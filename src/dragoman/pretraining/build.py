@@ -41,6 +41,8 @@ def build_bases(
         "encoder": _encoder,
     }
     for part in parts:
+        if part == "encoder" and recipe.encoder.name != "base":
+            continue  # it has another one
         if not (out / part).is_dir():
             makers[part](recipe, recipe.bases, data, out, compiled, on_progress)
 

@@ -103,7 +103,7 @@ def test_what_the_recipe_says_of_the_encoder_is_checked(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"audio.normalise: .* was trained with false, the recipe says true"):
         load_encoder(known, None, torch.float32)
     other = known.model_copy(update={"audio": recipe().audio})
-    with pytest.raises(ModelError, match="is a hubert; the recipe's audio.kind, log-mel, is heard by whisper"):
+    with pytest.raises(ModelError, match=r"is a hubert; the recipe's audio\.kind, log-mel, is heard by whisper"):
         load_encoder(other, None, torch.float32)
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     config["conv_stride"] = [5, 2, 2, 2, 2, 2, 1]

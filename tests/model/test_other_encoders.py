@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from foreign_encoders import FOREIGN_AUDIO, foreign_encoder
-from toy import LORA, recipe
+from toy import LORA, recipe, write_bases
 from transformers import PreTrainedModel, SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
 
 from dragoman.data.batching import pad_features
@@ -20,6 +20,7 @@ from dragoman.model.build import load_encoder, skeleton
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.hardware.memory import count_weights
 from dragoman.recipe import Recipe, WaveformConfig
+from dragoman.training.encoding import frames_of
 
 SAMPLES = (16000, 9123, 400, 12345)
 
@@ -64,6 +65,19 @@ def test_frames_are_transformers_own_whatever_the_batch(kind: str, tmp_path: Pat
         torch.testing.assert_close(frames[at, : len(expected)], alone[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", FOREIGN_AUDIO)
+def test_in_bf16_frames_are_the_same_but_for_rounding(kind: str, tmp_path: Path) -> None:
+    known = chosen(kind, tmp_path)
+    features = [speech_features(known.audio)(noise(size)) for size in (16000, 8000)]
+    exact, rounded = (
+        frames_of(load_encoder(known, None, dtype).eval(), *pad_features(features))
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    for one, other in zip(exact, rounded, strict=True):
+        near = torch.from_numpy(other).view(torch.bfloat16).float()
+        assert (near - torch.from_numpy(one)).norm() < 0.03 * np.linalg.norm(one)
+
+
 @pytest.mark.parametrize(("kind", "frames"), [("hubert", 99), ("wav2vec2", 99), ("w2v-bert", 99)])
 def test_the_longest_clip_is_counted_without_computing_it(kind: str, frames: int, tmp_path: Path) -> None:
     known = chosen(kind, tmp_path)
@@ -83,18 +97,12 @@ def test_lora_is_beside_every_linear_layer_and_nothing_else_is_taught(kind: str,
     linear = sum(isinstance(module, torch.nn.Linear) for module in model.modules())
     bases = tmp_path / "bases"
     known = recipe(audio=FOREIGN_AUDIO[kind], encoder={"name": str(tmp_path), "lora": lora})
-    whole = skeleton_with_toy_llm(known, bases)
+    write_bases(bases, recipe())
+    whole = skeleton(known, bases)
     names = [name for name, weight in whole.encoder.named_parameters() if weight.requires_grad]
     assert len(names) == 2 * linear and all(".lora_" in name for name in names)
     size = sum(weight.numel() for name, weight in model.named_parameters() if name != "masked_spec_embed")
     assert count_weights(whole).encoder == size
-
-
-def skeleton_with_toy_llm(known: Recipe, bases: Path) -> Any:
-    from toy import write_bases
-
-    write_bases(bases, recipe())
-    return skeleton(known, bases)
 
 
 def test_what_the_recipe_says_of_the_encoder_is_checked(tmp_path: Path) -> None:

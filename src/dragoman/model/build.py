@@ -65,7 +65,7 @@ def skeleton(recipe: Recipe, bases: Path | None = None) -> SpeechLLM:
 def pinned(recipe: Recipe) -> Recipe:
     """With the commits of its bases on the hub where it names no revision: those that are there now. Raises ModelError
     when one of them cannot be read."""
-    parts = {"encoder": recipe.encoder, "llm": recipe.llm}
+    parts: dict[str, EncoderConfig | LlmConfig] = {"encoder": recipe.encoder, "llm": recipe.llm}
     commits = {part: base.model_copy(update={"revision": _revision(base)}) for part, base in parts.items()}
     return recipe.model_copy(update=commits)
 

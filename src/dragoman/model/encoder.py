@@ -77,6 +77,11 @@ class MelEncoder(SpeechEncoder):
         return cls(backbone, audio.padding)
 
     @property
+    def mel_bins(self) -> int:
+        """M."""
+        return int(self.backbone.config.num_mel_bins)
+
+    @property
     def window_frames(self) -> int:
         """Mel frames of the longest clip it can hear."""
         return 2 * int(self.backbone.config.max_source_positions)
@@ -87,9 +92,8 @@ class MelEncoder(SpeechEncoder):
                 f"audio.window_s: the encoder hears {self.window_frames / 100:g} s at a time, "
                 f"the recipe says {audio.window_s:g}."
             )
-        bins = int(self.backbone.config.num_mel_bins)
-        if bins != audio.mel_bins:
-            raise ModelError(f"audio.mel_bins: the encoder hears {bins}, the recipe says {audio.mel_bins}.")
+        if self.mel_bins != audio.mel_bins:
+            raise ModelError(f"audio.mel_bins: the encoder hears {self.mel_bins}, the recipe says {audio.mel_bins}.")
 
     def forward(self, features: Tensor, num_features: Tensor) -> tuple[Tensor, Tensor]:
         if self.padding == "window":

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from toy import LORA, MLP, Q_FORMER, STACKED, recipe, stage, write_bases, write_corpus
 
+from dragoman.data.frames import FrameStore
 from dragoman.errors import DataError, OutputError, RecipeError
 from dragoman.model.encoder import MelEncoder
 from dragoman.recipe import Recipe
@@ -88,6 +89,8 @@ def test_files_do_not_depend_on_processes_and_workers(prepared: Callable[[Recipe
     folder = prepared(chosen)
     one = files(stored(chosen, folder))
     assert sorted(one) == ["train/000000.frames", "train/000001.frames", "train/000002.frames", "train/rows"]
+    said = '{"mel_bins": 80, "window_s": 2.0, "padding": "trimmed", "silence_s": 0.0}'
+    assert FrameStore(folder / "frames" / "train").made_with["audio setting"] == said  # as stores of old have it
     for rank in (1, 0):
         stored(chosen, folder, "two", rank=rank, processes=2, workers=1)
     assert files(folder / "two") == one

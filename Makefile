@@ -1,6 +1,7 @@
 # `make demo` translates examples/ with the built-in model; `make evaluate MANIFEST=dev.jsonl` scores it and writes
-# out/evaluate/report; `make test`, `make lint` and `make format` are for developers, as is `make test-small`: what needs
-# the fetched bases of `small` (`dragoman fetch small`).
+# out/evaluate/report; `make test`, `make lint` and `make format` are for developers, as are `make test-all`, which runs the
+# slow tests too, `make test-small`: what needs the fetched bases of `small` (`dragoman fetch small`), and `make docs`, which
+# builds the pages and the reference into out/site.
 # Each sets up .venv first, anew only when pyproject.toml or constraints.txt changed. The code is run from src/.
 PYTHON ?= python3
 INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -8,21 +9,28 @@ INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check -c
 # What `dragoman prepare tatoeba` leaves in out/data.
 MANIFEST ?= out/data/dev.jsonl
 
-.PHONY: demo evaluate test test-small lint format
+.PHONY: demo evaluate test test-all test-small docs lint format
 
 demo: .venv/.demo
 	.venv/bin/dragoman translate examples --to all -o out/demo -f all
 
-evaluate: .venv/.demo
+evaluate: .venv/.evaluate
 	.venv/bin/dragoman evaluate $(MANIFEST) --to all --out out/evaluate/tiny
 	.venv/bin/dragoman evaluate $(MANIFEST) --to all --out out/evaluate/tiny-text --text
 	.venv/bin/dragoman report out/evaluate/tiny out/evaluate/tiny-text --manifest $(MANIFEST) --out out/evaluate/report
 
 test: .venv/.dev
-	.venv/bin/python -m pytest -n auto --dist worksteal -m 'not base_model'
+	.venv/bin/python -m pytest -n auto --dist worksteal -m 'not slow and not base_model and not network'
+
+test-all: .venv/.dev
+	.venv/bin/python -m pytest -n auto --dist worksteal -m 'not base_model and not network'
 
 test-small: .venv/.dev
 	.venv/bin/python -m pytest -m base_model
+
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet
+	@echo out/site/index.html
 
 lint: .venv/.dev
 	.venv/bin/ruff check .
@@ -38,7 +46,17 @@ format: .venv/.dev
 	$(INSTALL) -e .
 	touch $@
 
+.venv/.evaluate: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) -e '.[evaluate]'
+	touch $@ .venv/.demo
+
+.venv/.docs: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) -e '.[docs]'
+	touch $@ .venv/.demo
+
 .venv/.dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) -e '.[synthesis,dev]'
-	touch $@ .venv/.demo
+	$(INSTALL) -e '.[dev]'
+	touch $@ .venv/.demo .venv/.evaluate

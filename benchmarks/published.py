@@ -6,6 +6,9 @@ CPU a turn goes from system to system with each batch and number of beams; on a 
 turn measures all of one system, then builds the next in its place.
 
 At toy width, layers are few and narrow; windows, audio tokens, prompts and outputs are as long as at full size.
+
+`--protocol llm-srt` measures what LLM-SRT's Table 7 does, fp16 on CUDA: seconds for 1,000 samples, greedily in batches
+of 4 to 64 and with 5 beams in batches of 4 to 12, beside the paper's own on four RTX 4090.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from transformers import GenerationConfig
 from dragoman.data.audio import SAMPLE_RATE
 from dragoman.data.batching import TextRow
 from dragoman.data.features import FRAMES_PER_SECOND, Features, LogMel
-from dragoman.inference.decoding.generate import BeamSearch
+from dragoman.inference.decoding.generate import TextSearch
 from dragoman.inference.decoding.prefix_cache import encode_audio_prefix
 from dragoman.model.build import LoadedModel, assemble
 from dragoman.model.folder import merge_lora
@@ -40,6 +43,13 @@ from dragoman.recipe import load_recipe
 REFERENCE = "qwen2-audio-7b"
 NAMES = (REFERENCE, "llm-srt-7b", "mcat-small-9b", "mcat-large-27b")
 CLIP_S, WINDOW_S, MEL_BINS = 10, 30.0, 128
+SAMPLES = 1000
+TABLE_7: dict[tuple[str, int, int], int | None] = {
+    (REFERENCE, 4, 1): 59, (REFERENCE, 8, 1): None, (REFERENCE, 4, 5): None, ("llm-srt-7b", 4, 1): 74,
+    ("llm-srt-7b", 8, 1): 39, ("llm-srt-7b", 16, 1): 28, ("llm-srt-7b", 32, 1): 22, ("llm-srt-7b", 64, 1): 19,
+    ("llm-srt-7b", 4, 5): 93, ("llm-srt-7b", 8, 5): 64, ("llm-srt-7b", 12, 5): 56,
+}  # fmt: skip
+"""LLM-SRT (arXiv 2409.19510), Table 7: system, batch, beams -> seconds for 1,000 samples; None: out of memory."""
 PAD, END, AUDIO = 0, 1, 2
 TOY_VOCABULARY = 4096
 PROMPT = tuple(range(10, 24))
@@ -107,7 +117,7 @@ class SpeechLlm(System):
         self.loaded = LoadedModel(recipe, model.eval(), tokenizer, None)
 
     def __call__(self, mels: Sequence[Features], beams: int, tokens: int) -> list[int]:
-        search = BeamSearch(self.loaded, tokens, len(mels) * beams)
+        search = TextSearch(self.loaded, tokens, len(mels) * beams)
         search.min_new_tokens = tokens
         heard = encode_audio_prefix(self.loaded.model, mels)
         outputs = search(heard, range(len(mels)), [TextRow(PROMPT)] * len(mels), [[]] * len(mels), beams)
@@ -277,6 +287,23 @@ def table(found: Turns) -> Iterator[str]:
         yield f"| {name} | {batch} | {beams} | {samples / seconds:.3g} | {ratio} | {peak} | {samples} |"
 
 
+def protocol_table(found: Turns) -> Iterator[str]:
+    """In Markdown, as LLM-SRT's Table 7, beside it."""
+    yield "| system | batch | beams | s for 1,000 samples | the paper's | samples measured | peak GB |"
+    yield "|---|---|---|---|---|---|---|"
+    for (name, (batch, beams)), turns in found.items():
+        cells = [cell for cell in turns if cell is not None]
+        paper = TABLE_7.get((name, batch, beams), 0)
+        theirs = "out of memory" if paper is None else str(paper or "-")
+        if len(cells) < len(turns):
+            yield f"| {name} | {batch} | {beams} | out of memory | {theirs} | - | - |"
+            continue
+        samples, seconds = sum(cell.samples for cell in cells), sum(cell.seconds for cell in cells)
+        peaks = [cell.peak_gb for cell in cells if cell.peak_gb is not None]
+        peak = f"{max(peaks):.1f}" if peaks else "-"
+        yield f"| {name} | {batch} | {beams} | {SAMPLES * seconds / samples:.3g} | {theirs} | {samples} | {peak} |"
+
+
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     cuda = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__)
@@ -290,20 +317,34 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=64, help="written for each sample")
     parser.add_argument("--device", default="cuda" if cuda else "cpu")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: what was computed, on a busy machine")
-    return parser.parse_args(given)
+    parser.add_argument("--protocol", choices=["llm-srt"], help="that of a paper's table: its systems, batches, beams")
+    options = parser.parse_args(given)
+    if options.protocol:
+        options.systems = (REFERENCE, "llm-srt-7b")
+    return options
+
+
+def amounts_of(options: argparse.Namespace) -> list[Amount]:
+    """What is measured: batches and beams."""
+    if options.protocol:
+        amounts = list(dict.fromkeys((batch, beams) for _, batch, beams in TABLE_7))
+        options.batches = [batch for batch, _ in amounts]
+        return sorted(amounts, key=lambda amount: amount[::-1])
+    return [(batch, beams) for beams in options.beams for batch in options.batches]
 
 
 def main(given: Sequence[str] | None = None) -> None:
     options = arguments(given)
     device = torch.device(options.device)
-    machine = Machine(device, torch.bfloat16 if device.type == "cuda" else torch.float32, options.width == "full")
+    half = torch.float16 if options.protocol else torch.bfloat16
+    machine = Machine(device, half if device.type == "cuda" else torch.float32, options.width == "full")
     precision = str(machine.dtype).removeprefix("torch.")
     print(f"{machine.name}; {options.width} width, {precision}, torch {torch.__version__}; {options.tokens} tokens")
-    amounts = [(batch, beams) for beams in options.beams for batch in options.batches]
+    amounts, show = amounts_of(options), protocol_table if options.protocol else table
     shelf, found = Shelf(machine), Turns()
     for turn in range(1, options.turns + 1):
         one_turn(shelf, sorted(options.systems, key=NAMES.index), amounts, options, found)
-        print(f"\nAfter turn {turn} of {options.turns}:\n", *table(found), sep="\n", flush=True)
+        print(f"\nAfter turn {turn} of {options.turns}:\n", *show(found), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

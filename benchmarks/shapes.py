@@ -25,8 +25,12 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3OmniMoeThinkerConfig,
     Qwen3OmniMoeThinkerForConditionalGeneration,
+    SeamlessM4TConfig,
+    SeamlessM4TForSpeechToText,
     SeamlessM4Tv2Config,
     SeamlessM4Tv2ForSpeechToText,
+    Speech2TextConfig,
+    Speech2TextForConditionalGeneration,
     VoxtralConfig,
     VoxtralForConditionalGeneration,
     WhisperConfig,
@@ -141,11 +145,18 @@ def qwen2_audio(encoder: dict[str, int], audio_id: int, **over: Any) -> Any:
     return Qwen2AudioForConditionalGeneration(config)
 
 
+def whisper_of(width: int, layers: int, **over: Any) -> tuple[Any, Any]:
+    """A whole Whisper, 64 wide a head (Radford et al. 2022, table 1); 80 mel bins and 51,865 tokens up to large-v2."""
+    config: dict[str, Any] = {"d_model": width, "num_mel_bins": 80, "vocab_size": 51865, **over}
+    for part in ("encoder", "decoder"):
+        config |= {f"{part}_layers": layers, f"{part}_ffn_dim": 4 * width, f"{part}_attention_heads": width // 64}
+    return WhisperForConditionalGeneration, WhisperConfig(**config)
+
+
 def others() -> dict[str, tuple[Any, Any]]:
     """Other systems' checkpoints at full size: class and config, as the hub's config.json of each says."""
-    layers = {"encoder_layers": 32, "decoder_layers": 32, "encoder_ffn_dim": 5120, "decoder_ffn_dim": 5120}
-    heads = {"encoder_attention_heads": 20, "decoder_attention_heads": 20}
     nllb = {"encoder_layers": 24, "decoder_layers": 24, "encoder_ffn_dim": 8192, "decoder_ffn_dim": 8192}
+    medium = {"encoder_layers": 12, "decoder_layers": 12, "encoder_ffn_dim": 4096, "decoder_ffn_dim": 4096}
     moe = {
         "vocab_size": 152064, "hidden_size": 2048, "num_hidden_layers": 48, "num_attention_heads": 32,
         "num_key_value_heads": 4, "head_dim": 128, "moe_intermediate_size": 768, "num_experts": 128,
@@ -155,10 +166,19 @@ def others() -> dict[str, tuple[Any, Any]]:
         "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 131072,
     }  # fmt: skip
     return {
-        "openai/whisper-large-v3": (
-            WhisperForConditionalGeneration,
-            WhisperConfig(d_model=1280, num_mel_bins=128, vocab_size=51866, **layers, **heads),
+        "openai/whisper-small": whisper_of(768, 12),
+        "openai/whisper-medium": whisper_of(1024, 24),
+        "openai/whisper-large-v2": whisper_of(1280, 32),
+        "openai/whisper-large-v3": whisper_of(1280, 32, num_mel_bins=128, vocab_size=51866),
+        "facebook/s2t-small-covost2-fr-en-st": (
+            Speech2TextForConditionalGeneration,
+            Speech2TextConfig(vocab_size=277, tie_word_embeddings=False),
         ),
+        "facebook/hf-seamless-m4t-medium": (
+            SeamlessM4TForSpeechToText,
+            SeamlessM4TConfig(vocab_size=256206, speech_encoder_layers=12, **medium),
+        ),
+        "facebook/hf-seamless-m4t-large": (SeamlessM4TForSpeechToText, SeamlessM4TConfig()),
         "facebook/nllb-200-3.3B": (
             M2M100ForConditionalGeneration,
             M2M100Config(d_model=2048, vocab_size=256206, **nllb),

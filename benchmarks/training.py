@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from common import arguments, clips, compare, load
 
-from dragoman.data.batching import Batch, Example, TextRow, collate, pad_features
+from dragoman.batch import Batch
+from dragoman.data.batching import Example, TextRow, collate, pad_features
 from dragoman.data.frames import new_frames
 from dragoman.model.folder import merge_lora
 from dragoman.model.trainable import train_only

@@ -1,11 +1,14 @@
-"""English sentences -> what the base LLM itself makes of them in other languages, asked with a few examples.
+"""Rows of a manifest, spoken or text alone, with translations by the base LLM itself, asked with a few examples.
 
-For languages without freely licensed translations: sequence-level distillation (Kim and Rush 2016), marked as such in
-the ids. As sources they are back-translations (Sennrich et al. 2016): what is learnt from them is written by people.
+For languages and recordings without freely licensed translations: sequence-level distillation (Kim and Rush 2016). The
+rows' ids end in `-by-llm`. Turned round they are back-translations (Sennrich et al. 2016): what is learnt from them is
+written by people.
 
-python runs/self_translate.py LLM text.jsonl spa-by-llm.jsonl --target spa --count 3000
+python runs/self_translate.py LLM human.jsonl human-by-llm.jsonl --to eng
+python runs/self_translate.py LLM text.jsonl to-spa-by-llm.jsonl --languages eng --to spa --count 3000 \\
+    --turned spa-by-llm.jsonl
 
-writes spa-by-llm.jsonl, from the language into those that people wrote, and to-spa-by-llm.jsonl, the other way round.
+What is cut short by an interruption goes on: a translation that is there is not made again.
 """
 
 from __future__ import annotations
@@ -25,33 +28,41 @@ from dragoman.text.langid import is_other
 from dragoman.text.languages import LANGUAGES
 
 SHOTS = Path(__file__).with_name("self_translate.json")
-TOGETHER = 64
-LONGEST = 90
-"""Letters: the few examples are short too."""
+BATCH_SIZE = 64
+MAX_LETTERS = 160
+"""A 270M model translates short sentences better than long ones."""
 RATIO = (0.6, 1.8)
 """Letters of the translation for each of the sentence."""
+MARK = "-by-llm"
 
 
-class FewShot:
-    """A base LLM asked to translate English into one language; the examples are read once."""
+class FewShotTranslator:
+    """A base LLM asked to translate from one language into another; the examples are read once."""
 
-    def __init__(self, folder: Path, target: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
         self.llm = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
-        self.name = LANGUAGES[target].name
-        shots = json.loads(SHOTS.read_text(encoding="utf-8"))
-        asked = "".join(f"English: {a}\n{self.name}: {b}\n\n" for a, b in zip(shots["eng"], shots[target], strict=True))
-        ids = self.tokenizer(asked, return_tensors="pt").input_ids
-        self.cache = DynamicCache(config=self.llm.config)
-        with torch.inference_mode():
-            self.llm(ids, past_key_values=self.cache, logits_to_keep=1)
-        self.examples = ids
+        self.shots = json.loads(SHOTS.read_text(encoding="utf-8"))
         self.line_end = self.tokenizer("\n", add_special_tokens=False).input_ids
+        self.pair: tuple[str, str] | None = None
+
+    def _use(self, source: str, target: str) -> None:
+        if self.pair == (source, target):
+            return
+        one, other = LANGUAGES[source].name, LANGUAGES[target].name
+        pairs = zip(self.shots[source], self.shots[target], strict=True)
+        self.examples = self.tokenizer(
+            "".join(f"{one}: {a}\n{other}: {b}\n\n" for a, b in pairs), return_tensors="pt"
+        ).input_ids
+        self.cache = DynamicCache(config=self.llm.config)
+        self.llm(self.examples, past_key_values=self.cache, logits_to_keep=1)
+        self.pair = source, target
 
     @torch.inference_mode()
-    def __call__(self, sentences: Sequence[str]) -> list[str]:
+    def __call__(self, sentences: Sequence[str], source: str, target: str) -> list[str]:
         """Greedy, a line each."""
-        asked = [f"English: {sentence}\n{self.name}:" for sentence in sentences]
+        self._use(source, target)
+        asked = [f"{LANGUAGES[source].name}: {text}\n{LANGUAGES[target].name}:" for text in sentences]
         text = self.tokenizer(asked, return_tensors="pt", padding=True, add_special_tokens=False)
         cache: Any = copy.deepcopy(self.cache)
         cache.batch_repeat_interleave(len(sentences))
@@ -63,7 +74,7 @@ class FewShot:
             attention_mask=mask,
             past_key_values=cache,
             generation_config=GenerationConfig(
-                do_sample=False, max_new_tokens=48, eos_token_id=ends, pad_token_id=self.tokenizer.pad_token_id
+                do_sample=False, max_new_tokens=64, eos_token_id=ends, pad_token_id=self.tokenizer.pad_token_id
             ),
         )
         return [self.tokenizer.decode(ids, skip_special_tokens=True).split("\n")[0].strip() for ids in found]
@@ -75,37 +86,47 @@ def keeps(sentence: str, translation: str, target: str) -> bool:
     return translation != sentence and low <= len(translation) <= high and not is_other(translation, target)
 
 
-def translated(llm: FewShot, rows: Sequence[Utterance], target: str) -> Iterator[Utterance]:
-    """Each row's English with the translation, as a row of the target language and its translations."""
-    for start in range(0, len(rows), TOGETHER):
-        some = sorted(rows[start : start + TOGETHER], key=lambda row: len(row.text))
-        for row, text in zip(some, llm([row.text for row in some]), strict=True):
+def translated(llm: FewShotTranslator, rows: Sequence[Utterance], source: str, target: str) -> Iterator[Utterance]:
+    """Rows of one language with their translation added; without those whose translation does not look like one."""
+    rows = sorted(rows, key=lambda row: len(row.text))
+    for start in range(0, len(rows), BATCH_SIZE):
+        batch = rows[start : start + BATCH_SIZE]
+        for row, text in zip(batch, llm([row.text for row in batch], source, target), strict=True):
             if keeps(row.text, text, target):
-                name = f"{row.id.removesuffix('-eng')}-{target}-by-llm"
-                texts = {"eng": row.text, **row.translations}
-                yield Utterance(id=name, language=target, text=text, translations=texts)
+                yield row.model_copy(update={"translations": {**row.translations, target: text}})
 
 
-def turned_round(row: Utterance) -> Iterator[Utterance]:
-    """What people wrote, with the translation that the LLM made."""
+def turned(row: Utterance) -> Iterator[Utterance]:
+    """The LLM's translation as what is read, the sentence of a person as what is to be written."""
     for code, text in row.translations.items():
-        yield Utterance(id=f"{row.id}-from-{code}", language=code, text=text, translations={row.language: row.text})
+        yield Utterance(id=f"{row.id}-turned", language=code, text=text, translations={row.language: row.text})
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("llm", type=Path)
-    parser.add_argument("text", type=Path)
+    parser.add_argument("manifest", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--target", required=True)
-    parser.add_argument("--count", type=int, default=3000)
+    parser.add_argument("--languages", default="eng,deu,fra,spa,ita,por,nld")
+    parser.add_argument("--to", required=True, help="languages, by commas")
+    parser.add_argument("--count", type=int, help="rows of a direction; all by default")
+    parser.add_argument("--turned", type=Path, help="also write each row turned round, without its sound")
     options = parser.parse_args()
-    english = (row for _, row in read_rows(options.text, Utterance) if row.language == "eng")
-    rows = [row for row in english if "+" not in row.id and len(row.text) <= LONGEST]
-    llm = FewShot(options.llm, options.target)
-    done = list(translated(llm, rows[: options.count], options.target))
-    write_rows(options.out, done)
-    write_rows(options.out.with_name(f"to-{options.out.name}"), (row for one in done for row in turned_round(one)))
+    rows = [row for _, row in read_rows(options.manifest, Utterance) if 10 <= len(row.text) <= MAX_LETTERS]
+    done = {row.id: row for _, row in read_rows(options.out, Utterance)} if options.out.is_file() else {}
+    llm = FewShotTranslator(options.llm)
+    for source in options.languages.split(","):
+        for target in options.to.split(","):
+            if source == target or any(row.language == source and target in row.translations for row in done.values()):
+                continue
+            chosen = [row for row in rows if row.language == source and target not in row.translations]
+            marked = [row.model_copy(update={"id": f"{row.id}{MARK}", "translations": {}}) for row in chosen]
+            known = [done.get(row.id, row) for row in marked[: options.count]]
+            done |= {row.id: row for row in translated(llm, known, source, target)}
+            write_rows(options.out, done.values())
+            print(f"{source}-{target}: {len(done)} rows", flush=True)
+    if options.turned is not None:
+        write_rows(options.turned, (other for row in done.values() for other in turned(row)))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import sentencepiece
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -25,11 +26,18 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3OmniMoeConfig,
     Qwen3OmniMoeForConditionalGeneration,
+    SeamlessM4TConfig,
     SeamlessM4TFeatureExtractor,
+    SeamlessM4TForSpeechToText,
     SeamlessM4TProcessor,
     SeamlessM4TTokenizer,
     SeamlessM4Tv2Config,
     SeamlessM4Tv2ForSpeechToText,
+    Speech2TextConfig,
+    Speech2TextFeatureExtractor,
+    Speech2TextForConditionalGeneration,
+    Speech2TextProcessor,
+    Speech2TextTokenizer,
     VoxtralConfig,
     VoxtralForConditionalGeneration,
     WhisperConfig,
@@ -94,26 +102,59 @@ def small_whisper(folder: Path) -> Path:
     return folder
 
 
-def small_seamless(folder: Path) -> Path:
-    languages = ["eng", "deu", "fra", "arb"]
-    vocab = {token: number for number, token in enumerate(["<pad>", "<unk>", "<s>", "</s>", *LETTERS])}
-    tokenizer = SeamlessM4TTokenizer(vocab=vocab, additional_special_tokens=[f"__{code}__" for code in languages])
-    config = SeamlessM4Tv2Config(
-        vocab_size=len(tokenizer), hidden_size=16, feature_projection_input_dim=160, speech_encoder_layers=2,
-        speech_encoder_attention_heads=2, speech_encoder_intermediate_size=16, encoder_layers=1, decoder_layers=1,
-        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
-        num_adapter_layers=1, adaptor_kernel_size=8, adaptor_stride=8, pad_token_id=0, bos_token_id=2, eos_token_id=3,
-        decoder_start_token_id=3, conv_depthwise_kernel_size=7,
+def small_speech2text(folder: Path, languages: str | None = None) -> Path:
+    """Of one direction, French into English, which the folder's name tells; with `languages` of several."""
+    folder = folder / "s2t-small-covost2-fr-en-st"
+    folder.mkdir()
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    tags = [f"<lang:{code}>" for code in ("pt", "fr", "ru", "nl", "ro", "it", "es", "de")] if languages else []
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["".join(LETTERS[1:27])] * 30), model_prefix=str(folder / "spm"), model_type="char",
+        vocab_size=31 + len(tags), control_symbols="<pad>", user_defined_symbols=tags, minloglevel=2,
     )  # fmt: skip
-    model = spread(SeamlessM4Tv2ForSpeechToText(config), 2)
-    codes = {code: tokenizer.convert_tokens_to_ids(f"__{code}__") for code in languages}
-    model.generation_config = GenerationConfig(
-        decoder_start_token_id=3, pad_token_id=0, bos_token_id=2, eos_token_id=3, text_decoder_lang_to_code_id=codes,
-        suppress_tokens=[0, 1, 2, *codes.values()],
+    (folder / "vocab.json").write_text(json.dumps({token: at for at, token in enumerate([*special, *LETTERS, *tags])}))
+    tokenizer = Speech2TextTokenizer(
+        vocab_file=str(folder / "vocab.json"), spm_file=str(folder / "spm.model"), lang_codes=languages
+    )
+    ends = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 2}
+    config = Speech2TextConfig(
+        vocab_size=tokenizer.vocab_size, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, conv_channels=16, **ends,
     )  # fmt: skip
+    model = spread(Speech2TextForConditionalGeneration(config), 8)
+    for conv in model.model.encoder.conv.conv_layers:  # what a clip's end must not draw in
+        torch.nn.init.normal_(conv.bias, std=0.5)
+    model.generation_config = GenerationConfig(**ends, num_beams=5, max_length=200, suppress_tokens=[0, 1, 3])
     model.save_pretrained(folder)
-    SeamlessM4TProcessor(SeamlessM4TFeatureExtractor(), tokenizer).save_pretrained(folder)
+    Speech2TextProcessor(Speech2TextFeatureExtractor(), tokenizer).save_pretrained(folder)
     return folder
+
+
+def small_seamless(kind: Any, config: Any) -> Callable[[Path], Path]:
+    """Of either version."""
+
+    def save(folder: Path) -> Path:
+        languages = ["eng", "deu", "fra", "arb"]
+        vocab = {token: number for number, token in enumerate(["<pad>", "<unk>", "<s>", "</s>", *LETTERS])}
+        tokenizer = SeamlessM4TTokenizer(vocab=vocab, additional_special_tokens=[f"__{code}__" for code in languages])
+        sizes = config(
+            vocab_size=len(tokenizer), hidden_size=16, feature_projection_input_dim=160, speech_encoder_layers=2,
+            speech_encoder_attention_heads=2, speech_encoder_intermediate_size=16, encoder_layers=1, decoder_layers=1,
+            encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
+            num_adapter_layers=1, adaptor_kernel_size=8, adaptor_stride=8, pad_token_id=0, bos_token_id=2,
+            eos_token_id=3, decoder_start_token_id=3, conv_depthwise_kernel_size=7,
+        )  # fmt: skip
+        model = spread(kind(sizes), 2)
+        codes = {code: tokenizer.convert_tokens_to_ids(f"__{code}__") for code in languages}
+        model.generation_config = GenerationConfig(
+            decoder_start_token_id=3, pad_token_id=0, bos_token_id=2, eos_token_id=3,
+            text_decoder_lang_to_code_id=codes, suppress_tokens=[0, 1, 2, *codes.values()],
+        )  # fmt: skip
+        model.save_pretrained(folder)
+        SeamlessM4TProcessor(SeamlessM4TFeatureExtractor(), tokenizer).save_pretrained(folder)
+        return folder
+
+    return save
 
 
 def small_nllb(folder: Path) -> Path:
@@ -284,7 +325,10 @@ def both(first: Callable[[Path], Path], second: Callable[[Path], Path]) -> Calla
 
 SMALL: dict[str, Callable[[Path], Any]] = {
     "whisper": small_whisper,
-    "seamless-m4t-v2-large": small_seamless,
+    "speech2text": small_speech2text,
+    "seamless-m4t-medium": small_seamless(SeamlessM4TForSpeechToText, SeamlessM4TConfig),
+    "seamless-m4t-large": small_seamless(SeamlessM4TForSpeechToText, SeamlessM4TConfig),
+    "seamless-m4t-v2-large": small_seamless(SeamlessM4Tv2ForSpeechToText, SeamlessM4Tv2Config),
     "qwen2-audio-7b": small_qwen2_audio,
     "qwen2.5-omni-7b": small_omni(Qwen2_5OmniConfig, Qwen2_5OmniForConditionalGeneration, {}, {}),
     "qwen3-omni-30b-a3b": small_omni(

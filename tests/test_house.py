@@ -27,16 +27,31 @@ MAY_IMPORT = {
     "progress": set(),
     "records": {"errors", "files", "text"},
     "recipe": {"errors", "text"},
-    "data": {"errors", "files", "parallel", "progress", "text", "records", "recipe"},
+    "batch": set(),
+    "downloads": set(),
+    "data": {"batch", "downloads", "errors", "files", "parallel", "progress", "text", "records", "recipe"},
     "vad": {"errors", "recipe", "data"},
-    "model": {"errors", "files", "progress", "text", "records", "recipe"},
+    "model": {"batch", "downloads", "errors", "files", "progress", "text", "records", "recipe"},
     "catalogue": {"model", "recipe"},
-    "inference": {"errors", "files", "text", "records", "recipe", "data", "vad", "model"},
+    "inference": {"batch", "errors", "files", "text", "records", "recipe", "data", "vad", "model"},
     "subtitles": {"errors", "files", "text", "inference"},
-    "systems": {"errors", "files", "text", "records", "recipe", "data", "vad", "model", "inference"},
+    "systems": {"batch", "errors", "files", "text", "records", "recipe", "data", "vad", "model", "inference"},
     "evaluation": {"errors", "files", "parallel", "text", "records", "recipe", "data", "model", "inference"},
-    "training": {"errors", "files", "progress", "records", "recipe", "data", "model"},
-    "pretraining": {"errors", "files", "progress", "records", "recipe", "data", "model", "training"},  # one loop
+    "training": {"batch", "errors", "files", "progress", "records", "recipe", "data", "model"},
+    "pretraining": {"batch", "errors", "files", "progress", "records", "recipe", "data", "model", "training"},
+}
+MAY_IMPORT["server"] = {
+    "errors",
+    "files",
+    "parallel",
+    "text",
+    "records",
+    "recipe",
+    "data",
+    "vad",
+    "model",
+    "inference",
+    "subtitles",
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 MAY_IMPORT["__init__"] = MAY_IMPORT["__main__"] = set(MAY_IMPORT)  # the front doors
@@ -136,11 +151,19 @@ def test_no_class_name_is_given_twice() -> None:
     assert {name: places for name, places in found.items() if len(places) > 1} == {}
 
 
+def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Without its docstring: what explains arguments does not make a function long."""
+    first = function.body[0]
+    explains = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    explained = (first.end_lineno or 0) - first.lineno + 1 if explains else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - explained
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_function_is_long(path: Path) -> None:
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    spans = {n.name: (n.end_lineno or 0) - n.lineno + 1 for n in ast.walk(tree) if isinstance(n, functions)}
+    spans = {n.name: lines_of(n) for n in ast.walk(tree) if isinstance(n, functions)}
     assert {name: lines for name, lines in spans.items() if lines > MOST_LINES} == {}
 
 

@@ -25,6 +25,7 @@ from dragoman.model.build import assemble
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import part_of, train_only
 from dragoman.recipe import Lora, Recipe, Stage, dump_recipe, load_recipe, names, parse_recipe, read_stored_recipe
+from dragoman.text.languages import SETS
 from dragoman.training.optim import make_optimizer
 
 PAPERS = sorted(PUBLISHED_MODELS)
@@ -32,12 +33,18 @@ PAPERS = sorted(PUBLISHED_MODELS)
 ADAPTERS = {
     "llm-srt-3b": 73_700_352, "llm-srt-7b": 80_521_728, "llm-srt-32b": 84_458_496, "mcat-small-9b": 80_575_488,
     "mcat-large-27b": 85_168_384, "llast-2b": 11_016_192, "llast-8b": 38_809_600, "llast-14b": 58_997_760,
+    "smt-9b": 80_521_728,
     # by hand, as LLaST's MLP is described: (E + 1) D + 2 (D + 1) D
     "llast-2b-mhubert": 9_967_616, "llast-2b-whisper-base": 9_443_328, "llast-8b-whisper-base": 35_663_872,
     "llast-8b-whisper-small": 36_712_448, "llast-8b-whisper-medium": 37_761_024, "llast-8b-qwen": 38_809_600,
     "llast-8b-internlm2": 38_809_600,
 }  # fmt: skip
-LLM_LORA = {"llm-srt-3b-v2-lora": 1_843_200, "mcat-small-9b": 8_945_664, "mcat-large-27b": 16_760_832}
+LLM_LORA = {
+    "llm-srt-3b-v2-lora": 1_843_200,
+    "mcat-small-9b": 8_945_664,
+    "smt-9b": 8_945_664,
+    "mcat-large-27b": 16_760_832,
+}
 
 
 @cache
@@ -61,7 +68,7 @@ def test_the_size_is_the_published_one(name: str) -> None:
     recipe, found = load_recipe(name), sizes(name)
     parts = recipe.encoder.name, recipe.llm.name
     like = next(known for known in map(load_recipe, ADAPTERS) if (known.encoder.name, known.llm.name) == parts)
-    assert found["adapter"] == ADAPTERS[like.name]
+    assert found["adapter"] == ADAPTERS.get(name, ADAPTERS[like.name])
     assert found["encoder"] == HUB_MODELS[recipe.encoder.name].parameters
     assert found["llm"] == HUB_MODELS[recipe.llm.name].parameters
     if name in LLM_LORA:
@@ -140,6 +147,18 @@ def test_stages_follow_algorithm_1() -> None:
     assert stages["asr-balanced"].max_per_language == 10_000
     assert stages["srt-balanced"].max_per_direction == 100
     assert stages["srt-balanced"].schedule.over(70 * 69 * 100).steps == 3_774
+
+
+def test_more_english_takes_the_place_of_less() -> None:
+    """MCAT's Table X: 7.5 hours of FLEURS's English, then CoVoST-2's 429.6 instead; the other languages stay."""
+    less, more = ({s.name: s for s in load_recipe(name).stages} for name in ("mcat-small-9b", "mcat-small-9b-covost2"))
+    assert list(less) == list(more)
+    for name in ("smt", "srt", "srt-balanced"):
+        fleurs, covost2 = more[name].data
+        assert sorted([*fleurs.sources, "eng"]) == sorted(SETS["mcat-28"]) and covost2.sources == ["eng"]
+        assert (fleurs.name, covost2.name) == ("fleurs", "covost2") and [s.name for s in less[name].data] == ["fleurs"]
+        assert more[name].schedule == less[name].schedule
+    assert all(less[name] == more[name] for name in ("asr-2", "asr-28", "asr-balanced"))
 
 
 def child(tmp_path: Any, text: str) -> Recipe:

@@ -26,7 +26,7 @@ WINDOW = 512
 class Loudness:
     """Stands for Silero where the test needs to know the truth: a window's peak is its probability of speech."""
 
-    def of(self, samples: Waveform) -> Waveform:
+    def probabilities(self, samples: Waveform) -> Waveform:
         return np.abs(samples.reshape(-1, WINDOW)).max(axis=1)
 
 
@@ -134,8 +134,8 @@ def test_options_that_contradict_each_other(wrong: dict[str, float]) -> None:
 
 def test_neither_torch_nor_the_silero_package_is_imported() -> None:
     code = (
-        "import sys, numpy\nfrom dragoman.vad import segments\n"
-        "list(segments([numpy.zeros(16000, numpy.float32)]))\n"
+        "import sys, numpy\nfrom dragoman.vad import speech_segments\n"
+        "list(speech_segments([numpy.zeros(16000, numpy.float32)]))\n"
         "sys.exit('torch' in sys.modules or 'silero_vad' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -47,11 +47,21 @@ HUB_MODELS: dict[str, HubModel] = {
 }
 WHISPER, NLLB, CHAT = "openai/whisper-large-v3", "facebook/nllb-200-3.3B", "Qwen/Qwen2.5-7B-Instruct"
 SEAMLESS, VOXTRAL = "facebook/seamless-m4t-v2-large", "mistralai/Voxtral-Mini-3B-2507"
+SEAMLESS_V1, SEAMLESS_MEDIUM = "facebook/hf-seamless-m4t-large", "facebook/hf-seamless-m4t-medium"
+SPEECH2TEXT = "facebook/s2t-small-covost2-fr-en-st"
 CHECKPOINTS: dict[str, HubModel] = {
     WHISPER: HubModel(1_543_490_560, "Apache-2.0"),
     NLLB: HubModel(3_344_863_232, "CC-BY-NC-4.0"),
     CHAT: HubModel(7_615_616_512, "Apache-2.0"),
     SEAMLESS: HubModel(1_501_842_240, "CC-BY-NC-4.0"),
+    SEAMLESS_V1: HubModel(1_526_945_088, "CC-BY-NC-4.0"),
+    SEAMLESS_MEDIUM: HubModel(821_351_744, "CC-BY-NC-4.0"),
+    SPEECH2TEXT: HubModel(27_118_080, "MIT"),
+    "openai/whisper-small": HubModel(241_734_912, "Apache-2.0"),
+    "openai/whisper-medium": HubModel(763_857_920, "Apache-2.0"),
+    "openai/whisper-large-v2": HubModel(1_543_304_960, "Apache-2.0"),
+    "Qwen/Qwen2.5-3B-Instruct": HubModel(3_085_938_688, "Qwen Research"),
+    "Qwen/Qwen2.5-32B-Instruct": HubModel(32_763_876_352, "Apache-2.0"),
     "Qwen/Qwen2-Audio-7B": HubModel(8_397_094_912, "Apache-2.0"),
     "Qwen/Qwen2.5-Omni-7B": HubModel(8_931_813_888, "Apache-2.0"),
     "Qwen/Qwen3-Omni-30B-A3B-Instruct": HubModel(31_719_205_488, "Apache-2.0"),
@@ -69,6 +79,7 @@ class PublishedModel:
 
 _COVOST = "CoVoST-2 eng-deu/jpn/cmn: BLEU"
 _FRENCH = "CoVoST-2 fra-eng: BLEU"
+_INTO_ENGLISH = "CoVoST-2 fra/jpn/deu/cmn/spa/ita-eng: BLEU"
 PUBLISHED_MODELS: dict[str, PublishedModel] = {
     "llm-srt-3b": PublishedModel(73_700_352, "FLEURS 6x12: BLEU 20.6"),
     "llm-srt-7b": PublishedModel(80_521_728, "FLEURS 6x12: BLEU 21.4"),
@@ -89,14 +100,11 @@ PUBLISHED_MODELS: dict[str, PublishedModel] = {
     "mcat-small-9b-without-smt-srt": PublishedModel(89_521_152, "FLEURS eng-11: spBLEU 14.1"),
     "mcat-small-9b-without-lora": PublishedModel(80_575_488),
     "mcat-small-9b-covost2": PublishedModel(89_521_152, "COMET 85.6 where mcat-small-9b has 81.7"),
+    "smt-9b": PublishedModel(89_467_392),
     "mcat-large-27b": PublishedModel(101_929_216, "FLEURS 9x69: COMET 81.5; eng-27: COMET 86.3"),
-    "llast-2b": PublishedModel(509_089_792, "CoVoST-2 fra/jpn/deu/cmn/spa/ita-eng: BLEU 41.2/24.2/36.8/19.2/43.2/39.3"),
-    "llast-8b": PublishedModel(
-        1_412_444_160, "CoVoST-2 fra/jpn/deu/cmn/spa/ita-eng: BLEU 44.1/24.4/40.8/23.3/45.3/42.1"
-    ),
-    "llast-14b": PublishedModel(
-        2_156_149_760, "CoVoST-2 fra/jpn/deu/cmn/spa/ita-eng: BLEU 45.1/28.8/41.2/24.8/46.1/43.0"
-    ),
+    "llast-2b": PublishedModel(509_089_792, f"{_INTO_ENGLISH} 41.2/24.2/36.8/19.2/43.2/39.3"),
+    "llast-8b": PublishedModel(1_412_444_160, f"{_INTO_ENGLISH} 44.1/24.4/40.8/23.3/45.3/42.1"),
+    "llast-14b": PublishedModel(2_156_149_760, f"{_INTO_ENGLISH} 45.1/28.8/41.2/24.8/46.1/43.0"),
     "llast-2b-mhubert": PublishedModel(413_669_376, f"{_FRENCH} 24.4"),
     "llast-2b-whisper-base": PublishedModel(420_222_976, f"{_FRENCH} 28.7"),
     "llast-8b-whisper-base": PublishedModel(1_322_004_480, f"{_FRENCH} 37.0"),
@@ -117,7 +125,7 @@ PUBLISHED_MODELS: dict[str, PublishedModel] = {
 @dataclass(frozen=True)
 class ExternalSystem:
     """A third-party system: its usual checkpoints; how many languages it `hears` and `writes` as its authors count
-    them, None where they do not; and what the papers of LLM-SRT and MCAT report of it."""
+    them, None where they do not; and what the papers of LLM-SRT, MCAT and LLaST report of it."""
 
     checkpoints: tuple[str, ...]
     hears: int | None = None
@@ -125,23 +133,51 @@ class ExternalSystem:
     reports: str = ""
 
 
-# Languages: Whisper's tokenizer (large-v3), the cards of SeamlessM4T-v2, NLLB-200, Qwen3-Omni and Voxtral.
+# Languages: Whisper's tokenizer (large-v3), the cards of both SeamlessM4T, NLLB-200, Qwen3-Omni and Voxtral.
 EXTERNAL_SYSTEMS: dict[str, ExternalSystem] = {
     "whisper": ExternalSystem((WHISPER,), 100, 1),
-    "seamless-m4t-v2-large": ExternalSystem((SEAMLESS,), 101, 96, "FLEURS 6x12: BLEU 20.2; 9x69: COMET 73.2"),
+    "speech2text": ExternalSystem((SPEECH2TEXT,), 1, 1, "CoVoST-2 fra/deu/spa-eng, a model each: BLEU 27.2/18.2/25.1"),
+    "seamless-m4t-medium": ExternalSystem(
+        (SEAMLESS_MEDIUM,), 101, 96, f"{_INTO_ENGLISH} 38.4/15.2/34.7/18.0/38.7/36.5"
+    ),
+    "seamless-m4t-large": ExternalSystem((SEAMLESS_V1,), 101, 96),
+    "seamless-m4t-v2-large": ExternalSystem(
+        (SEAMLESS,),
+        101,
+        96,
+        f"FLEURS 6x12: BLEU 20.2; 9x69: COMET 73.2; {_COVOST} 37.0/39.7/35.9;"
+        f" {_INTO_ENGLISH} 42.1/23.8/39.9/22.2/42.9/40.0",
+    ),
     "qwen2-audio-7b": ExternalSystem(
         ("Qwen/Qwen2-Audio-7B",), reports=f"FLEURS 6x12: BLEU 16.0; {_COVOST} 29.9/39.7/44.0"
     ),
     "qwen2.5-omni-7b": ExternalSystem(("Qwen/Qwen2.5-Omni-7B",), reports="FLEURS eng-27: COMET 73.8"),
     "qwen3-omni-30b-a3b": ExternalSystem(("Qwen/Qwen3-Omni-30B-A3B-Instruct",), 19, 119),
     "voxtral-mini-3b": ExternalSystem((VOXTRAL,), 8, 8),
-    "whisper+nllb": ExternalSystem((WHISPER, NLLB), 100, 200, f"{_COVOST} 33.4/31.0/32.0"),
+    "whisper+nllb": ExternalSystem((WHISPER, NLLB), 100, 200, f"{_COVOST} 33.4/31.0/32.0; FLEURS 9x69: COMET 80.5"),
     "whisper+chat": ExternalSystem((WHISPER, CHAT), 100, None, f"FLEURS 6x12: BLEU 20.9; {_COVOST} 24.1/29.8/37.6"),
     "seamless-m4t-v2-large+nllb": ExternalSystem((SEAMLESS, NLLB), 101, 200),
     "seamless-m4t-v2-large+chat": ExternalSystem((SEAMLESS, CHAT), 101),
     "voxtral-mini-3b+nllb": ExternalSystem((VOXTRAL, NLLB), 8, 200),
     "voxtral-mini-3b+chat": ExternalSystem((VOXTRAL, CHAT), 8),
 }
+_CHAT_3B, _CHAT_32B = "Qwen/Qwen2.5-3B-Instruct", "Qwen/Qwen2.5-32B-Instruct"
+OTHER_CHECKPOINTS: dict[tuple[str, str], ExternalSystem] = {
+    ("whisper", "openai/whisper-small"): ExternalSystem(
+        ("openai/whisper-small",), 99, 1, f"{_INTO_ENGLISH} 27.3/17.3/25.3/6.8/33.0/24.0"
+    ),
+    ("whisper", "openai/whisper-medium"): ExternalSystem(("openai/whisper-medium",), 99, 1),
+    ("whisper", "openai/whisper-large-v2"): ExternalSystem(
+        ("openai/whisper-large-v2",), 99, 1, f"{_INTO_ENGLISH} 36.4/26.1/36.3/18.0/40.1/30.9"
+    ),
+    ("whisper+chat", f"+{_CHAT_3B}"): ExternalSystem(
+        (WHISPER, _CHAT_3B), 100, None, f"FLEURS 6x12: BLEU 18.8; {_COVOST} 21.1/28.1/35.0"
+    ),
+    ("whisper+chat", f"+{_CHAT_32B}"): ExternalSystem(
+        (WHISPER, _CHAT_32B), 100, None, f"FLEURS 6x12: BLEU 23.3; {_COVOST} 28.3/35.0/41.1"
+    ),
+}
+"""Rows of the papers' tables that are a system with another `--model` than its usual one."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +206,11 @@ class CatalogueEntry:
 def catalogue_entries() -> list[CatalogueEntry]:
     """All recipes that Dragoman ships, smallest first, then the other systems."""
     found = [_entry(load_recipe(name)) for name in names()]
-    others = [_other(name, other) for name, other in EXTERNAL_SYSTEMS.items()]
+    others = [_external(name, f"--system {name}", other) for name, other in EXTERNAL_SYSTEMS.items()]
+    others += [
+        _external(f"{name} {model}", f"--system {name} --model {model}", other)
+        for (name, model), other in OTHER_CHECKPOINTS.items()
+    ]
     return sorted(found, key=lambda entry: (entry.parameters or 0, entry.name)) + others
 
 
@@ -196,7 +236,7 @@ def _entry(recipe: Recipe) -> CatalogueEntry:
     )
 
 
-def _other(name: str, other: ExternalSystem) -> CatalogueEntry:
+def _external(name: str, get: str, other: ExternalSystem) -> CatalogueEntry:
     parts = [CHECKPOINTS[checkpoint] for checkpoint in other.checkpoints]
     count = sum(part.parameters for part in parts)
     return CatalogueEntry(
@@ -213,7 +253,7 @@ def _other(name: str, other: ExternalSystem) -> CatalogueEntry:
         licence="; ".join(dict.fromkeys(part.licence for part in parts)),
         llm_licence=None,
         reports=other.reports,
-        get=f"--system {name}",
+        get=get,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 """The system's numbers for more open files than it allows: neither the data's fault nor the disk's."""
@@ -44,3 +46,21 @@ class DataError(DragomanError):
 
 class OutputError(DragomanError):
     """A result that cannot be written; the message names the file."""
+
+
+class MissingExtraError(DragomanError):
+    """A package that is not installed because only an extra of Dragoman needs it; the message names the extra."""
+
+
+def missing_extra(what: str, package: str, extra: str, instead: str = "") -> MissingExtraError:
+    """That `what` needs a `package` that comes with an `extra`; `instead`: what can be done without it."""
+    return MissingExtraError(f"{what} needs {package}: run `pip install 'dragoman[{extra}]'`{instead}.")
+
+
+@contextmanager
+def needs_extra(what: str, extra: str, instead: str = "") -> Iterator[None]:
+    """Around imports of packages that come with an extra. Raises MissingExtraError where one is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise missing_extra(what, (error.name or "a package").partition(".")[0], extra, instead) from error

@@ -40,10 +40,17 @@ def in_order(
     lost: str = LOST,
     start: Callable[[], None] | None = None,
 ) -> Iterator[ResultT]:
-    """`function` of each job, in the order of the jobs, by `workers` processes; 1 is this one alone.
+    """`function` of each job, in the order of the jobs.
 
-    `start` is called first in each process. Raises what `function` raises, and DragomanError, which says
-    `lost`, when the system kills a process.
+    Args:
+        function: Of the top level of a module, so that processes find it.
+        jobs: Taken as they are needed.
+        workers: Processes; 1 is this one alone.
+        lost: What is said when the system kills a process.
+        start: Called first in each process.
+
+    Raises:
+        DragomanError: The system killed a process; and what `function` raises.
     """
     if workers <= 1:
         yield from map(function, jobs)

@@ -22,9 +22,21 @@ RowT = TypeVar("RowT", bound=BaseModel)
 
 
 class Utterance(BaseModel):
-    """One piece of speech with what is known of it, or, without `audio`, text alone. Languages are ISO 639-3 codes. A
-    `text` (or all `translations`) that is given and empty says that nothing is said (silence, noise, music); one that
-    is left out, that what is said is not known."""
+    """One piece of speech with what is known of it, or, without `audio`, text alone: a line of a manifest.
+
+    A `text` (or all `translations`) that is given and empty says that nothing is said (silence, noise, music); one that
+    is left out, that what is said is not known.
+
+    Attributes:
+        id: Unique within a manifest.
+        audio: A file, relative to the manifest's folder.
+        language: What is spoken, ISO 639-3.
+        text: What is said.
+        start_s: Where in the file it begins, in seconds.
+        duration_s: How long it lasts, in seconds; None: to the file's end.
+        sentence: Rows that share it are translations of one another.
+        translations: What is said, by ISO 639-3 code.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -45,9 +57,21 @@ class Utterance(BaseModel):
 
 
 class Hypothesis(BaseModel):
-    """What a system wrote for one utterance and one target. `raw` is the output in the model's own
-    format, tags included; one line a part where a long utterance was divided. A reference that is empty says that
-    nothing is to be written; None, that there is none."""
+    """What a system wrote for one utterance and one target.
+
+    Attributes:
+        id: The utterance's.
+        source: What is spoken, ISO 639-3.
+        target: What is written; the source again where it is transcribed only.
+        start_s: Where in its file the utterance begins, in seconds.
+        end_s: Where it ends.
+        transcript: What the system heard; empty where it writes no transcripts.
+        translation: What it wrote in the target.
+        raw: The output in the model's own format, tags included; one line a part where a long utterance was divided.
+        truncated: Whether it was stopped before its end.
+        reference_transcript: What is said; empty: nothing is; None: nobody knows.
+        reference: What is to be written in the target, likewise.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -65,9 +89,10 @@ class Hypothesis(BaseModel):
 
 
 def read_manifest(path: str | Path) -> list[Utterance]:
-    """Read and check a manifest; relative audio paths become relative to the manifest's folder.
+    """Read and check a manifest; its audio paths are joined to the manifest's folder.
 
-    Raises ManifestError naming file, line and field for a wrong row, a repeated id or an unknown language.
+    Raises:
+        ManifestError: A wrong row, a repeated id or an unknown language; the message names file, line and field.
     """
     path = Path(path)
     rows: list[Utterance] = []
@@ -89,7 +114,8 @@ def relative_to_manifest(manifest: Path, row: Utterance) -> Utterance:
 def read_hypotheses(path: str | Path) -> list[Hypothesis]:
     """Read and check a hypotheses file.
 
-    Raises ManifestError naming file, line and field for a wrong row or an unknown language.
+    Raises:
+        ManifestError: A wrong row or an unknown language; the message names file, line and field.
     """
     path = Path(path)
     rows: list[Hypothesis] = []

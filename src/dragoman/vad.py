@@ -43,9 +43,16 @@ _SMOOTHING = 5
 class VadOptions:
     """What counts as speech and where it is divided; the names are faster-whisper's.
 
-    Speech begins at probability `threshold` and goes on down to `neg_threshold`. A pause of `min_silence_duration_ms`
-    (and `speech_pad_ms` at least) ends a segment. No segment, padding included, lasts longer than
-    `max_speech_duration_s`. Raises DragomanError for values that contradict each other.
+    Attributes:
+        threshold: Speech begins at this probability.
+        neg_threshold: It goes on down to this one.
+        min_speech_duration_ms: Shorter speech is none.
+        max_speech_duration_s: No segment lasts longer, padding included.
+        min_silence_duration_ms: A pause that ends a segment; `speech_pad_ms` at least.
+        speech_pad_ms: What a segment keeps around its speech.
+
+    Raises:
+        DragomanError: Values that contradict each other.
     """
 
     threshold: float = 0.5
@@ -108,7 +115,7 @@ def speech_segments(blocks: Iterable[Waveform], options: VadOptions | None = Non
 
 
 class Segmenter:
-    """`segments` of a recording that is handed over block by block, and a look at the one that is open."""
+    """`speech_segments` of a recording that is handed over block by block, and a look at the one that is open."""
 
     def __init__(self, options: VadOptions) -> None:
         self._probabilities = _SpeechProbabilities()

@@ -19,11 +19,11 @@ import typer
 from foreign import SMALL
 from safetensors.numpy import load_file, save_file
 
-from dragoman.catalogue import EXTERNAL_SYSTEMS
+from dragoman.catalogue import EXTERNAL_SYSTEMS, OTHER_CHECKPOINTS
 from dragoman.cli import app
 from dragoman.cli.console import printable
 from dragoman.cli.files import recordings
-from dragoman.cli.options import LanguageFlags
+from dragoman.cli.options import check_model, read_targets
 from dragoman.cli.translation import resume
 from dragoman.cli.translation.output import remark
 from dragoman.errors import DataError, ModelError
@@ -658,7 +658,7 @@ def test_another_system_translates(call: Call, tmp_path: Path) -> None:
     neither = call("translate", video, "--system", "seamless-m4t-v2-large", "--to", "none", "--language", "deu")
     assert "does not write what is said; name a target instead of none" in neither.complaint
     with pytest.raises(ModelError, match="baseline-3b does not write what is said"):  # of ours, by the recipe alone
-        LanguageFlags.read(["none"], None).check(load_recipe("baseline-3b"))
+        check_model(load_recipe("baseline-3b"), read_targets(["none"]))
 
 
 @needs_examples
@@ -719,6 +719,41 @@ def test_evaluate_twice_and_otherwise(call: Call, random_model: Path, tmp_path: 
 
 
 @needs_examples
+def test_evaluate_with_the_transcript_at_hand(call: Call, random_model: Path, tmp_path: Path) -> None:
+    """LLM-SRT's Table 6: with the true transcript nothing is misheard, with its own as much as without the task."""
+    row = {"id": "a", "audio": str(SPEECH), "language": "deu", "text": "Diese Uhr ist kaputt."}
+    row["translations"] = {"eng": "This watch is broken."}
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    asked = ("evaluate", manifest, "--to", "eng", "--model", random_model, "--metric", "WER", "--metric", "BLEU")
+
+    def errors(name: str, *options: str) -> float:
+        done = call(*asked, "--out", tmp_path / name, *options)
+        assert done.code == 0, done.err
+        (found,) = [
+            score["value"]
+            for score in json.loads((tmp_path / name / "scores.json").read_text())
+            if (score["metric"], score["direction"]) == ("WER", "deu")
+        ]
+        return float(found)
+
+    assert errors("reference", "--task", "smt", "--transcript", "reference") == 0
+    assert errors("hypothesis", "--task", "smt", "--transcript", "hypothesis") == errors("srt") > 0
+    out = ("--out", tmp_path / "reference")
+    assert "begun with another system" in call(*asked, *out).complaint
+    for wrong, says in (
+        (["--task", "smt"], "--task smt needs --transcript: reference"),
+        (["--transcript", "reference"], "--transcript is of --task smt"),
+        (["--task", "smt", "--transcript", "reference", "--text"], "leave it or --text out"),
+        (["--task", "smt", "--transcript", "reference", "--system", "whisper"], "--task smt is for our own models"),
+    ):
+        assert says in call(*asked, *out, *wrong).complaint
+    manifest.write_text(json.dumps({**row, "text": ""}) + "\n", encoding="utf-8")
+    lacking = call(*asked, "--out", tmp_path / "new", "--task", "smt", "--transcript", "reference")
+    assert "1 utterances have no transcript ('a' first)" in lacking.complaint
+
+
+@needs_examples
 def test_training_is_watched_by_translating(random_model: Path) -> None:
     from dragoman.evaluation.validation import translation_scores
     from dragoman.model.folder import load_model
@@ -767,7 +802,7 @@ def test_a_folder_of_hostile_files(random_model: Path, tmp_path: Path) -> None:
 def test_models_lists_every_recipe_and_system_with_its_memory(call: Call) -> None:
     done = call("models", "--json")
     found = {entry["name"]: entry for entry in json.loads(done.out)}
-    assert set(found) == {*names(), *EXTERNAL_SYSTEMS} and done.code == 0
+    assert set(found) == {*names(), *EXTERNAL_SYSTEMS, *map(" ".join, OTHER_CHECKPOINTS)} and done.code == 0
     assert 55e9 < found["mcat-large-27b"]["memory_bytes"] < 56e9
     assert len(found["mcat-large-27b"]["sources"]) == 70 and found["tiny"]["parameters"] > 1e6
     both = found["whisper+nllb"]

@@ -94,6 +94,7 @@ class Screen(pyte.HistoryScreen):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+@pytest.mark.slow
 def test_in_a_terminal_stable_text_stays_final_lines_scroll_and_ctrl_c_leaves_nothing_else() -> None:
     """The same blocks are pushed here and heard there; no block is sent before what the last one led to is shown."""
     pcm = (load_audio(VIDEO)[: round(4.8 * SAMPLE_RATE)] * 32767).astype("<i2")

@@ -47,6 +47,18 @@ def test_padded_equals_whisper(mel_bins: int, num_samples: int) -> None:
     np.testing.assert_allclose(ours, whisper(waveform, mel_bins), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("padded", [True, False])
+def test_a_batch_is_each_by_itself(padded: bool) -> None:
+    """Loud neighbours and long ones change nothing."""
+    clips = [voice(size) * gain for size, gain in ((40_000, 1.0), (7, 1.0), (16_001, 0.01), (80_000, 0.3))]
+    features = LogMel(window_s=5.0, padded=padded, silence_s=0.5)
+    for one, clip in zip(features.batch(clips), clips, strict=True):
+        alone = features(clip)
+        assert one.shape == alone.shape == (80, features.num_frames(len(clip)))
+        np.testing.assert_allclose(one, alone, atol=1e-4, rtol=0)
+    assert features.batch([]) == []
+
+
 @pytest.mark.parametrize("mel_bins", BINS)
 @pytest.mark.parametrize("signal", ["silence", "noise", "impulse", "full scale"])
 def test_padded_equals_whisper_on_extremes(mel_bins: int, signal: str) -> None:

@@ -9,19 +9,22 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from unicodedata import normalize
 
 import jiwer
 import pytest
 import sacrebleu
 import sentencepiece
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sacrebleu.tokenizers import tokenizer_spm
 
-from dragoman.errors import DataError
+from dragoman.errors import DataError, MissingExtraError
 from dragoman.evaluation.metrics import DEFAULT, METRICS, Metric, ScoringPair, choose, overlap
 from dragoman.text.langid import KNOWN, language_of
 from dragoman.text.languages import LANGUAGES, SETS
+from dragoman.text.mixing import segments
 
 needs_korean = pytest.mark.skipif(
     find_spec("mecab_ko") is None, reason="MeCab-ko is absent: pip install 'dragoman[korean]'"
@@ -31,7 +34,7 @@ EVERY = pytest.mark.parametrize(
 )
 TEXTS = ["The cat sat on the mat today.", "A dog barked at the old grey postman."]
 # Perfect outputs, then empty ones.
-BOUNDS = {"off-target": (0.0, 0.0), "repetition": (0.0, 0.0)}
+BOUNDS = {"off-target": (0.0, 0.0), "mixing": (0.0, 0.0), "repetition": (0.0, 0.0)}
 SACRE = version("sacrebleu")
 
 
@@ -131,6 +134,7 @@ def test_signatures() -> None:
         ("BLEU-zh", "cmn"): f"nrefs:1|case:mixed|eff:no|tok:zh|smooth:exp|version:{SACRE}",
         ("off-target", "deu"): f"id:py3langid|languages:70|version:{version('py3langid')}",
         ("off-target", "zul"): f"id:py3langid|languages:91|version:{version('py3langid')}",
+        ("mixing", "jpn"): f"id:py3langid|segment:clause+script|version:{version('py3langid')}",
         ("length", "deu"): "unit:character|space:no",
         ("repetition", "deu"): "unit:character|piece:5-200|times:4|case:lower",
     }
@@ -278,7 +282,7 @@ def test_spbleu_without_model_and_network_says_what_to_do(tmp_path: Path) -> Non
 
 @pytest.mark.skipif(find_spec("mecab_ko") is not None, reason="MeCab-ko is here.")
 def test_korean_words_need_their_analyser() -> None:
-    with pytest.raises(DataError, match=r"pip install 'dragoman\[korean\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'dragoman\[korean\]'"):
         METRICS["BLEU-ko-mecab"](LANGUAGES["kor"])
 
 
@@ -314,6 +318,104 @@ def test_look_alikes_and_what_the_reference_says_too_are_on_target() -> None:
     assert score("off-target", "ind", [malay], ["Saya tidak tahu harus berbuat apa."]) == 0.0
     assert score("off-target", "slv", [croatian], ["Ne vem, kaj bom jutri počel doma."]) == 100.0
     assert score("off-target", "fra", ["The Rolling Stones"], ["The Rolling Stones"]) == 0.0
+
+
+# LLM-SRT (arXiv 2409.19510), Table 9: its Chinese sentence about the Three Kingdoms, in Japanese.
+KINGDOMS = (
+    "三国志は、古代中国の歴史の中で最も血なまぐさい時代の1つでした。"
+    "西安の大宮殿の最高位を狙う争いの中で何千人もが戦士しました。"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "by_characters", "by_words"),
+    [
+        (
+            "三国は中国の歴史で最も血なましい時代の一つです。"
+            "何千人もの人が、西安の豪華宮殿の権力を得るために死んでいます。",
+            27.9, 12.5,
+        ),
+        (
+            "三国時代は中国の歴史上で最も血なまぐさい時代の一つで、"
+            "西安の豪華な宮殿で最高の権力を争うために、数万人が死にました。",
+            34.9, 16.5,
+        ),
+        (
+            "三国時代は、中国の歴史の中で最も血なまぐさい時代の1つで、"
+            "西安の豪華な宮殿の支配権を巡って何千人もの人々が死にました。",
+            49.3, 40.4,
+        ),
+    ],
+    ids=["Qwen2-Audio", "LLM-SRT-3B", "LLM-SRT-32B"],
+)  # fmt: skip
+def test_both_tokenizers_of_the_papers_case_study(text: str, by_characters: float, by_words: float) -> None:
+    """Table 9 gives BLEU of single sentences by two tokenizers; ours are the same to the digit."""
+    found = [round(score(name, "jpn", [text], [KINGDOMS]), 1) for name in ("BLEU-char", "BLEU-ja-mecab")]
+    assert found == [by_characters, by_words]
+
+
+# LLM-SRT, Table 17: its two sentences, reference first; SeamlessM4T-V2's, LLM-SRT-3B's and -32B's, with their BLEU. In
+# the paper's text all commas are ASCII; BLEU tells that those of the reference and of LLM-SRT were Chinese.
+GAMES = (
+    "This will allow players to control actions and movements in video games by moving the device through the air.",
+    (
+        "It allows players to control the movement and operation of electronic games"
+        " through mobile devices in the air.",
+        14.0,
+    ),
+    (
+        "It allows players to control the actions and operations of an electronic game"
+        " by moving the device in the air.",
+        23.2,
+    ),
+    ("It allows players to control actions and operations in electronic games by moving the device in the air.", 43.0),
+)  # fmt: skip
+CAVE = (
+    "事实上，即使知道它的存在，也不容易找到。一旦进入洞穴，就完全与世隔绝了。",
+    ("事实上,即使有人知道它存在,也很难找到它.一旦进入洞穴,", 22.7),
+    ("事实上，即使知道它存在，要找到它也是很困难的。一旦进入洞穴，就是完全的隔离。", 49.3),
+    ("事实上，即使知道它的存在，也很难找到。一旦进入洞穴，就完全与世隔绝了。", 86.8),
+)
+
+
+@pytest.mark.parametrize(("language", "case"), [("eng", GAMES), ("cmn", CAVE)])
+def test_bleu_of_the_papers_other_case_study(language: str, case: tuple[Any, ...]) -> None:
+    reference, *outputs = case
+    assert [round(score("BLEU", language, [text], [reference]), 1) for text, _ in outputs] == [
+        bleu for _, bleu in outputs
+    ]
+
+
+# LLM-SRT, Table 16: Japanese that goes over into English, beside its reference and an output that does not.
+MARIA = "地が薄いため、近い方には海が多くなることがあります。溶岩が浮上しやすくなっていました。"
+MIXED = (
+    "近には可能にマリアがあるかもしれませんbecause the crustははがより薄いからマagmaが表面に上りやすかったlavaです。"
+)
+PURE = "近にはもっとマリアがある可能性があります。地が薄いためです。溶岩が表面に上りやすかったからです。"
+
+
+def test_the_papers_language_mixing_is_counted() -> None:
+    assert score("BLEU", "jpn", [MIXED], [MARIA]) == pytest.approx(2.9, abs=0.05)
+    assert score("mixing", "jpn", [MIXED, PURE, MARIA, ""], [MARIA] * 4) == 25.0
+    assert score("off-target", "jpn", [MIXED, PURE], [MARIA] * 2) == 0.0  # as a whole both are Japanese
+    cantonese = "溶岩が表面に上りやすかったです、我唔知聽日要做乜嘢。"
+    assert score("mixing", "jpn", [cantonese], [MARIA]) == 100.0
+    assert score("mixing", "yue", ["我唔知聽日要做乜嘢。"], ["我唔知聽日要做乜嘢。"]) == 0.0
+
+
+def test_what_the_reference_holds_too_is_no_mixing() -> None:
+    title = "彼女は「The Cat Sleeps on the Table」を読んでいます。"
+    assert score("mixing", "jpn", [title], [title]) == 0.0
+    assert score("mixing", "jpn", [title], ["彼女は本を読んでいます。"]) == 100.0
+    assert score("mixing", "jpn", ["彼女はiPhoneとAndroidを持っています。"], ["彼女は電話を二つ持っています。"]) == 0.0
+
+
+@settings(max_examples=50)
+@given(st.text("aбが東 ,.'e\u0301", max_size=30))
+def test_no_letter_is_lost_between_segments(text: str) -> None:
+    parts = list(segments(text))
+    assert [s for part in parts for s in part if s.isalpha()] == [s for s in normalize("NFKC", text) if s.isalpha()]
+    assert all(any(map(str.isalpha, part)) for part in parts)
 
 
 def test_length_by_hand() -> None:

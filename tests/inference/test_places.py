@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from dragoman import Translator
 from dragoman.data.audio import load_audio
 from dragoman.data.synthesis import write_flac
+from dragoman.inference.decoding.decoder import DecodeRequest
+from dragoman.vad import speech_segments
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -35,6 +38,27 @@ def test_a_greeting_in_another_language_does_not_decide(
     with caplog.at_level(logging.WARNING):
         assert translator.translate(path, to="none").language == "deu"
     assert f"{path}: more than one language seems to be spoken (English, German); multilingual" in caplog.text
+
+
+def test_a_stretch_is_decoded_once_in_each_language(translator: Translator, tmp_path: Path) -> None:
+    """For the recording's language and for its own."""
+    path = recording(tmp_path / "a.flac", "english-wav.wav", "german-mp3.mp3", "german-flac.flac")
+    asked: list[tuple[int, str]] = []
+    likelihoods = translator.decoder.likelihoods
+
+    def counted(requests: Sequence[DecodeRequest], beams: int) -> list[float]:
+        asked.extend((id(one.features), one.source) for one in requests)
+        return likelihoods(requests, beams)
+
+    mels = [translator.features(part.samples) for part in speech_segments([load_audio(path)], translator.vad)]
+    translator.decoder.likelihoods = counted  # type: ignore[method-assign]
+    together, each = translator.identifier.identify_both(mels)
+    translator.decoder.likelihoods = likelihoods  # type: ignore[method-assign]
+    assert sorted(asked) == sorted((id(mel), code) for mel in mels for code in translator.sources)
+    assert together == pytest.approx(translator.identifier.identify_recording(mels))
+    alone = translator.identifier.identify_segments(mels)
+    assert [code for code, _ in each] == [code for code, _ in alone] and len({code for code, _ in each}) > 1
+    assert [likely for _, likely in each] == pytest.approx([likely for _, likely in alone])
 
 
 def test_one_language_is_not_called_mixed(

@@ -115,7 +115,7 @@ def test_final_texts_are_those_of_a_recording_or_go_on_from_what_was_stable(
     """Each final text is what the model writes of the segment after what was stable, which is forced; so where nothing
     was stable before, or what was is what it writes anyway, it is the text of the recording."""
     parts = list(speech_segments([speech], translator.vad))
-    options = translator.options(list(TO), "eng", False, (), None)
+    options = translator.options(list(TO), "eng")
     offline = translator.decoder([translator.request(Speech(part.samples, "eng"), options) for part in parts])
     finals = [event.segment for event in events if isinstance(event, FinalSegment)]
     assert [(one.start_s, one.end_s) for one in finals] == [(part.speech_start_s, part.speech_end_s) for part in parts]
@@ -158,10 +158,10 @@ def test_without_targets_the_transcripts_are_the_same(
 
 def test_a_window_that_is_full_ends_a_segment_where_a_recording_is_cut(speech: Waveform) -> None:
     """Speech without a pause; what was looked at stays on its side of the cut."""
-    translator = Translator.from_pretrained(
-        "tiny", device="cpu", beam_size=1, vad_parameters={"max_speech_duration_s": 1.5}
-    )
-    events = unpaced(LiveTranslator(translator, "deu", "eng", min_chunk_s=0.3), speech, 1600)
+    translator = Translator.from_pretrained("tiny", device="cpu", beam_size=1)
+    shorter = {"max_speech_duration_s": 1.5}
+    live = LiveTranslator(translator, "deu", "eng", min_chunk_s=0.3, vad_parameters=shorter)
+    events = unpaced(live, speech, 1600)
     check_stable(events)
     finals = {event.number: event.segment for event in events if isinstance(event, FinalSegment)}
     assert all(one.end_s - one.start_s <= 1.5 for one in finals.values())

@@ -15,12 +15,13 @@ from dragoman.data.audio import SAMPLE_RATE, load_audio
 from dragoman.data.features import Features
 from dragoman.data.synthesis import write_flac
 from dragoman.data.tasks import TASKS, TaskItem, escape
-from dragoman.errors import AudioError, LanguageError, ModelError
+from dragoman.errors import AudioError, DragomanError, LanguageError, ModelError
 from dragoman.evaluation.metrics import METRICS, ScoringPair
 from dragoman.inference.decoding.decoder import DecodeRequest
 from dragoman.inference.decoding.glossary import Glossary, Term
 from dragoman.inference.decoding.phrases import occurs
 from dragoman.inference.language_id import LanguageIdentifier
+from dragoman.inference.options import TranslateOptions
 from dragoman.records import read_manifest
 from dragoman.text.languages import LANGUAGES
 
@@ -111,6 +112,20 @@ def test_without_a_transcript_the_language_must_be_named(tmp_path: Path) -> None
         direct.translate(UTTERANCES[0].audio, to="deu", language="eng", glossary=GLOSSARY)
 
 
+def test_options_are_as_keywords(translator: Translator) -> None:
+    video = next(utterance for utterance in UTTERANCES if utterance.audio.endswith("mp4")).audio
+    shorter = {"max_speech_duration_s": 1.5}
+    options = TranslateOptions.parse(["de", "French"], "English", hotwords=["Tom"], vad_parameters=shorter)
+    assert options.to == ("deu", "fra") and options.language == "eng"
+    by_keywords = translator.translate(video, ["de", "French"], "English", hotwords=["Tom"], vad_parameters=shorter)
+    assert translator.translate(video, options) == by_keywords
+    assert len(by_keywords.segments) > len(translator.translate(video, to="none", language="eng").segments)
+    with pytest.raises(DragomanError, match="hears 5 s at a time"):
+        translator.translate(video, to="deu", vad_parameters={"max_speech_duration_s": 9})
+    with pytest.raises(TypeError, match="nothing to say"):
+        translator.translate(video, options, language="eng")
+
+
 @needs_noise
 def test_nothing_is_invented_where_nobody_speaks(translator: Translator) -> None:
     assert len(NO_SPEECH) == 12
@@ -152,10 +167,10 @@ def test_terms_in_a_batch_are_as_one_by_one(translator: Translator) -> None:
         for mel in map(translator.features, translator._split(load_audio(utterance.audio)))
         if utterance.language != "eng"
     ]
-    identify_recording = translator.decoder(requests)
+    together = translator.decoder(requests)
     alone = [translator.decoder([request])[0] for request in requests]
-    assert sum(occurs("timepiece", decoded.translations["eng"].text) for decoded in identify_recording) >= 1
-    assert [(d.transcript, d.translations["eng"].text) for d in identify_recording] == [
+    assert sum(occurs("timepiece", decoded.translations["eng"].text) for decoded in together) >= 1
+    assert [(d.transcript, d.translations["eng"].text) for d in together] == [
         (d.transcript, d.translations["eng"].text) for d in alone
     ]
 

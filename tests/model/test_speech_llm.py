@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from toy import LORA, MLP, Q_FORMER, STACKED, examples, model, recipe
 
-from dragoman.data.batching import Batch, Example, TextRows, collate
+from dragoman.batch import Batch, TextRows
+from dragoman.data.batching import Example, collate
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import train_only
 

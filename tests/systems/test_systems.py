@@ -6,15 +6,21 @@ import base64
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from foreign import SMALL, tekken
+from foreign import SMALL, small_speech2text, tekken
 from shapes import sizes_of_others
-from transformers import AutoProcessor, SeamlessM4Tv2ForSpeechToText
+from transformers import (
+    AutoProcessor,
+    SeamlessM4TForSpeechToText,
+    SeamlessM4Tv2ForSpeechToText,
+    Speech2TextForConditionalGeneration,
+)
 
-from dragoman.catalogue import CHAT, CHECKPOINTS, EXTERNAL_SYSTEMS, HUB_MODELS
+from dragoman.catalogue import CHECKPOINTS, EXTERNAL_SYSTEMS, HUB_MODELS, OTHER_CHECKPOINTS
 from dragoman.cli.evaluation.evaluate import evaluate
 from dragoman.data.audio import SAMPLE_RATE, load_audio
 from dragoman.data.synthesis import write_flac
@@ -27,12 +33,13 @@ from dragoman.systems.base import System
 from dragoman.systems.cascade import Cascade, _pairs
 from dragoman.systems.machine_translation import _FLORES, Nllb, _beyond
 from dragoman.systems.seamless import Seamless
+from dragoman.systems.speech2text import _direction_of
 from dragoman.systems.voxtral import Voxtral
 from dragoman.text.languages import LANGUAGES, SETS, find
 from dragoman.vad import VadOptions, speech_segments
 
 VIDEO = Path(__file__).parents[2] / "examples" / "english-video.mp4"
-TARGETS = {"whisper": ("eng",)}
+TARGETS = {"whisper": ("eng",), "speech2text": ("eng",)}
 
 
 @pytest.fixture(autouse=True)
@@ -64,25 +71,43 @@ def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
     return rows
 
 
+def as_heard(system: System, utterances: list[Utterance]) -> list[Utterance]:
+    """In languages that it hears: what is not, is taken for one of them."""
+    own = system.sources
+    return [u if u.language in own else u.model_copy(update={"language": next(iter(own))}) for u in utterances]
+
+
 def test_there_is_a_small_one_of_each_under_its_own_name() -> None:
     assert set(SMALL) == set(SYSTEMS) == set(EXTERNAL_SYSTEMS)
     assert all(kind.name == name for name, kind in SYSTEMS.items())
     for name, kind in SYSTEMS.items():
         parts = (kind.asr, kind.mt) if issubclass(kind, Cascade) else (kind,)
         assert EXTERNAL_SYSTEMS[name].checkpoints == tuple(part.checkpoint.name for part in parts)
+    for (name, model), other in OTHER_CHECKPOINTS.items():
+        usual = EXTERNAL_SYSTEMS[name].checkpoints
+        named = zip(*_pairs(model), strict=True) if len(usual) == 2 else [(model,)]
+        assert other.checkpoints == tuple(given or own for (given,), own in zip(named, usual, strict=True))
+
+
+def test_a_cascade_knows_what_its_recogniser_can_before_it_is_loaded() -> None:
+    cascades = [kind for kind in SYSTEMS.values() if issubclass(kind, Cascade)]
+    assert {kind.identifies_language for kind in cascades} == {True, False}
+    for kind in cascades:
+        assert kind.identifies_language is kind.asr.identifies_language
+        assert kind.writes_transcripts
 
 
 def test_they_are_as_large_as_listed() -> None:
+    instructed = {name for name in CHECKPOINTS if name.startswith("Qwen/Qwen2.5-") and name.endswith("B-Instruct")}
     assert dict(sizes_of_others()) == {
-        name: base.parameters
-        for name, base in CHECKPOINTS.items()
-        if name != CHAT  # a recipe's LLM, under another name
+        name: base.parameters for name, base in CHECKPOINTS.items() if name not in instructed
     }
-    assert CHECKPOINTS[CHAT].parameters == HUB_MODELS["Qwen/Qwen2.5-7B"].parameters
+    for name in instructed:  # a recipe's LLM, under another name
+        assert CHECKPOINTS[name].parameters == HUB_MODELS[name.removesuffix("-Instruct")].parameters
 
 
 def test_a_batch_is_one_by_one(system: System, utterances: list[Utterance]) -> None:
-    targets = TARGETS.get(system.name, ("deu", "eng"))
+    targets, utterances = TARGETS.get(system.name, ("deu", "eng")), as_heard(system, utterances)
     together = system(utterances, targets)
     expected = [(u.id, u.language, code) for u in utterances for code in targets if code != u.language]
     assert [(row.id, row.source, row.target) for row in together] == expected
@@ -136,6 +161,7 @@ def test_another_kind_of_checkpoint_and_too_large_a_one_are_refused(
     whisper, chat = checkpoints["whisper+chat"].split("+")
     for name, model in {
         "seamless-m4t-v2-large": whisper,
+        "seamless-m4t-large": chat,
         "whisper": chat,
         "whisper+nllb": checkpoints["whisper+chat"],
     }.items():
@@ -153,7 +179,7 @@ def test_how_it_is_held_is_as_asked(system: System, checkpoints: dict[str, str],
     assert {part.model.dtype for part in system.parts} == {torch.float32}
     held = SYSTEMS[system.name].from_pretrained(model, device="cpu", compute_type="bfloat16")
     assert {part.model.dtype for part in held.parts} == {torch.bfloat16}
-    (row,) = held(utterances[:1], ["eng"])
+    (row,) = held(as_heard(held, utterances[:1]), ["eng"])
     assert row.translation
     for wrong, says in (
         ({"compute_type": "int8"}, "int8 is for our own models; others take float32, bfloat16, float16"),
@@ -189,28 +215,66 @@ def test_evaluate_takes_any_system(
     write_rows(tmp_path / "manifest.jsonl", rows)
     asked = {"to": ["eng"], "metric": ["BLEU"], "workers": 1, "device": "cpu", "out": tmp_path / "out"}
     model = checkpoints["whisper+nllb"]
-    evaluate(tmp_path / "manifest.jsonl", system="whisper+nllb", model=model, **asked)
+    evaluate(manifest=tmp_path / "manifest.jsonl", system="whisper+nllb", model=model, **asked)
     assert "deu-eng" in capsys.readouterr().out
     account = json.loads((tmp_path / "out" / "run.json").read_text())
     assert account["model"] == f"whisper+nllb {model}" and account["hypotheses"] == 3
     with pytest.raises(DataError, match="begun with another system"):
-        evaluate(tmp_path / "manifest.jsonl", system="whisper", model=checkpoints["whisper"], **asked)
+        evaluate(manifest=tmp_path / "manifest.jsonl", system="whisper", model=checkpoints["whisper"], **asked)
     with pytest.raises(DataError, match="--text is for our own models"):
-        evaluate(tmp_path / "manifest.jsonl", system="whisper", text=True, **asked)
+        evaluate(manifest=tmp_path / "manifest.jsonl", system="whisper", text=True, **asked)
 
 
-def test_seamless_alone_is_what_transformers_makes_of_it(checkpoints: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("seamless-m4t-medium", SeamlessM4TForSpeechToText),
+        ("seamless-m4t-v2-large", SeamlessM4Tv2ForSpeechToText),
+    ],
+)
+def test_seamless_alone_is_what_transformers_makes_of_it(name: str, kind: Any, checkpoints: dict[str, str]) -> None:
     """We change what a batch does at a clip's end, and nothing else."""
-    folder = checkpoints["seamless-m4t-v2-large"]
-    model = SeamlessM4Tv2ForSpeechToText.from_pretrained(folder)
-    processor = AutoProcessor.from_pretrained(folder)
-    system = find_system("seamless-m4t-v2-large").from_pretrained(folder, device="cpu")
+    model, processor = kind.from_pretrained(checkpoints[name]), AutoProcessor.from_pretrained(checkpoints[name])
+    system = find_system(name).from_pretrained(checkpoints[name], device="cpu")
     for size in (16000, 16160):  # an even and an odd number of filter banks
         samples = np.random.default_rng(size).normal(scale=0.1, size=size).astype(np.float32)
         inputs = processor(audio=samples, sampling_rate=SAMPLE_RATE, return_tensors="pt")
         ids = model.generate(**inputs, tgt_lang="arb", num_beams=5, max_new_tokens=8)
         (found,) = system.decode([Speech(samples, "deu")], ["ara"])
         assert found.translations["ara"].text == processor.decode(ids[0], skip_special_tokens=True).strip() != ""
+
+
+def test_a_speech2text_alone_is_what_transformers_makes_of_it(checkpoints: dict[str, str], tmp_path: Path) -> None:
+    """Of one direction, and of several, where the target is the first token."""
+    several = str(small_speech2text(tmp_path, "mustc"))
+    for folder, target in ((checkpoints["speech2text"], "eng"), (several, "nld")):
+        model = Speech2TextForConditionalGeneration.from_pretrained(folder)
+        processor = AutoProcessor.from_pretrained(folder)
+        first = {"forced_bos_token_id": processor.tokenizer.lang_code_to_id["nl"]} if target == "nld" else {}
+        system = find_system("speech2text").from_pretrained(folder, device="cpu")
+        for size in (16000, 16160, 16320, 16480):  # every remainder of two strides of 2
+            samples = np.random.default_rng(size).normal(scale=0.1, size=size).astype(np.float32)
+            inputs = processor(audio=samples, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+            ids = model.generate(**inputs, num_beams=5, max_new_tokens=8, **first)
+            (found,) = system.decode([Speech(samples, next(iter(system.sources)))], [target])
+            said = processor.tokenizer.decode(ids[0][1 + len(first) :], skip_special_tokens=True).strip()
+            assert found.translations[target].text == said != ""
+    assert list(system.sources) == ["eng"]
+    assert list(system.targets) == ["deu", "fra", "ita", "nld", "por", "ron", "rus", "spa"]
+
+
+def test_what_a_speech2text_hears_is_in_its_name(checkpoints: dict[str, str], tmp_path: Path) -> None:
+    system = find_system("speech2text").from_pretrained(checkpoints["speech2text"], device="cpu")
+    assert (list(system.sources), list(system.targets)) == (["fra"], ["eng"])
+    assert _direction_of("facebook/s2t-small-covost2-en-fa-st") == ("eng", "fas")
+    for name in ("facebook/s2t-small-librispeech-asr", "s2t-small-covost2-xx-qq-st", str(tmp_path)):
+        with pytest.raises(ModelError, match="only its name can tell; name it as the hub does"):
+            _direction_of(name)
+
+
+def test_no_code_from_the_hub_is_run() -> None:
+    with pytest.raises(ModelError, match="its network is code on the hub, in none of transformers' classes"):
+        find_system("Qwen-Audio")
 
 
 def test_prompts_are_their_authors(checkpoints: dict[str, str]) -> None:

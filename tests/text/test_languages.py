@@ -13,7 +13,17 @@ from pathlib import Path
 import pytest
 
 from dragoman.errors import LanguageError
-from dragoman.text.languages import FAMILIES, LANGUAGES, SETS, Language, expand, find, is_code, known_targets
+from dragoman.text.languages import (
+    FAMILIES,
+    LANGUAGES,
+    SETS,
+    Language,
+    asked_targets,
+    expand,
+    find,
+    is_code,
+    known_targets,
+)
 from dragoman.text.scripts import between_sentences, is_spaced, with_script
 
 # DRAGOMAN_ANCHORS: the folder with the published languages-70.tsv, beside the repository in our workplace.
@@ -235,9 +245,18 @@ def test_a_text_tells_whether_its_words_stand_apart(text: str, spaced: bool) -> 
 
 
 def test_all_targets_of_what_may_be_asked_for_anything_must_be_named() -> None:
-    assert known_targets("all", ["quy", "spa"], "it", "spa") == ("quy",)
+    assert known_targets(asked_targets("all"), ["quy", "spa"], "it", "spa") == ("quy",)
     with pytest.raises(LanguageError, match="it may be asked for any language; name the targets instead of all"):
-        known_targets("all", LANGUAGES, "it")
+        known_targets(None, LANGUAGES, "it")
+
+
+def test_what_people_name_as_targets_is_codes_from_then_on() -> None:
+    assert asked_targets(["German, fr", "deu"]) == ("deu", "fra") and asked_targets(" None ") == ()
+    with pytest.raises(LanguageError, match="none says that nothing is to be translated"):
+        asked_targets(["deu", "none"])
+    for nothing in ("", [], " "):
+        with pytest.raises(LanguageError, match="No target language is given"):
+            asked_targets(nothing)
 
 
 def test_importing_it_brings_in_no_other_package() -> None:

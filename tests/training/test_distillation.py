@@ -10,7 +10,8 @@ import pytest
 import torch
 from toy import LORA, Q_FORMER, examples, model, recipe
 
-from dragoman.data.batching import Batch, Example, collate
+from dragoman.batch import Batch
+from dragoman.data.batching import Example, collate
 from dragoman.model.folder import save_model, trainable_state
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import train_only

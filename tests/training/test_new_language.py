@@ -51,6 +51,7 @@ def utterances(folder: Path) -> list[Utterance]:
     return rows
 
 
+@pytest.mark.slow
 def test_the_built_in_model_goes_on_with_indonesian(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.jsonl", utterances(tmp_path))
     last = train_curriculum(few_steps(load_recipe("tiny-ind")), tmp_path, tmp_path / "run", workers=0)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dragoman.cli import convert, fetch, models
+from dragoman.cli import convert, fetch, models, serve
 from dragoman.cli.console import log_to_stderr, say
 from dragoman.cli.data import check, prepare, shard
 from dragoman.cli.evaluation import compare, evaluate, report
@@ -45,6 +45,7 @@ app = typer.Typer(
 )
 app.command("translate")(translate.translate)
 app.command("live")(live.live)
+app.command("serve")(serve.serve)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(evaluate.score)
 app.command("compare")(compare.compare)

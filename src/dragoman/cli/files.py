@@ -16,7 +16,22 @@ from dragoman.errors import DataError, OutputError
 _NOT_RECORDINGS = frozenset(
     {".txt", ".srt", ".vtt", ".tsv", ".csv", ".json", ".jsonl", ".md", ".rst", ".html", ".htm", ".xml", ".yaml", ".yml"}
     | {".toml", ".ini", ".cfg", ".log", ".nfo", ".db", ".sqlite", ".ass", ".ssa", ".sub", ".lrc", ".bib", ".tex"}
-    | {".pdf", ".doc", ".docx", ".odt", ".rtf", ".ppt", ".pptx", ".xls", ".xlsx", ".py", ".sh", ".exe", ".bin"}
+    | {
+        ".ipynb",
+        ".pdf",
+        ".doc",
+        ".docx",
+        ".odt",
+        ".rtf",
+        ".ppt",
+        ".pptx",
+        ".xls",
+        ".xlsx",
+        ".py",
+        ".sh",
+        ".exe",
+        ".bin",
+    }
     | {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".svg", ".tif", ".tiff", ".heic", ".ico", ".psd"}
     | {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar", ".safetensors", ".pt"}
 )

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dragoman.cli.console import say, silence_libraries
-from dragoman.errors import DataError, LanguageError, ModelError
+from dragoman.errors import DataError, ModelError
 from dragoman.recipe import TranscriptBy, TranslateFrom
-from dragoman.text.languages import all_or_none, expand, find
 
 if TYPE_CHECKING:
-    from dragoman.inference.decoding.glossary import Glossary
+    from dragoman.inference.options import LoadOptions, TranslateOptions
     from dragoman.recipe import Recipe
 
 ModelOption = Annotated[str, typer.Option(help="A model folder, a built-in model, or a name on the Hugging Face hub.")]
@@ -111,91 +110,105 @@ GlossaryOption = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class LanguageFlags:
-    """The languages asked for; they are known, but not yet compared with a model's."""
+def read_targets(to: Sequence[str]) -> TranslateOptions:
+    """Targets alone, for a verb whose speech is in the languages that a manifest says. Raises LanguageError."""
+    from dragoman.inference.options import TranslateOptions
 
-    to: tuple[str, ...]
-    source: str | None
-
-    @classmethod
-    def read(cls, to: Sequence[str], language: str | None) -> LanguageFlags:
-        """Check what can be checked without a model. Raises LanguageError."""
-        source = None if language is None else find(language).code
-        if word := all_or_none(to):
-            return cls((word,), source)
-        codes = expand(to)
-        if not codes:
-            raise LanguageError("No target language is given; name at least one, as in --to deu.")
-        if source in codes:
-            raise LanguageError(f"Source and target are both {source!r}; name a target that differs from the speech.")
-        return cls(codes, source)
-
-    @property
-    def only_transcripts(self) -> bool:
-        return self.to == ("none",)
-
-    def check(self, recipe: Recipe) -> None:
-        """Raise LanguageError for what the model does not speak, ModelError for what it does not write."""
-        source = None if self.source is None else recipe.known_source(self.source)
-        recipe.known_targets(self.to, source)
-        if self.only_transcripts:
-            from dragoman.inference.recordings import check_writes_transcripts
-
-            check_writes_transcripts(recipe)
-
-
-_OURS = ("transcript_by", "translate_from", "no_repeat_ngram_size")
+    return TranslateOptions.parse(to)
 
 
 @dataclass(frozen=True)
-class LoadOptions:
-    """How to translate, whatever does: by the flags of these names."""
+class TranslateFlags:
+    """What is wanted of recordings, flag by flag."""
 
-    beam_size: int | None
-    batch_size: int
-    device: str | None
-    compute_type: str
-    threads: int | None
-    transcript_by: TranscriptBy | None = None
-    translate_from: TranslateFrom | None = None
-    no_repeat_ngram_size: int | None = None
+    to: ToOption
+    language: LanguageOption = None
+    audio_track: AudioTrackOption = None
+    hotwords: HotwordsOption = None
+    glossary: GlossaryOption = None
+    vad_threshold: VadThresholdOption = None
+    vad_min_speech_duration_ms: VadMinSpeechOption = None
+    vad_max_speech_duration_s: VadMaxSpeechOption = None
+    vad_min_silence_duration_ms: VadMinSilenceOption = None
+    vad_speech_pad_ms: VadSpeechPadOption = None
 
-    def for_own_model(self) -> dict[str, Any]:
-        """What `from_pretrained` of our own models takes."""
-        return {name: value for name, value in asdict(self).items() if name != "threads"}
+    def read(self, *, multilingual: bool = False) -> TranslateOptions:
+        """Check what can be checked without a model. Raises LanguageError, DataError."""
+        from dragoman.inference.options import TranslateOptions
 
-    def for_llm_alone(self) -> dict[str, Any]:
-        """What `from_pretrained` of the LLM alone takes."""
-        return {name: value for name, value in self.for_own_model().items() if name not in _OURS}
-
-    def for_external_system(self) -> dict[str, Any]:
-        """What `from_pretrained` of external systems takes. Raises ModelError for options of our own models."""
-        for name in _OURS:
-            if getattr(self, name) is not None:
-                raise ModelError(f"--{name} is for our own models; leave it or --system out.")
-        return self.for_llm_alone()
-
-
-@dataclass(frozen=True)
-class PhraseFlags:
-    """What is known of the words before anything is heard."""
-
-    hotwords: tuple[str, ...]
-    glossary: Glossary | None
-
-    @classmethod
-    def read(cls, hotwords: str | None, glossary: Path | None, languages: LanguageFlags) -> PhraseFlags:
-        """Raises DataError."""
-        if glossary is not None and languages.only_transcripts:
+        options = TranslateOptions.parse(
+            self.to,
+            self.language,
+            multilingual=multilingual,
+            hotwords=[word.strip() for word in (self.hotwords or "").split(",") if word.strip()],
+            audio_track=self.audio_track,
+            vad_parameters=self._vad_parameters(),
+        )
+        if self.glossary is None:
+            return options
+        if options.only_transcripts:
             raise DataError("--glossary: with --to none nothing is translated; name a target, or leave it out.")
         from dragoman.inference.decoding.glossary import Glossary
 
-        words = tuple(word.strip() for word in (hotwords or "").split(",") if word.strip())
-        return cls(words, None if glossary is None else Glossary.read(glossary))
+        return replace(options, glossary=Glossary.read(self.glossary))
+
+    def _vad_parameters(self) -> dict[str, float]:
+        """Those that are given, by the names of VadOptions."""
+        prefix = "vad_"
+        found = {one.name: getattr(self, one.name) for one in fields(self) if one.name.startswith(prefix)}
+        return {name.removeprefix(prefix): value for name, value in found.items() if value is not None}
 
 
-def resolve_model(model: str, languages: LanguageFlags, device: str | None, threads: int | None) -> Path:
+@dataclass(frozen=True)
+class LoadFlags:
+    """How to translate, whatever does."""
+
+    beam_size: BeamSizeOption = None
+    device: DeviceOption = None
+    compute_type: ComputeTypeOption = "auto"
+    threads: ThreadsOption = None
+    transcript_by: TranscriptByOption = None
+    translate_from: TranslateFromOption = None
+    no_repeat_ngram_size: Ngrams = None
+
+    def read(self) -> LoadOptions:
+        from dragoman.inference.options import LoadOptions
+
+        given = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "threads"}
+        return LoadOptions(**given)
+
+
+@dataclass(frozen=True)
+class BatchedLoadFlags(LoadFlags):
+    """As LoadFlags, and how much at once."""
+
+    batch_size: BatchSizeOption = 16
+
+
+_OURS = ("transcript_by", "translate_from", "no_repeat_ngram_size", "smt_transcript")
+_FLAGS = {"smt_transcript": "task smt"}
+"""Where a flag has another name."""
+
+
+def for_external_system(load: LoadOptions) -> dict[str, Any]:
+    """What `from_pretrained` of external systems takes. Raises ModelError for options of our own models."""
+    for name in _OURS:
+        if getattr(load, name) is not None:
+            raise ModelError(f"--{_FLAGS.get(name, name)} is for our own models; leave it or --system out.")
+    return {name: value for name, value in asdict(load).items() if name not in _OURS}
+
+
+def check_model(recipe: Recipe, options: TranslateOptions) -> None:
+    """Raise LanguageError for what the model does not speak, ModelError for what it does not write."""
+    source = None if options.language is None else recipe.known_source(options.language)
+    recipe.known_targets(options.to, source)
+    if options.only_transcripts:
+        from dragoman.inference.recordings import check_writes_transcripts
+
+        check_writes_transcripts(recipe)
+
+
+def resolve_model(model: str, options: TranslateOptions, device: str | None, threads: int | None) -> Path:
     """The model's folder. The recipe comes first, so that a wrong language is reported before the weights are read."""
     from dragoman.cli.fetch import fetch_bases
     from dragoman.model.hub import BUILT_IN
@@ -205,7 +218,7 @@ def resolve_model(model: str, languages: LanguageFlags, device: str | None, thre
     silence_libraries()
     folder = model_folder(model)
     recipe = read_stored_recipe(folder / "recipe.json")
-    languages.check(recipe)
+    check_model(recipe, options)
     if folder.parent == BUILT_IN:
         say(f"{recipe.name}: {recipe.about} Name a model of your own, or one on the Hugging Face hub, with --model.")
     prepare_device(device, threads)
@@ -214,7 +227,7 @@ def resolve_model(model: str, languages: LanguageFlags, device: str | None, thre
 
 
 def prepare_device(device: str | None, threads: int | None) -> None:
-    """Quiet libraries, a device that is there, this many threads. Raises DragomanError."""
+    """Quiet the libraries, check that the device is there, set the number of threads. Raises DragomanError."""
     from dragoman.cli.devices import check_device, set_threads
 
     silence_libraries()

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from dragoman.batch import Batch
 from dragoman.data.audio import Waveform, load_audio
 from dragoman.data.augment import AugmentedFeatures
-from dragoman.data.batching import Batch, Example, TextRow, collate
+from dragoman.data.batching import Example, TextRow, collate
 from dragoman.data.features import Features, speech_features
 from dragoman.data.frames import FrameStore
 from dragoman.data.index import ManifestIndex

@@ -3,14 +3,14 @@
 The log-mel is Whisper's (Radford et al. 2022, https://arxiv.org/abs/2212.04356, section 2.2), summed in float32 by
 torch like transformers' WhisperFeatureExtractor: on quiet bins another order of the same sums already differs by 5e-5.
 
-Shapes: N samples at 16 kHz, C channels (M mel bins, 1 of a waveform, 160 of filter banks), F frames. Features are
-(C, F), time last.
+Shapes: U recordings, N samples at 16 kHz, C channels (M mel bins, 1 of a waveform, 160 of filter banks), F frames.
+Features are (C, F), time last.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -48,6 +48,10 @@ class SpeechFeatures(Protocol):
 
     def __call__(self, waveform: Waveform) -> Features: ...
 
+    def batch(self, waveforms: Sequence[Waveform]) -> list[Features]:
+        """Each as by itself."""
+        ...
+
 
 @dataclass(frozen=True)
 class LogMel:
@@ -82,8 +86,19 @@ class LogMel:
 
     def __call__(self, waveform: Waveform) -> Features:
         """Compute the features; a recording longer than the window is an AudioError, never cut."""
-        _check_length(waveform, self.window_s)
-        return _log_mel(self._with_margins(waveform), self.mel_bins)
+        return self.batch([waveform])[0]
+
+    def batch(self, waveforms: Sequence[Waveform]) -> list[Features]:
+        """Each as by itself, computed at once; neighbours in length are best together."""
+        for waveform in waveforms:
+            _check_length(waveform, self.window_s)
+        lengths = [self.num_frames(len(waveform)) for waveform in waveforms]
+        samples = np.zeros((len(waveforms), max(lengths, default=0) * HOP + 2 * _REACH), np.float32)
+        for row, waveform in zip(samples, waveforms, strict=True):
+            whole = self._with_margins(waveform)
+            row[: len(whole)] = whole
+        features = _log_mel(samples, lengths, self.mel_bins) if waveforms else np.zeros((0, 0, 0), np.float32)
+        return [row[:, :length] for row, length in zip(features, lengths, strict=True)]
 
     def _with_margins(self, waveform: Waveform) -> Waveform:
         """Put what the outermost frames see around the recording: a window is mirrored, a clip ends in silence."""
@@ -117,6 +132,10 @@ class Samples:
         found = _wav2vec2(self.normalise)(waveform.astype(np.float32, copy=False), sampling_rate=SAMPLE_RATE)
         return _at_least(found.input_values[0], _WINDOW)[None]
 
+    def batch(self, waveforms: Sequence[Waveform]) -> list[Features]:
+        """One after the other."""
+        return [self(waveform) for waveform in waveforms]
+
 
 @dataclass(frozen=True)
 class Fbank:
@@ -143,6 +162,10 @@ class Fbank:
         found = _seamless()(heard, sampling_rate=SAMPLE_RATE, pad_to_multiple_of=None)
         pairs: Features = np.ascontiguousarray(found.input_features[0].T, np.float32)
         return pairs
+
+    def batch(self, waveforms: Sequence[Waveform]) -> list[Features]:
+        """One after the other."""
+        return [self(waveform) for waveform in waveforms]
 
 
 FEATURES: dict[str, Callable[[Any], SpeechFeatures]] = {
@@ -181,16 +204,19 @@ def _seamless() -> Any:
     return SeamlessM4TFeatureExtractor()
 
 
-def _log_mel(samples: Waveform, mel_bins: int) -> Features:
-    """(200 + 160 F + 200,) -> (M, F): log10 of mel power, at most 8 below the loudest, scaled to about ±1."""
+def _log_mel(samples: npt.NDArray[np.float32], lengths: Sequence[int], mel_bins: int) -> Features:
+    """samples (U, 200 + 160 F + 200) and how many of the F frames are each one's own -> (U, M, F): log10 of mel power,
+    at most 8 below the loudest of the own ones, scaled to about ±1."""
     import torch
 
     window, filters = _constants(mel_bins)
     signal = torch.from_numpy(samples)
-    spectrum = torch.stft(signal, _FFT, HOP, window=window, center=False, return_complex=True)  # (201, F + 1)
-    power = (spectrum[:, :-1].abs() ** 2).contiguous()
+    spectrum = torch.stft(signal, _FFT, HOP, window=window, center=False, return_complex=True)  # (U, 201, F + 1)
+    power = (spectrum[..., :-1].abs() ** 2).contiguous()
     log_power = (filters @ power).clamp(min=1e-10).log10()
-    bounded = torch.maximum(log_power, log_power.max() - 8.0)
+    own = torch.arange(log_power.shape[2]) < torch.tensor(lengths)[:, None]
+    loudest = log_power.masked_fill(~own[:, None], -torch.inf).amax((1, 2), keepdim=True)
+    bounded = torch.maximum(log_power, loudest - 8.0)
     features: Features = ((bounded + 4.0) / 4.0).numpy()
     return features
 

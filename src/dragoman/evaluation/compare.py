@@ -121,11 +121,17 @@ def compare(
     workers: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Comparison]:
-    """Each run against the first, by the metrics named (by default, those of DECOMPOSED that are scored by default):
-    the directions of each, then their mean.
+    """Each run against the first, by each metric: its directions, then their mean.
 
-    `on_progress` hears (tests done, total). Raises DataError when there are fewer than two runs, when one has another
-    utterance, target or reference than the first, when a reference is missing, or a metric cannot be tested.
+    Args:
+        runs: The baseline first; all of the same utterances, targets and references.
+        metrics: By name; by default those of DECOMPOSED that are scored by default.
+        workers: Processes that share the tests.
+        on_progress: Called with (tests done, total).
+
+    Raises:
+        DataError: There are fewer than two runs, one has another utterance, target or reference than the first, a
+            reference is missing, or a metric cannot be tested.
     """
     names = _testable(metrics)
     if len(runs) < 2:

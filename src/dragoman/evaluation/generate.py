@@ -64,15 +64,25 @@ def generate(
 ) -> GenerationSummary:
     """Translate every utterance into every target but its own language and write the hypotheses to `out`.
 
-    `targets` are languages or sets of them, as `expand` takes them; where there are none, all is transcribed. `sources`
-    are those that the system hears, if not all: utterances in others are references of the rest and no more;
-    `batch_size` counts utterances; `system` names model and options, so that another model does not continue this
-    file; `on_progress` hears (hypotheses done by all processes, total) after each batch. Utterances that go to the same
-    targets share a batch, so the file is not in the order of the manifest when some references are missing. Of several
-    processes (torchrun's RANK and WORLD_SIZE, on one file system) none waits for another.
+    Utterances that go to the same targets share a batch, so the file is not in the order of the manifest when some
+    references are missing. Of several processes, on one file system, none waits for another.
 
-    Raises DataError when nothing is to be done, ids repeat, or `out` belongs to another request, and
-    LanguageError for an unknown target.
+    Args:
+        utterances: What is said; their texts and translations become the references.
+        targets: Languages or sets of them, as `expand` takes them; where there are none, all is transcribed.
+        translate: A system: utterances and targets -> hypotheses, in order.
+        out: The file of hypotheses; an interrupted one is continued.
+        batch_size: Utterances that the system gets at once.
+        sources: The languages that the system hears, if not all: utterances in others are references and no more.
+        only_with_reference: Leave out targets for which an utterance has no reference.
+        system: Names model and options, so that another model does not continue this file.
+        on_progress: Called with (hypotheses done by all processes, total) after each batch.
+        rank: This process's number, torchrun's RANK.
+        processes: How many there are, torchrun's WORLD_SIZE.
+
+    Raises:
+        DataError: Nothing is to be done, ids repeat, or `out` belongs to another request.
+        LanguageError: A target is unknown.
     """
     out = Path(out)
     targets = expand(targets)

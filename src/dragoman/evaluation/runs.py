@@ -29,9 +29,9 @@ _RUN_STATS = "run.json"
 
 # How metrics that a published table names in any case are written, and those of which less is better.
 _NAMES = {name.lower(): name for name in ("BLEU", "spBLEU", "chrF", "chrF++", "COMET", "WER", "CER")}
-_LOWER = ("WER", "CER", "empty", "truncated", "hallucinated", "off-target", "repetition")
+_LOWER = ("WER", "CER", "empty", "truncated", "hallucinated", "off-target", "mixing", "repetition")
 # What tells how a system behaves rather than how well it translates.
-_BEHAVIOUR = frozenset({"empty", "truncated", "off-target", "repetition", "length"})
+_BEHAVIOUR = frozenset({"empty", "truncated", "off-target", "mixing", "repetition", "length"})
 NEUTRAL = frozenset({"length"})
 """Metrics of which neither end is the good one: 100 is."""
 _TEXT = "text"  # how `dragoman evaluate --text` names itself in the request

@@ -59,17 +59,21 @@ def score(
 ) -> list[Score]:
     """Every metric for every direction it suits, its mean, then how many outputs are empty, truncated, hallucinated.
 
-    `metrics` are those that `choose` gives by default, or others, of METRICS or not; `counts` are COUNTS by default.
     The metrics of transcripts are left out when no hypothesis at all has a transcript (a system that only
     translates) or none has a reference transcript. A hypothesis whose target is its source is a transcript
     only. The mean is over directions, each counting once, whatever its size. Texts in another Unicode form than their
     references are scored as they are, which is said.
 
-    This many processes share the directions when there are rows enough to be worth their start; `on_progress` hears
-    (scores done, total).
+    Args:
+        hypotheses: One row for each utterance and target, with its references.
+        metrics: By name; those that `choose` gives by default. They need not be of METRICS.
+        counts: What is counted beside them; COUNTS by default.
+        workers: Processes that share the directions, when there are rows enough to be worth their start.
+        on_progress: Called with (scores done, total).
 
-    Raises DataError naming the utterance when a pair of utterance and target comes twice, a reference is
-    missing, or the hypotheses of one utterance disagree on its language or reference transcript.
+    Raises:
+        DataError: A pair of utterance and target comes twice, a reference is missing, or the hypotheses of one
+            utterance disagree on its language or reference transcript; the message names the utterance.
     """
     rows = list(hypotheses)
     if not rows:

@@ -4,7 +4,7 @@ Both tests are sacreBLEU's (Koehn 2004; Riezler and Maxwell 2005), draw by draw,
 command line prints. Three things are added. The statistics of the sentences are counted once for both tests. The mean
 over directions is tested too: all directions of one source language are drawn with the same utterances, because
 translations of the same speech go wrong together. And no p-value is below 2^(1-k) where the systems differ in k
-sentences: this many of the ways to exchange them are as extreme as the truth. sacreBLEU counts only those that are more
+sentences: that share of the ways to exchange them is as extreme as the truth. sacreBLEU counts only those that are more
 extreme, and finds a system significantly better than itself (k = 0) or by a single sentence.
 
 Legend: N sentences of a direction, U utterances of its source language, K counts of a sentence, R trials.
@@ -18,17 +18,20 @@ from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import Any
 
-import jiwer
 import numpy as np
 from numpy.typing import NDArray
-from sacrebleu.metrics.base import Metric as SacreMetric
-from sacrebleu.metrics.base import Score as SacreScore
-from sacrebleu.significance import _compute_p_value
 
+from dragoman.errors import needs_extra
 from dragoman.evaluation.metrics import METRICS
 from dragoman.evaluation.metrics.error_rates import CER, WER
 from dragoman.evaluation.metrics.overlap import BLEU, ChrF
 from dragoman.text.languages import Language
+
+with needs_extra("Scoring", "evaluate"):
+    import jiwer
+    from sacrebleu.metrics.base import Metric as SacreMetric
+    from sacrebleu.metrics.base import Score as SacreScore
+    from sacrebleu.significance import _compute_p_value
 
 Array = NDArray[Any]
 
@@ -189,12 +192,12 @@ def _scores(metric: SacreMetric, sums: Any) -> Array:
 
 @lru_cache(maxsize=2)
 def _resamples(count: int) -> Array:
-    """How often each of this many sentences is in each resample, (R, count)."""
+    """How often each of `count` sentences is in each resample, (R, count)."""
     drawn = np.random.default_rng(SEED).choice(count, size=(RESAMPLES, count), replace=True)
     return np.stack([np.bincount(row, minlength=count) for row in drawn]).astype(np.int32)
 
 
 @lru_cache(maxsize=2)
 def _flips(count: int) -> Array:
-    """Which of this many sentences change sides in each trial, (R, count)."""
+    """Which of `count` sentences change sides in each trial, (R, count)."""
     return np.random.default_rng(SEED).integers(2, size=(TRIALS, count), dtype=bool)

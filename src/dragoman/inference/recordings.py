@@ -1,7 +1,7 @@
 """Recordings of any length -> segments with their texts: what our Translator and every other system share.
 
-A recording is decoded and divided where nobody speaks; its stretches of speech are translated batch by batch, and
-meanwhile the next recording is read. Shapes: N samples at 16 kHz.
+A recording is decoded and divided where nobody speaks; stretches of speech of all recordings are translated batch by
+batch, and meanwhile the next recording is read. Shapes: N samples at 16 kHz.
 """
 
 from __future__ import annotations
@@ -11,54 +11,76 @@ import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, Unpack
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, excerpts, load_audio, stream_audio
 from dragoman.errors import AudioError, LanguageError, ModelError
 from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
-from dragoman.inference.decoding.glossary import Glossary
+from dragoman.inference.options import TranslateKeywords, TranslateOptions
 from dragoman.inference.prefetch import Prefetcher
 from dragoman.inference.result import Outcome, Result, Segment, joined
+from dragoman.inference.segment_queue import Done, SegmentQueue, ToDo
 from dragoman.model.calibration import Calibration
 from dragoman.recipe import Recipe
 from dragoman.records import Hypothesis, Utterance
 from dragoman.text.langid import is_other
-from dragoman.text.languages import LANGUAGES, known_source, known_targets
+from dragoman.text.languages import LANGUAGES, expand, known_source, known_targets
 from dragoman.vad import SpeechSegment, VadOptions, speech_segments
 
 _PLACES = 5
 """A recording's language is detected from this many places, spread evenly over it."""
 _FIRST = 8
 """Segments that are waited for before that: a recording with fewer is known whole."""
+_AHEAD = 4
+"""This many batches of segments are read before the first is decoded, so that neighbours in length are found."""
 _SURE = 0.95
 """Languages that are so likely, at different places, are both spoken."""
 _log = logging.getLogger(__name__)
 
-AudioSource = str | Path | bytes
+
+class DecodedElsewhere(Protocol):
+    """A recording that somebody else decodes, such as a child process with little power."""
+
+    def blocks(self, track: int | None, language: str | None) -> Iterator[Waveform]:
+        """As `stream_audio`."""
+
+    def excerpts(self, places: int, seconds: float, track: int | None, language: str | None) -> list[Waveform]:
+        """As `excerpts`."""
+
+
+AudioSource = str | Path | bytes | DecodedElsewhere
 DetectedLanguage = tuple[str, float | None]
 """A language, and how likely it is that; None where it was given."""
 
 
 @dataclass(frozen=True, eq=False)
 class Speech:
-    """A stretch of speech, samples (N,), and its language."""
+    """A stretch of speech, samples (N,), and its language; `transcript`: what is said, where that is known and used."""
 
     samples: Waveform
     language: str
+    transcript: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _HeardSegment:
+    """A segment of a recording and what is spoken in it; None: to be detected from this segment alone."""
+
+    part: SpeechSegment
+    detected: DetectedLanguage | None
 
 
 @dataclass(frozen=True)
-class TranslateOptions:
-    """Targets asked for, and what is spoken; None: to be detected, once a recording or once a segment. Words that may
-    be said, and terms with their translations. The audio track to hear; None: the likeliest."""
+class _EndOfRecording:
+    """Behind a recording's segments; `error`: it could not be read to its end."""
 
-    targets: tuple[str, ...]
-    source: str | None = None
-    multilingual: bool = False
-    hotwords: tuple[str, ...] = ()
-    glossary: Glossary | None = None
-    track: int | None = None
+    audio: AudioSource
+    error: AudioError | None = None
+
+
+_Heard = ToDo[_HeardSegment] | Done[Segment | _EndOfRecording | None]
 
 
 class SpeechTranslator(ABC):
@@ -97,88 +119,69 @@ class SpeechTranslator(ABC):
     def _detect_languages(self, waveforms: Sequence[Waveform]) -> list[DetectedLanguage]:
         """The likeliest language of each."""
 
+    def _detect_both(self, waveforms: Sequence[Waveform]) -> tuple[dict[str, float], list[DetectedLanguage]]:
+        """What `identify` says of all and `_detect_languages` of each; for less work, where both need the same."""
+        return self.identify(waveforms), self._detect_languages(waveforms)
+
     @abstractmethod
-    def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> list[DecodedSpeech]:
+    def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> Iterable[DecodedSpeech]:
         """Each stretch into each target that is not its own language, in order."""
 
     def translate(
         self,
         audio: AudioSource,
-        to: str | Sequence[str],
+        to: str | Sequence[str] | TranslateOptions,
         language: str | None = None,
-        *,
-        multilingual: bool = False,
-        hotwords: Sequence[str] = (),
-        glossary: Glossary | None = None,
-        audio_track: int | None = None,
+        **more: Unpack[TranslateKeywords],
     ) -> Result:
         """Translate a recording into each language of `to`, and write what is said where the model does.
 
         Languages by code or name; "all" is every target of the model, "none" a transcript and no more. `language` is
-        what is spoken; detected from the speech when not given, once a recording or, if it is `multilingual`, once a
-        segment. `hotwords` are words that may be said and are made likelier in the transcript; the `glossary` says how
-        terms are to be translated; `audio_track` (from 1) says which to hear of several. Raises AudioError,
-        LanguageError, and ModelError for what it cannot do.
+        what is spoken; detected from the speech when not given. More keywords (multilingual, hotwords, glossary,
+        audio_track, vad_parameters) are those of `TranslateOptions`, which also may be given in the place of all of
+        them. Raises AudioError, LanguageError, and ModelError for what it cannot do.
         """
-        each = self.translate_each(
-            [audio],
-            to,
-            language,
-            multilingual=multilingual,
-            hotwords=hotwords,
-            glossary=glossary,
-            audio_track=audio_track,
-        )
-        return next(each).get()
+        return next(self.translate_each([audio], to, language, **more)).get()
 
     def translate_each(
         self,
         audios: Iterable[AudioSource],
-        to: str | Sequence[str],
+        to: str | Sequence[str] | TranslateOptions,
         language: str | None = None,
-        *,
-        multilingual: bool = False,
-        hotwords: Sequence[str] = (),
-        glossary: Glossary | None = None,
-        audio_track: int | None = None,
+        **more: Unpack[TranslateKeywords],
     ) -> Iterator[Outcome]:
-        """`translate` of one recording after the other; while the model works on one, the next is decoded. One that
-        cannot be read does not stop the others: its outcome raises the AudioError."""
-        options = self.options(to, language, multilingual, hotwords, glossary, audio_track)
-        return (self._outcome(audio, segments, options) for audio, segments in self._prefetched(audios, options))
+        """`translate` of many recordings: their segments share batches, their outcomes come one by one, in order. One
+        that cannot be read does not stop the others: its outcome raises the AudioError."""
+        return self._outcomes(audios, self.options(to, language, **more))
 
     def stream(
         self,
         audio: AudioSource,
-        to: str | Sequence[str],
+        to: str | Sequence[str] | TranslateOptions,
         language: str | None = None,
-        *,
-        multilingual: bool = False,
-        hotwords: Sequence[str] = (),
-        glossary: Glossary | None = None,
-        audio_track: int | None = None,
+        **more: Unpack[TranslateKeywords],
     ) -> Iterator[Segment]:
         """`translate`, but each segment as soon as it is there; the next ones are decoded from the file meanwhile.
 
         >>> for segment in translator.stream("talk.mp4", to=["deu"]):
         ...     print(segment.start_s, segment.transcript, segment.translations["deu"])
         """
-        options = self.options(to, language, multilingual, hotwords, glossary, audio_track)
-        return self._segments(audio, self._speech_segments(audio, options), options)
+        options = self.options(to, language, **more)
+        return self._segments(audio, options)
 
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
         """Each utterance into each target that is not its own language, in order; without targets its transcript alone,
         as if into its own. One that is longer than the window is divided at its pauses and put together again. Raises
         AudioError, LanguageError, ModelError."""
-        options = TranslateOptions(known_targets(targets or "none", self.targets, self.name))
+        options = TranslateOptions(known_targets(expand(targets), self.targets, self.name))
         if not options.targets:
             check_writes_transcripts(self)
         speech: list[Speech] = []
         counts: list[int] = []
         for utterance in utterances:
             source = known_source(utterance.language, self.sources, self.name)
-            divided = self._split(load_audio(utterance.audio, utterance.start_s, utterance.duration_s, language=source))
-            speech += [Speech(samples, source) for samples in divided]
+            divided = self._speech_of(utterance, source)
+            speech += divided
             counts.append(len(divided))
         decoded = iter(self._decode_speech(speech, options))
         whole = [list(itertools.islice(decoded, count)) for count in counts]
@@ -189,6 +192,11 @@ class SpeechTranslator(ABC):
             if code != utterance.language or not options.targets
         ]
 
+    def _speech_of(self, utterance: Utterance, source: str) -> list[Speech]:
+        """What is said in an utterance, in stretches that it can be given."""
+        waveform = load_audio(utterance.audio, utterance.start_s, utterance.duration_s, language=source)
+        return [Speech(samples, source) for samples in self._split(waveform)]
+
     def _split(self, waveform: Waveform) -> list[Waveform]:
         if len(waveform) <= round(self.window_s * SAMPLE_RATE):
             return [waveform]
@@ -196,26 +204,37 @@ class SpeechTranslator(ABC):
 
     def options(
         self,
-        to: str | Sequence[str],
-        language: str | None,
-        multilingual: bool,
-        hotwords: Sequence[str],
-        glossary: Glossary | None,
-        audio_track: int | None = None,
+        to: str | Sequence[str] | TranslateOptions,
+        language: str | None = None,
+        **more: Unpack[TranslateKeywords],
     ) -> TranslateOptions:
-        """What is asked for, checked. Raises LanguageError, ModelError."""
-        check_supported(self, language, multilingual, bool(hotwords or glossary))
-        source = None if language is None else known_source(language, self.sources, self.name)
-        targets = known_targets(to, self.targets, self.name, source)
+        """What is asked for, as `translate` takes it, checked. Raises LanguageError, ModelError, DragomanError."""
+        if isinstance(to, TranslateOptions):
+            if language is not None or more:
+                raise TypeError("Beside TranslateOptions there is nothing to say; replace what they say.")
+            return self.checked(to)
+        return self.checked(TranslateOptions.parse(to, language, **more))
+
+    def checked(self, options: TranslateOptions) -> TranslateOptions:
+        """The same, if it can do that, with its own languages in the place of None. Raises LanguageError, ModelError,
+        DragomanError."""
+        check_supported(self, options)
+        source = options.language
+        if source is not None:
+            known_source(source, self.sources, self.name)
+        targets = known_targets(options.to, self.targets, self.name, source)
         if not targets:
             check_writes_transcripts(self)
-            if glossary is not None:
-                raise LanguageError("A glossary is for translations; name a target instead of none.")
-        return TranslateOptions(targets, source, multilingual, tuple(hotwords), glossary, audio_track)
+        self.vad_options(options)
+        return replace(options, to=targets)
+
+    def vad_options(self, options: TranslateOptions) -> VadOptions:
+        """How a recording is divided. Raises DragomanError."""
+        return self.vad.varied(options.vad_parameters, self.name) if options.vad_parameters else self.vad
 
     def _speech_segments(self, audio: AudioSource, options: TranslateOptions) -> Iterator[SpeechSegment]:
-        blocks = stream_audio(audio, track=options.track, language=options.source)
-        return Prefetcher(speech_segments(blocks, self.vad), 2 * self.batch_size)
+        blocks = _blocks(audio, options)
+        return Prefetcher(speech_segments(blocks, self.vad_options(options)), 2 * self.batch_size)
 
     def _prefetched(
         self, audios: Iterable[AudioSource], options: TranslateOptions
@@ -228,30 +247,65 @@ class SpeechTranslator(ABC):
                 yield ready.popleft()
         yield from ready
 
-    def _outcome(self, audio: AudioSource, segments: Iterator[SpeechSegment], options: TranslateOptions) -> Outcome:
-        name = _name(audio)
-        try:
-            found = list(self._segments(audio, segments, options))
-        except AudioError as error:
-            return Outcome(name, error=error)
-        spoken = {segment.language for segment in found}
-        targets = tuple(code for code in options.targets if {code} != spoken)
-        return Outcome(name, Result(name, targets, found))
+    def _outcomes(self, audios: Iterable[AudioSource], options: TranslateOptions) -> Iterator[Outcome]:
+        found: list[Segment] = []
+        for segment in self._queue(options, _AHEAD * self.batch_size)(self._heard(audios, options)):
+            if not isinstance(segment, _EndOfRecording):
+                found += [segment] if segment is not None else []
+                continue
+            name = _name(segment.audio)
+            spoken = {segment.language for segment in found}
+            targets = tuple(code for code in options.targets if {code} != spoken)
+            whole = None if segment.error else Result(name, targets, found)
+            found = []
+            yield Outcome(name, whole, segment.error)
 
-    def _segments(
-        self, audio: AudioSource, segments: Iterator[SpeechSegment], options: TranslateOptions
-    ) -> Iterator[Segment]:
-        known: DetectedLanguage | None = None if options.source is None else (options.source, None)
-        if known is None and not options.multilingual:
-            first = list(itertools.islice(segments, _FIRST))
-            known = self._language_of(audio, first, options) if first else None
-            segments = itertools.chain(first, segments)
-        while batch := list(itertools.islice(segments, self.batch_size)):
-            detected = [known] * len(batch) if known else self._detect_languages([part.samples for part in batch])
-            speech = [Speech(part.samples, language) for part, (language, _) in zip(batch, detected, strict=True)]
-            for part, spoken, decoded in zip(batch, detected, self._decode_speech(speech, options), strict=True):
-                if decoded.transcript or any(found.text for found in decoded.translations.values()):
-                    yield to_segment(part, spoken, decoded, self.calibration)
+    def _segments(self, audio: AudioSource, options: TranslateOptions) -> Iterator[Segment]:
+        for segment in self._queue(options, self.batch_size)(self._heard([audio], options)):
+            if isinstance(segment, _EndOfRecording):
+                if segment.error:
+                    raise segment.error
+            elif segment is not None:
+                yield segment
+
+    def _queue(
+        self, options: TranslateOptions, ahead: int
+    ) -> SegmentQueue[_HeardSegment, Segment | _EndOfRecording | None]:
+        return SegmentQueue(
+            lambda heard: self._decoded(heard, options),
+            lambda heard: len(heard.part.samples),
+            self.batch_size,
+            ahead,
+        )
+
+    def _heard(self, audios: Iterable[AudioSource], options: TranslateOptions) -> Iterator[_Heard]:
+        """The segments of each recording and its end."""
+        for audio, segments in self._prefetched(audios, options):
+            known: DetectedLanguage | None = None if options.language is None else (options.language, None)
+            error = None
+            try:
+                if known is None and not options.multilingual:
+                    first = list(itertools.islice(segments, _FIRST))
+                    # that of a single segment is detected in its batch, beside those of other recordings
+                    known = self._language_of(audio, first, options) if len(first) > 1 else None
+                    segments = itertools.chain(first, segments)
+                for part in segments:
+                    yield ToDo(_HeardSegment(part, known))
+            except AudioError as raised:
+                error = raised
+            yield Done(_EndOfRecording(audio, error))
+
+    def _decoded(self, heard: Sequence[_HeardSegment], options: TranslateOptions) -> Iterator[Segment | None]:
+        """A batch, each as soon as it is there; None where nothing is said."""
+        unknown = [number for number, one in enumerate(heard) if one.detected is None]
+        told = self._detect_languages([heard[number].part.samples for number in unknown]) if unknown else []
+        detected = [one.detected for one in heard]
+        for number, language in zip(unknown, told, strict=True):
+            detected[number] = language
+        spoken = [language for language in detected if language is not None]
+        speech = [Speech(one.part.samples, language) for one, (language, _) in zip(heard, spoken, strict=True)]
+        for one, language, decoded in zip(heard, spoken, self._decode_speech(speech, options), strict=True):
+            yield to_segment(one.part, language, decoded, self.calibration) if says_something(decoded) else None
 
     def _language_of(
         self, audio: AudioSource, first: Sequence[SpeechSegment], options: TranslateOptions
@@ -263,36 +317,41 @@ class SpeechTranslator(ABC):
             parts = [heard[0], *places]
         else:
             parts = [heard[at * len(heard) // _PLACES] for at in range(_PLACES)] if len(heard) > _PLACES else heard
-        detected = next(iter(self.identify(parts).items()))
-        each = self._detect_languages(parts) if len(parts) > 1 else []
+        together, each = self._detect_both(parts)
         sure = dict.fromkeys(language for language, likely in each if likely is not None and likely >= _SURE)
         if len(sure) > 1:
             names = ", ".join(LANGUAGES[language].name for language in sure)
             message = "%s: more than one language seems to be spoken (%s); multilingual (--multilingual) tells each."
             _log.warning(message, _name(audio), names)
-        return detected
+        return next(iter(together.items()))
 
     def _places(self, audio: AudioSource, options: TranslateOptions) -> list[Waveform]:
         """The longest speech at each of a few places, (N,); none where a recording cannot be read by its times."""
-        found = excerpts(audio, _PLACES, self.window_s, track=options.track, language=options.source)
-        speech = [[part.samples for part in speech_segments([excerpt], self.vad)] for excerpt in found]
+        vad, wanted = self.vad_options(options), (_PLACES, self.window_s)
+        if isinstance(audio, str | Path | bytes):
+            found = excerpts(audio, *wanted, track=options.audio_track, language=options.language)
+        else:
+            found = audio.excerpts(*wanted, options.audio_track, options.language)
+        speech = [[part.samples for part in speech_segments([excerpt], vad)] for excerpt in found]
         return [max(parts, key=len) for parts in speech if parts]
+
+
+def _blocks(audio: AudioSource, options: TranslateOptions) -> Iterator[Waveform]:
+    if isinstance(audio, str | Path | bytes):
+        return stream_audio(audio, track=options.audio_track, language=options.language)
+    return audio.blocks(options.audio_track, options.language)
 
 
 def _name(audio: AudioSource) -> str:
     return "<bytes>" if isinstance(audio, bytes) else str(audio)
 
 
-def check_supported(
-    translator: SpeechTranslator | type[SpeechTranslator], language: str | None, multilingual: bool, words: bool
-) -> None:
-    """Raise LanguageError or ModelError for what it cannot do; `words`: hotwords or a glossary are given."""
-    if multilingual and language is not None:
-        raise LanguageError("A multilingual recording has no one language; give `language` or `multilingual`.")
-    if language is None and not translator.identifies_language:
-        instead = " instead of `multilingual`" if multilingual else ""
+def check_supported(translator: SpeechTranslator | type[SpeechTranslator], options: TranslateOptions) -> None:
+    """Raise LanguageError or ModelError for what it cannot do, whatever the languages."""
+    if options.language is None and not translator.identifies_language:
+        instead = " instead of `multilingual`" if options.multilingual else ""
         raise LanguageError(f"{translator.name} cannot tell what is spoken; name the `language`{instead}.")
-    if words and not translator.supports_phrases:
+    if (options.hotwords or options.glossary) and not translator.supports_phrases:
         raise ModelError(f"{translator.name} has no use for words and terms; leave hotwords and glossary out.")
 
 
@@ -300,6 +359,10 @@ def check_writes_transcripts(who: SpeechTranslator | type[SpeechTranslator] | Re
     """Raise ModelError where no transcript can be written."""
     if not who.writes_transcripts:
         raise ModelError(f"{who.name} does not write what is said; name a target instead of none.")
+
+
+def says_something(decoded: DecodedSpeech) -> bool:
+    return bool(decoded.transcript) or any(found.text for found in decoded.translations.values())
 
 
 def to_segment(

@@ -23,7 +23,7 @@ class Segment:
     `language` is what is spoken, also a code; `language_confidence` how likely it is that, where it was detected from
     the speech. `score` and `scores` are the mean log-probability of the tokens of the transcript and of each
     translation, where they are known. Named by "transcript" or a target's code are what was stopped before its end
-    (`truncated`), what was held from saying the same over and over (`looped`), and translations that are in another
+    (`truncated`), what was kept from repeating itself (`looped`), and translations that are in another
     language (`off_target`). `missed` holds for each target what the glossary asks for and could not be brought in.
     """
 

@@ -10,27 +10,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Unpack
 
 import numpy as np
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.errors import DragomanError
 from dragoman.inference.decoding.decoder import DecodedSpeech
-from dragoman.inference.decoding.glossary import Glossary
 from dragoman.inference.local_agreement import LocalAgreement, PartialText
+from dragoman.inference.options import TranslateKeywords, TranslateOptions
 from dragoman.inference.prefetch import Prefetcher
-from dragoman.inference.recordings import DetectedLanguage, Speech, to_segment
+from dragoman.inference.recordings import DetectedLanguage, Speech, says_something, to_segment
 from dragoman.inference.result import Segment
 from dragoman.inference.translator import Translator
 from dragoman.vad import Segmenter, SpeechSegment
 
 _LOOK = SAMPLE_RATE // 10
-"""This many samples from one look at what is open to the next."""
+"""Samples from one look at what is open to the next."""
 _IDENTIFIED_BY_S = 3.0
 """The language is settled when so much speech was heard."""
 _TRANSCRIPT = "transcript"
 _MOST_WAITING = 6000
-"""This many blocks are taken from a source ahead of the model; then the source has to wait."""
+"""At most this many blocks are taken from a source ahead of the model; then the source has to wait."""
 
 
 @dataclass(frozen=True)
@@ -60,36 +61,37 @@ LiveEvent = PartialSegment | FinalSegment
 class LiveTranslator:
     """Translate speech while it is spoken.
 
-    >>> live = Live(Translator.from_pretrained("tiny"), to=["deu"], language="eng")
+    >>> live = LiveTranslator(Translator.from_pretrained("tiny"), to=["deu"], language="eng")
     >>> for event in live.follow(blocks):  # blocks of samples, (N,) float32 mono at 16 kHz
-    ...     if isinstance(event, Final):
+    ...     if isinstance(event, FinalSegment):
     ...         print(event.segment.transcript, event.segment.translations["deu"])
 
-    `to`, `language`, `hotwords` and `glossary` are as in Translator.translate; without a language there are no updates
-    until it was detected from the first seconds of speech. A segment is decoded anew with every `min_chunk_s` seconds
-    that it grows. Raises LanguageError, ModelError, DragomanError.
+    `to`, `language` and more keywords (hotwords, glossary, vad_parameters) are as in Translator.translate; without a
+    language there are no updates until it was detected from the first seconds of speech. A segment is decoded anew with
+    every `min_chunk_s` seconds that it grows. Raises LanguageError, ModelError, DragomanError.
     """
 
     def __init__(
         self,
         translator: Translator,
-        to: str | Sequence[str],
+        to: str | Sequence[str] | TranslateOptions,
         language: str | None = None,
         *,
         min_chunk_s: float = 0.7,
-        hotwords: Sequence[str] = (),
-        glossary: Glossary | None = None,
+        **more: Unpack[TranslateKeywords],
     ) -> None:
         if not 0 < min_chunk_s < math.inf:
             raise DragomanError("Give a min_chunk_s above 0: after this many seconds of new speech it is decoded anew.")
         self.translator = translator
         self.min_chunk_s = min_chunk_s
-        self._options = translator.options(to, language, False, hotwords, glossary)
+        self._options = translator.options(to, language, **more)
+        if self._options.multilingual:
+            raise DragomanError("Live speech is taken to be in one language; leave multilingual out.")
         self._detected: DetectedLanguage | None = None
-        if self._options.source is not None:
-            self._detected = self._options.source, None
+        if self._options.language is not None:
+            self._detected = self._options.language, None
         self._first: list[Waveform] = []  # the segments that ended before the language was settled
-        self._segmenter = Segmenter(translator.vad)
+        self._segmenter = Segmenter(translator.vad_options(self._options))
         self._rest = np.zeros(0, np.float32)
         self._open: _OpenSegment | None = None
         self._number = 0
@@ -149,7 +151,7 @@ class LiveTranslator:
             assert detected is not None
             decoded, ended = self._decode(speech, detected[0])
             self._open = None
-            if ended.is_shown or _says_something(decoded):
+            if ended.is_shown or says_something(decoded):
                 yield FinalSegment(self._number, to_segment(speech, detected, decoded, self.translator.calibration))
                 self._number += 1
 
@@ -184,7 +186,7 @@ class _OpenSegment:
         self.heard_s = start_s
         self.is_shown = False
         self.texts = {name: LocalAgreement() for name in (_TRANSCRIPT, *targets)}
-        self._writes_speech = writes_transcripts
+        self._writes_transcripts = writes_transcripts
 
     @property
     def prefixes(self) -> dict[str, str]:
@@ -194,13 +196,9 @@ class _OpenSegment:
         """A translation is of the whole transcript, its tentative end too: two that agree were often written from two
         that do not, and while nothing of these is stable, neither is the translation."""
         self.heard_s = heard_s
-        self.is_shown |= _says_something(decoded)
+        self.is_shown |= says_something(decoded)
         transcript = self.texts[_TRANSCRIPT]
         transcript.add(decoded.transcript)
-        can_commit = bool(transcript.text.stable) or not self._writes_speech
+        can_commit = bool(transcript.text.stable) or not self._writes_transcripts
         for code, translation in decoded.translations.items():
             self.texts[code].add(translation.text, can_commit=can_commit)
-
-
-def _says_something(decoded: DecodedSpeech) -> bool:
-    return bool(decoded.transcript) or any(found.text for found in decoded.translations.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from transformers import GenerationConfig
@@ -12,6 +13,7 @@ from transformers import GenerationConfig
 from dragoman.data.batching import TextRow, pad_rows
 from dragoman.data.examples import TextEncoder
 from dragoman.data.tasks import TASKS, LanguageTags, TaskItem
+from dragoman.inference.options import LoadKeywords, LoadOptions
 from dragoman.model.build import LoadedModel
 from dragoman.model.load import load_for_inference
 from dragoman.records import Hypothesis, Utterance
@@ -21,15 +23,9 @@ class TextTranslator:
     """Translates the reference transcripts, audio left out, with as many beams as a Translator takes. LoRA is switched
     off, so that it is the LLM as it was before it learnt to hear, unless LoRA learnt a language from text (`mt`)."""
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        *,
-        beam_size: int | None = None,
-        batch_size: int = 32,
-        no_repeat_ngram_size: int | None = None,
-    ) -> None:
-        self.llm, self.tokenizer, self.batch_size = loaded.model.llm.eval(), loaded.tokenizer, batch_size
+    def __init__(self, loaded: LoadedModel, options: LoadOptions | None = None, **more: Unpack[LoadKeywords]) -> None:
+        options = options or LoadOptions(**more)
+        self.llm, self.tokenizer, self.batch_size = loaded.model.llm.eval(), loaded.tokenizer, options.batch_size
         self.tags = LanguageTags.from_prompt(loaded.recipe.prompt)
         taught = any("mt" in stage.all_tasks for stage in loaded.recipe.stages)
         self.as_it_was = (
@@ -38,27 +34,20 @@ class TextTranslator:
         self.text = TextEncoder(loaded.tokenizer)
         self.generation = GenerationConfig(
             do_sample=False,
-            num_beams=beam_size or loaded.recipe.decoding.beams,
+            num_beams=options.beam_size or loaded.recipe.decoding.beams,
             max_new_tokens=loaded.recipe.decoding.max_new_tokens,
-            no_repeat_ngram_size=no_repeat_ngram_size or 0,
+            no_repeat_ngram_size=options.no_repeat_ngram_size or 0,
             eos_token_id=loaded.tokenizer.eos_token_id,
             pad_token_id=loaded.tokenizer.pad_token_id,
         )
 
     @classmethod
     def from_pretrained(
-        cls,
-        name: str | Path,
-        *,
-        device: str | None = None,
-        compute_type: str = "auto",
-        beam_size: int | None = None,
-        batch_size: int = 32,
-        no_repeat_ngram_size: int | None = None,
+        cls, name: str | Path, options: LoadOptions | None = None, **more: Unpack[LoadKeywords]
     ) -> TextTranslator:
-        """`device` and `compute_type` as for a Translator. Raises ModelError."""
-        loaded = load_for_inference(name, device, compute_type)
-        return cls(loaded, beam_size=beam_size, batch_size=batch_size, no_repeat_ngram_size=no_repeat_ngram_size)
+        """As for a Translator. Raises ModelError."""
+        options = options or LoadOptions(**more)
+        return cls(load_for_inference(name, options.device, options.compute_type), options)
 
     @torch.inference_mode()
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 from dragoman.data.audio import Waveform
 from dragoman.data.features import Features, speech_features
-from dragoman.inference.decoding.decoder import DecodedSpeech, Decoder, DecodeRequest
+from dragoman.errors import DataError, ModelError
+from dragoman.inference.decoding.decoder import BatchDecoder, DecodedSpeech, Decoder, DecodeRequest
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageIdentifier
-from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator, TranslateOptions
+from dragoman.inference.options import LoadKeywords, LoadOptions, TranslateOptions
+from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator
 from dragoman.model.build import LoadedModel
 from dragoman.model.load import load_for_inference
-from dragoman.recipe import Recipe, TranscriptBy, TranslateFrom
+from dragoman.recipe import Recipe, SmtTranscript, TranslateFrom
+from dragoman.records import Utterance
 from dragoman.vad import vad_options_for
 
 
@@ -25,72 +30,50 @@ class Translator(SpeechTranslator):
     >>> result.transcript, result.translations["deu"]
     """
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        *,
-        beam_size: int | None = None,
-        batch_size: int = 16,
-        vad_parameters: Mapping[str, float] | None = None,
-        transcript_by: TranscriptBy | None = None,
-        translate_from: TranslateFrom | None = None,
-        no_repeat_ngram_size: int | None = None,
-    ) -> None:
+    def __init__(self, loaded: LoadedModel, options: LoadOptions | None = None, **more: Unpack[LoadKeywords]) -> None:
+        options = options or LoadOptions(**more)
         self.recipe: Recipe = loaded.recipe
         audio, decoding = self.recipe.audio, self.recipe.decoding
+        translate_from = options.translate_from or decoding.translate_from
+        self.smt_transcript = options.smt_transcript
+        if self.smt_transcript is not None:
+            _check_smt(self.recipe, self.smt_transcript, translate_from)
         self.features = speech_features(audio)
-        weights = next(loaded.model.encoder.parameters())
-        by_whisper = (transcript_by or decoding.transcript_by) == "whisper"
+        self.name, self.batch_size, self.window_s = self.recipe.name, options.batch_size, audio.window_s
+        self.model = loaded.model
+        weights = next(self.model.encoder.parameters())
+        by_whisper = (options.transcript_by or decoding.transcript_by) == "whisper"
         self.whisper = WhisperDecoder.load(self.recipe, weights.device, weights.dtype) if by_whisper else None
-        self.decoder = Decoder(
+        self.decoder: BatchDecoder = Decoder(
             loaded,
-            beam_size or decoding.beams,
+            options.beam_size or decoding.beams,
             decoding.max_new_tokens,
-            4 * batch_size,
-            no_repeat_ngram_size,
+            4 * self.batch_size,
+            options.no_repeat_ngram_size,
             whisper=self.whisper,
-            translate_from=translate_from or decoding.translate_from,
+            translate_from=translate_from,
+            smt=self.smt_transcript is not None,
         )
+        self.is_cascade = self.decoder.is_cascade
         self.calibration = loaded.calibration
         temperature = 1.0 if loaded.calibration is None else loaded.calibration.language_temperature
         self.identifier: LanguageIdentifier | WhisperLanguageIdentifier = LanguageIdentifier(
-            self.decoder, self.sources, batch_size, temperature
+            self.decoder, self.sources, self.batch_size, temperature
         )
         if self.whisper is not None:
-            self.identifier = WhisperLanguageIdentifier(self.whisper, self.sources, batch_size)
-        self.name, self.batch_size, self.window_s = self.recipe.name, batch_size, audio.window_s
+            self.identifier = WhisperLanguageIdentifier(self.whisper, self.sources, self.batch_size)
         self.writes_transcripts = self.identifies_language = self.supports_phrases = self.recipe.writes_transcripts
-        self.vad = vad_options_for(self.recipe).varied(vad_parameters or {}, self.name)
+        self.vad = vad_options_for(self.recipe)
 
     @classmethod
     def from_pretrained(
-        cls,
-        name: str | Path,
-        *,
-        device: str | None = None,
-        compute_type: str = "auto",
-        beam_size: int | None = None,
-        batch_size: int = 16,
-        vad_parameters: Mapping[str, float] | None = None,
-        transcript_by: TranscriptBy | None = None,
-        translate_from: TranslateFrom | None = None,
-        no_repeat_ngram_size: int | None = None,
+        cls, name: str | Path, options: LoadOptions | None = None, **more: Unpack[LoadKeywords]
     ) -> Translator:
-        """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. `device` "auto" spreads
-        the LLM over GPUs, RAM and disk; `compute_type` is how it is held: float32, bfloat16, float16, int8, 4bit or
-        auto. `vad_parameters` are those of VadOptions that differ from what suits the model. `transcript_by` and
-        `translate_from` say who writes the transcript and what is translated, see recipe.Decoding; the model's own by
-        default. `no_repeat_ngram_size`: as for a Decoder. Raises ModelError."""
-        loaded = load_for_inference(name, device, compute_type, merged=True)
-        return cls(
-            loaded,
-            beam_size=beam_size,
-            batch_size=batch_size,
-            vad_parameters=vad_parameters,
-            transcript_by=transcript_by,
-            translate_from=translate_from,
-            no_repeat_ngram_size=no_repeat_ngram_size,
-        )
+        """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. Keywords (device,
+        compute_type, beam_size, batch_size, transcript_by, translate_from, no_repeat_ngram_size, smt_transcript) are
+        those of `LoadOptions`, which may be given in the place of them. Raises ModelError."""
+        options = options or LoadOptions(**more)
+        return cls(load_for_inference(name, options.device, options.compute_type, merged=True), options)
 
     @property
     def sources(self) -> list[str]:
@@ -114,26 +97,73 @@ class Translator(SpeechTranslator):
     def _detect_languages(self, waveforms: Sequence[Waveform]) -> list[DetectedLanguage]:
         return list(self.identifier.identify_segments(self._identified(waveforms)))
 
+    def _detect_both(self, waveforms: Sequence[Waveform]) -> tuple[dict[str, float], list[DetectedLanguage]]:
+        together, each = self.identifier.identify_both(self._identified(waveforms))
+        return together, list(each)
+
     def _identified(self, waveforms: Sequence[Waveform]) -> list[Features]:
         """What the language is detected from."""
         features = self.features if self.whisper is None else self.whisper.features
-        return [features(waveform) for waveform in waveforms]
+        return features.batch(waveforms)
 
-    def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> list[DecodedSpeech]:
+    def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> Iterable[DecodedSpeech]:
         """Neighbours in length share a batch; the order of the result is that of the speech."""
-        requests = [self.request(part, options) for part in speech]
-        order = sorted(range(len(requests)), key=lambda number: requests[number].features.shape[1])
+        order = sorted(range(len(speech)), key=lambda number: len(speech[number].samples))
         found: dict[int, DecodedSpeech] = {}
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
-            found.update(zip(chosen, self.decoder([requests[number] for number in chosen]), strict=True))
-        return [found[number] for number in range(len(requests))]
+            requests = self.requests([speech[number] for number in chosen], options)
+            found.update(zip(chosen, self.decoder(requests), strict=True))
+        return [found[number] for number in range(len(speech))]
+
+    def _speech_of(self, utterance: Utterance, source: str) -> list[Speech]:
+        """With its reference transcript, where speech is translated with that. Raises DataError."""
+        found = super()._speech_of(utterance, source)
+        if self.smt_transcript != "reference":
+            return found
+        if len(found) != 1:
+            raise DataError(
+                f"Utterance {utterance.id!r} is longer than the {self.window_s:g} s that {self.name} hears at once, and"
+                " its transcript cannot be divided with it; leave it out, or translate with what the model hears"
+                " (--transcript hypothesis)."
+            )
+        return [replace(found[0], transcript=utterance.text.strip())]
 
     def request(self, part: Speech, options: TranslateOptions) -> DecodeRequest:
         """What the decoder is asked of a stretch of speech."""
-        targets = tuple(code for code in options.targets if code != part.language)
-        whisper_mel = None if self.whisper is None else self.whisper.features(part.samples)
-        features = self.features(part.samples)
-        return DecodeRequest(
-            features, part.language, targets, options.hotwords, options.glossary, whisper_mel=whisper_mel
+        return self.requests([part], options)[0]
+
+    def requests(self, parts: Sequence[Speech], options: TranslateOptions) -> list[DecodeRequest]:
+        """`request` of each; neighbours in length are best together."""
+        waveforms = [part.samples for part in parts]
+        own = None if self.whisper is None else self.whisper.features.batch(waveforms)
+        features = own  # in a cascade the adapter hears nothing
+        if features is None or not self.is_cascade:
+            features = self.features.batch(waveforms)
+        return [
+            DecodeRequest(
+                features[number],
+                part.language,
+                tuple(code for code in options.targets if code != part.language),
+                options.hotwords,
+                options.glossary,
+                whisper_mel=None if own is None else own[number],
+                transcript=part.transcript,
+            )
+            for number, part in enumerate(parts)
+        ]
+
+
+def _check_smt(recipe: Recipe, transcript: SmtTranscript, translate_from: TranslateFrom) -> None:
+    """Raise ModelError where a model was not taught smt, hears no speech when it translates, or has no transcript to
+    translate with."""
+    if recipe.stages and not any("smt" in stage.all_tasks for stage in recipe.stages):
+        raise ModelError(
+            f"{recipe.name} was never taught to translate speech with its transcript (smt); leave --task out."
         )
+    if translate_from == "transcript":
+        raise ModelError(
+            f"{recipe.name} translates the transcript alone; with --task smt, --translate_from has to be speech."
+        )
+    if transcript == "hypothesis" and not recipe.writes_transcripts:
+        raise ModelError(f"{recipe.name} does not write what is said; translate with --transcript reference.")

@@ -79,7 +79,7 @@ class Stacked(nn.Module):
         valid = torch.arange(frames.shape[1], device=frames.device) < num_frames[:, None]
         missing = -frames.shape[1] % self.stack
         padded = nn.functional.pad(frames * valid[..., None], (0, 0, 0, missing))
-        stacked = padded.unflatten(1, (-1, self.stack)).flatten(2)
+        stacked = torch.unflatten(padded, 1, (-1, self.stack)).flatten(2)
         return self.norm(self.mlp(stacked)), (num_frames + self.stack - 1) // self.stack
 
 

@@ -34,7 +34,10 @@ _BASES = ("encoder", "llm", "tokenizer", VOCABULARY)
 def save_model(loaded: LoadedModel, folder: Path, tensors: dict[str, Tensor] | None = None) -> None:
     """Write the folder, whole or not at all; one that stood there before is replaced.
 
-    `tensors` are the model's by their names in it, where the model itself lacks them (it is spread over processes).
+    Args:
+        loaded: The model with its recipe and bases.
+        folder: Where it is written.
+        tensors: The model's own by their names in it, where the model itself lacks them (it is spread over processes).
     """
     tensors = trainable_state(loaded.model) if tensors is None else tensors
     write_folder(folder, loaded.recipe, loaded.model, tensors, loaded.bases)
@@ -82,7 +85,11 @@ def trainable_state(model: SpeechLLM) -> dict[str, Tensor]:
 
 
 def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> LoadedModel:
-    """Read a model folder; a tensor that is missing or left over is an error that names it."""
+    """Read a model folder, strictly.
+
+    Raises:
+        ModelError: A file or tensor is missing, left over, damaged, or of another shape; the message names it.
+    """
     return load_as(stored_recipe(folder), folder, dtype)
 
 

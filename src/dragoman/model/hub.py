@@ -24,6 +24,7 @@ class Release:
 RELEASES: dict[str, Release] = {
     # "support 15 languages" (the authors' README): V2. One of their scripts has LoRA, one not: the file decides.
     "yxdu/llm-srt": Release("llm-srt-3b-v2", ("llm_srt_3b.pt", "qwen2.5-3b.pt")),
+    "yxdu/smt": Release("smt-9b", ("smt_9b.pt",)),
     "yxdu/mcat-small": Release("mcat-small-9b", ("mcat_small_9b.pt",)),
     "yxdu/mcat-large": Release("mcat-large-27b", ("mcat_large_27b.pt",)),
 }

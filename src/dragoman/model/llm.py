@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from dragoman.errors import ModelError
+from dragoman.errors import ModelError, missing_extra
 from dragoman.model.bases import find_llm
 from dragoman.model.hardware.placement import copy_device_hook
 from dragoman.recipe import LlmConfig, Lora, Quantisation
@@ -95,9 +95,7 @@ def _without_scales(llm: Any, state: dict[str, Tensor], prefix: str, _: Any) -> 
 def _fewer_bits(quantisation: Quantisation, dtype: Any) -> BitsAndBytesConfig:
     """LLM.int8 (Dettmers et al. 2022), or NF4 with its scales quantised too (2023, as in LLaST's code)."""
     if find_spec("bitsandbytes") is None:
-        raise ModelError(
-            f"The recipe holds its LLM in {quantisation.removesuffix('bit')} bits: pip install 'dragoman[quantised]'."
-        )
+        raise missing_extra(f"An LLM in {quantisation.removesuffix('bit')} bits", "bitsandbytes", "quantised")
     if quantisation == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(

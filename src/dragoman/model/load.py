@@ -27,9 +27,18 @@ def model_folder(name: str | Path) -> Path:
 def load_for_inference(
     name: str | Path, device: str | None = None, compute_type: str = "auto", *, merged: bool = False
 ) -> LoadedModel:
-    """A model by folder or name, to be used and not trained. `device` is torch's name of one (CUDA where there is one
-    by default) or "auto": the LLM over all GPUs, RAM and the disk. `compute_type`: see `precision`. `merged`: with
-    LoRA in its weights. Raises ModelError, before weights are read, when there is too little memory for them."""
+    """A model by folder or name, to be used and not trained.
+
+    Args:
+        name: A folder, a built-in model, or a name on the Hugging Face hub.
+        device: Torch's name of one (CUDA by default, where there is one), or "auto": the LLM over GPUs, RAM and disk.
+        compute_type: float32, bfloat16, float16, int8, 4bit or auto, see `precision`.
+        merged: Add LoRA into the weights that it stands beside.
+
+    Raises:
+        ModelError: There is no such model, it is incomplete, or, said before weights are read, there is too little
+            memory for it.
+    """
     from dragoman.model.build import skeleton
     from dragoman.model.folder import load_as, merge_lora, stored_recipe
     from dragoman.model.hardware.int8 import quantise_to_int8

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from dragoman.batch import Batch
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.llm import embed, width
 from dragoman.model.splice import splice
@@ -22,13 +23,13 @@ class DistillationTeacher(Protocol):
 
     weight: float
 
-    def divergence(self, student: nn.Module, batch: Any, logits: Tensor) -> Tensor: ...
+    def divergence(self, student: SpeechLLM, batch: Batch, logits: Tensor) -> Tensor: ...
 
 
 class SpeechLLM(nn.Module):
-    """`scale_audio`: see recipe.Llm. `blank_id`: the piece that stands for "nothing" in the auxiliary CTC loss. A stage
-    sets the loss's `ctc_weight` and `ctc_sampled` (see recipe.Stage) and the `teacher`. `lead_ids`: text in front of
-    the audio, such as the beginning of a chat."""
+    """`scale_audio`: see recipe.LlmConfig. `blank_id`: the piece that stands for "nothing" in the auxiliary CTC loss. A
+    stage sets the loss's `ctc_weight` and `ctc_sampled` (see recipe.Stage) and the `teacher`. `lead_ids`: text in front
+    of the audio, such as the beginning of a chat."""
 
     lead_ids: Tensor
 
@@ -67,7 +68,7 @@ class SpeechLLM(nn.Module):
         return self.adapt(*self.encoder(features.to(next(self.encoder.parameters()).dtype), num_frames))
 
     def adapt(self, frames: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
-        """`hear` from where the encoder has done its part: frames (U, S, E), num_frames (U,)."""
+        """`encode_audio` from where the encoder has done its part: frames (U, S, E), num_frames (U,)."""
         audio, num_audio = self.adapter(frames.to(next(self.adapter.parameters()).dtype), num_frames)
         audio = audio * self.audio_scale
         if not len(self.lead_ids):
@@ -80,16 +81,16 @@ class SpeechLLM(nn.Module):
         lead = embed(self.llm, self.lead_ids).expand(utterances, -1, -1)
         return lead, torch.full((utterances,), len(self.lead_ids), device=lead.device)
 
-    def audio(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """A data.batching.Batch -> what is heard: audio (U, A, D), num_audio (U,)."""
+    def audio(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """A batch -> what is heard: audio (U, A, D), num_audio (U,)."""
         if batch.features is not None:
             return self.encode_audio(batch.features, batch.num_frames)
         if batch.frames is not None:
             return self.adapt(batch.frames, batch.num_frames)
         return self.lead(len(batch.num_frames))
 
-    def logits(self, batch: Any, audio: Tensor, num_audio: Tensor) -> Tensor:
-        """A data.batching.Batch and what is heard -> logits (N, V) of the N tokens that have a label, row by row, each
+    def logits(self, batch: Batch, audio: Tensor, num_audio: Tensor) -> Tensor:
+        """A batch and what is heard -> logits (N, V) of the N tokens that have a label, row by row, each
         from what stands before it. The head is most of a small LLM's work: it sees no other places."""
         text = batch.text
         learnt = _has_label(text.labels)
@@ -111,8 +112,8 @@ class SpeechLLM(nn.Module):
             only.remove()
         return logits[0]
 
-    def forward(self, batch: Any) -> dict[str, Tensor]:
-        """A data.batching.Batch -> {"loss": summed cross-entropy of the labels (+ CTC), and its parts}. With a teacher,
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """A batch -> {"loss": summed cross-entropy of the labels (+ CTC), and its parts}. With a teacher,
         the cross-entropy of rehearsed rows gives way to the divergence from it. Without rows the LLM is left out."""
         audio, num_audio = self.audio(batch)
         if not batch.text.num_rows:
@@ -131,8 +132,8 @@ class SpeechLLM(nn.Module):
             loss = loss + self.ctc_weight * parts["ctc"]
         return {"loss": loss, **parts} if len(parts) > 1 else {"loss": loss}
 
-    def ctc_of(self, batch: Any, audio: Tensor, num_audio: Tensor) -> Tensor:
-        """The summed CTC loss of a data.batching.Batch; in training over a sample of the pieces, if a stage says so."""
+    def ctc_of(self, batch: Batch, audio: Tensor, num_audio: Tensor) -> Tensor:
+        """The summed CTC loss of a batch; in training over a sample of the pieces, if a stage says so."""
         if self.ctc_sampled is None or not self.training:
             return self.ctc_loss(audio, num_audio, batch.transcripts, batch.transcript_lengths)
         pieces, numbers = self._sampled(batch.transcripts)
@@ -141,9 +142,9 @@ class SpeechLLM(nn.Module):
     def _sampled(self, transcripts: Tensor) -> tuple[Tensor, Tensor]:
         """Blank first, those of the transcripts (U, L), others at random -> pieces (P,), and the places of the
         transcripts' among them (U, L)."""
-        own = transcripts.unique()
+        own = torch.unique(transcripts)
         size = self.llm.get_input_embeddings().num_embeddings
-        drawn = torch.randint(size, (int(self.ctc_sampled or 0),)).to(own.device).unique()
+        drawn = torch.unique(torch.randint(size, (int(self.ctc_sampled or 0),)).to(own.device))
         blank = own.new_tensor([self.blank_id])
         own = own[own != self.blank_id]
         others = drawn[~torch.isin(drawn, own) & (drawn != self.blank_id)]

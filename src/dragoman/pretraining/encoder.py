@@ -19,7 +19,7 @@ from dragoman.data.augment import AugmentedFeatures
 from dragoman.data.batching import pad_features, pad_ids
 from dragoman.data.features import Features, speech_features
 from dragoman.data.sampling import Step, StepSampler, row_random
-from dragoman.errors import RecipeError
+from dragoman.errors import RecipeError, needs_extra
 from dragoman.model.encoder import MelEncoder, SpeechEncoder
 from dragoman.progress import OnProgress, no_progress
 from dragoman.recipe import EncoderBaseConfig, LogMelConfig, Recipe
@@ -172,7 +172,8 @@ def pretrain_encoder(
 
 def _letter_errors(module: CtcEncoder, rows: CtcBatches, device: torch.device) -> dict[str, float]:
     """Character error rate of the greedy reading, and the loss, on held-out speech."""
-    import jiwer
+    with needs_extra("Training", "train"):
+        import jiwer
 
     names = {number: letter for letter, number in rows.letters.items()}
     references, readings, loss, targets = [], [], 0.0, 0

@@ -19,7 +19,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
-from dragoman.data.batching import IGNORED, TextRow, TextRows, pad_rows
+from dragoman.batch import IGNORED, TextRows
+from dragoman.data.batching import TextRow, pad_rows
 from dragoman.data.corpora.tatoeba import Sentence
 from dragoman.data.sampling import Step, StepSampler, row_random
 from dragoman.data.tasks import LanguageTags, TaskItem, build

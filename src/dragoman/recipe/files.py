@@ -19,7 +19,14 @@ _RENAMED = {"start": "init_from", "brought_back": "weight_interpolation"}
 
 
 def load_recipe(name: str | Path) -> Recipe:
-    """Read a recipe by path, or by the name of one that Dragoman ships."""
+    """Read a recipe.
+
+    Args:
+        name: A .toml file, or the name of a recipe that Dragoman ships (`names`).
+
+    Raises:
+        RecipeError: There is none, or an unknown key, wrong type or contradiction; the message names file and key.
+    """
     path = _locate(name)
     return parse_recipe(_table(path), str(path))
 

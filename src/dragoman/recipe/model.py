@@ -47,10 +47,10 @@ class VocabularyConfig(StrictModel):
 
 
 class LlmConfig(StrictModel):
-    """`name` as in Encoder. `scale_audio` multiplies the adapter's output by sqrt(hidden), which Gemma2's checkpoints
-    of the papers expect (transformers <= 5.3 did it inside the model). `quantisation` holds its frozen weights in 8
-    bits (LLM.int8) or 4 (NF4, as QLoRA and LLaST), in training and after: LoRA learns beside the weights as they are
-    then."""
+    """`name` as in EncoderConfig. `scale_audio` multiplies the adapter's output by sqrt(hidden), which Gemma2's
+    checkpoints of the papers expect (transformers <= 5.3 did it inside the model). `quantisation` holds its frozen
+    weights in 8 bits (LLM.int8) or 4 (NF4, as QLoRA and LLaST), in training and after: LoRA learns beside the weights
+    as they are then."""
 
     name: str
     revision: str | None = None
@@ -119,6 +119,8 @@ class PromptConfig(StrictModel):
 
 TranscriptBy = Literal["adapter", "whisper"]
 TranslateFrom = Literal["speech", "transcript"]
+SmtTranscript = Literal["reference", "hypothesis"]
+"""The transcript that speech is translated with (smt): the manifest's, or what the model hears itself."""
 
 
 class DecodingConfig(StrictModel):
@@ -127,9 +129,12 @@ class DecodingConfig(StrictModel):
     `transcript_by`: the LLM writes what it hears through the adapter, or Whisper's own decoder does.
     `translate_from`: the LLM translates the speech with the transcript at hand (srt where it wrote that itself, smt
     where Whisper did), or the transcript alone (mt: a cascade).
+    `ctc_weight`: the share of CTC in what the LLM transcribes, where the audio tokens were taught to spell by it (joint
+    CTC/attention decoding, Watanabe et al. 2017, whose share is 0.1 to 0.5).
     """
 
     beams: int = Field(default=1, gt=0)
     max_new_tokens: int = Field(default=400, gt=0)
     transcript_by: TranscriptBy = "adapter"
     translate_from: TranslateFrom = "speech"
+    ctc_weight: float = Field(default=0.0, ge=0.0, lt=1.0)

@@ -69,6 +69,8 @@ class Recipe(StrictModel):
             for part, lora in (("llm_lora", self.llm.lora), ("encoder_lora", self.encoder.lora)):
                 if part in stage.trains and lora is None:
                     raise ValueError(f"stages.{stage.name}.trains: {part} is trained, but the recipe has no such LoRA")
+        if self.decoding.ctc_weight and not self.aligned_by_ctc:
+            raise ValueError("decoding.ctc_weight: no stage teaches the audio tokens by CTC (ctc_weight); leave it out")
         unknown = [code for code in self.prompt.tags if not is_code(code)]
         if unknown:
             raise ValueError(f"prompt.tags: {unknown[0]!r} is not a language code")
@@ -142,9 +144,9 @@ class Recipe(StrictModel):
         """The code of a language that the model hears, see `languages.known_source`."""
         return languages.known_source(name, self.sources, self.name)
 
-    def known_targets(self, names: str | Sequence[str], source: str | None = None) -> tuple[str, ...]:
-        """The codes of languages that the model writes, see `languages.known_targets`."""
-        return languages.known_targets(names, self.targets, self.name, source)
+    def known_targets(self, codes: Sequence[str] | None, source: str | None = None) -> tuple[str, ...]:
+        """These targets, all of which the model writes, see `languages.known_targets`."""
+        return languages.known_targets(codes, self.targets, self.name, source)
 
     def longest_clips(self) -> dict[str, float]:
         """Of each manifest, by its name: the longest clip, in seconds, that a stage hears; infinite without a limit."""

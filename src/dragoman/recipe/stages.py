@@ -109,7 +109,7 @@ class Stage(StrictModel):
     utterances of this many together, for storage that is slow out of order.
     `ctc_weight` adds a CTC loss between the adapter's outputs and the frozen embedding matrix of the LLM, which makes
     an adapter align that starts from scratch; with `ctc_sampled`, the pieces that no transcript of a batch has are
-    stood for by this many of them, drawn anew each time (sampled softmax, Jean et al. 2015).
+    stood for by that number of them, drawn anew each time (sampled softmax, Jean et al. 2015).
     `weight_interpolation` is for a later stage of a recipe that goes on from a model: this one begins at such a share
     of the way from that model's weights to those that the stages before have left (WiSE-FT, Wortsman et al. 2022),
     LoRA's two factors each by itself.

@@ -55,9 +55,12 @@ class Cue:
 class SubtitleOptions:
     """How subtitles look; the first two are Whisper's names.
 
-    `max_line_width` counts columns (a Chinese, Japanese or Korean sign is two), `max_chars_per_second` characters (in
-    these languages a sign of half the width is half of one); None is the language's own. With `bilingual`, there are
-    also subtitles of each translation with what is said below it; they share `max_line_count` evenly.
+    Attributes:
+        max_line_width: In columns, of which a Chinese, Japanese or Korean sign takes two; None: the language's own.
+        max_line_count: Lines at once.
+        max_chars_per_second: How fast people read (in these languages a sign of half the width is half a character);
+            None: the language's own.
+        bilingual: Also subtitles of each translation with what is said below it; they share `max_line_count` evenly.
     """
 
     max_line_width: int | None = None
@@ -94,6 +97,11 @@ def cues(result: Result, codes: Sequence[str], options: SubtitleOptions | None =
     The cues follow each other without overlap. None lasts over 7 s, and none under 5/6 s unless the speech does and
     nothing is near. Nothing of the text is lost. A line is wider than the width only where one word is; there are more
     lines than the count only where speech leaves less than 5/6 s for what they hold.
+
+    Args:
+        result: A translated recording.
+        codes: One language or two, ISO 639-3: the first above the second.
+        options: How they look.
     """
     layout = _Layout(tuple(codes), options or SubtitleOptions())
     parts = (part for whole in layout.parts(result) for part in layout.divided(whole))

@@ -97,9 +97,20 @@ FORMATS = ("txt", "vtt", "srt", "tsv", "json")
 def write_outputs(
     result: Result, folder: Path, stem: str, formats: Iterable[str], options: SubtitleOptions | None = None
 ) -> list[Path]:
-    """Write `outputs` into a folder; returns the paths.
+    """Write `outputs` into a folder; each file appears complete or not at all and replaces an earlier one.
 
-    Each file appears complete or not at all and replaces an earlier one. Raises OutputError naming the file.
+    Args:
+        result: A translated recording.
+        folder: Where they are written.
+        stem: What their names begin with.
+        formats: Some of FORMATS.
+        options: How subtitles look.
+
+    Returns:
+        The paths.
+
+    Raises:
+        OutputError: A file cannot be written; the message names it.
     """
     written = []
     for name, text in outputs(result, stem, formats, options).items():

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from dragoman.data.audio import Waveform
 from dragoman.errors import LanguageError
 from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
-from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator, TranslateOptions
+from dragoman.inference.options import TranslateOptions
+from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator
 from dragoman.systems.pretrained import CheckpointSpec, PretrainedModel
 from dragoman.vad import VadOptions
 
@@ -48,8 +49,18 @@ class System(SpeechTranslator):
         beam_size: int | None = None,
         batch_size: int = 16,
     ) -> Self:
-        """By a checkpoint's folder or its name on the hub; the system's usual one, and its usual beams, when none are
-        given. `compute_type` is float32, bfloat16, float16 or auto. Raises ModelError."""
+        """A system, ready to translate.
+
+        Args:
+            name: A checkpoint's folder or its name on the hub; the system's usual one by default.
+            device: Torch's name of one; by default CUDA where there is one.
+            compute_type: float32, bfloat16, float16 or auto.
+            beam_size: 1 is greedy; the system's usual one by default.
+            batch_size: Stretches of speech at once.
+
+        Raises:
+            ModelError: There is no such checkpoint, or it is another kind's, or too large.
+        """
 
     @abstractmethod
     def decode(self, speech: Sequence[Speech], targets: Sequence[str]) -> list[DecodedSpeech]:
@@ -70,6 +81,10 @@ class System(SpeechTranslator):
 
     def _detect_languages(self, waveforms: Sequence[Waveform]) -> list[DetectedLanguage]:
         return [next(iter(self._spoken(row).items())) for row in self.language_scores(waveforms)]
+
+    def _detect_both(self, waveforms: Sequence[Waveform]) -> tuple[dict[str, float], list[DetectedLanguage]]:
+        scores = self.language_scores(waveforms)
+        return self._spoken(scores.sum(axis=0)), [next(iter(self._spoken(row).items())) for row in scores]
 
     def _spoken(self, scores: npt.NDArray[np.float64]) -> dict[str, float]:
         """Log-probabilities (sources,) -> shares of 1, the likeliest first."""

@@ -106,7 +106,7 @@ class Cascade(System):
 
 def cascade(asr: Any, mt: type[MachineTranslator]) -> type[Cascade]:
     """Of two kinds, as a system of its own."""
-    about = {"name": f"{asr.name}+{mt.name}", "asr": asr, "mt": mt, "identifies": asr.identifies_language}
+    about = {"name": f"{asr.name}+{mt.name}", "asr": asr, "mt": mt, "identifies_language": asr.identifies_language}
     return type(f"{asr.__name__}{mt.__name__}", (Cascade,), about)
 
 

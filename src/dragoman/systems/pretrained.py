@@ -21,7 +21,7 @@ from dragoman.model.hardware.precision import unquantised
 from dragoman.model.llm import first_line, load_pretrained
 
 MAX_NEW_TOKENS = 400
-"""As the papers whose systems these are compared with (PUBLISHED_SYSTEMS.md, section 5)."""
+"""As the papers whose systems these are compared with."""
 
 
 @dataclass(frozen=True)

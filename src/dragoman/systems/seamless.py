@@ -1,4 +1,5 @@
-"""SeamlessM4T-v2: speech in about a hundred languages -> text in 96 (Seamless Communication 2023, arXiv 2312.05187).
+"""SeamlessM4T: speech in about a hundred languages -> text in 96 (Seamless Communication 2023: v2 arXiv 2312.05187, the
+first version arXiv 2308.11596).
 
 The target is given by the token that its text decoder begins with; the source is not given.
 """
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import SeamlessM4Tv2ForSpeechToText
+from transformers import SeamlessM4TForSpeechToText, SeamlessM4Tv2ForSpeechToText
 
 from dragoman.data.audio import SAMPLE_RATE
 from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
@@ -22,17 +23,17 @@ from dragoman.systems.pretrained import CheckpointSpec, PretrainedModel
 from dragoman.text.languages import is_code
 
 # Where Seamless' code is not ours: it names the member of a macrolanguage (the model card's table of languages).
-# Standard Malay is `zsm` in that table and `zlm` in transformers' checkpoint.
-_OWN = {
-    "ara": "arb", "fas": "pes", "ful": "fuv", "lav": "lvs", "mon": "khk", "msa": "zlm", "orm": "gaz", "pus": "pbt",
-    "uzb": "uzn",
+# Standard Malay is `zsm` in that table and in transformers' medium checkpoint, `zlm` in the large ones.
+_OURS = {
+    "arb": "ara", "pes": "fas", "fuv": "ful", "lvs": "lav", "khk": "mon", "zlm": "msa", "zsm": "msa", "gaz": "orm",
+    "pbt": "pus", "uzn": "uzb",
 }  # fmt: skip
 _LEAST = SAMPLE_RATE // 10
 """Samples; less than two frames of features cannot be normalised."""
 
 
 class Seamless(SingleCheckpointSystem):
-    """Direct translation (S2TT); `transcribe` serves cascades. Beam 5, as in its authors' own
+    """SeamlessM4T-v2's direct translation (S2TT); `transcribe` serves cascades. Beam 5, as in its authors' own
     `Translator`."""
 
     name = "seamless-m4t-v2-large"
@@ -41,8 +42,7 @@ class Seamless(SingleCheckpointSystem):
     def __init__(self, part: PretrainedModel, batch_size: int = 16) -> None:
         super().__init__(part, batch_size)
         known = part.model.generation_config.text_decoder_lang_to_code_id
-        ours = {own: code for code, own in _OWN.items()}
-        codes = sorted((ours.get(own, own), own) for own in known)
+        codes = sorted((_OURS.get(own, own), own) for own in known)
         self._codes = {code: own for code, own in codes if is_code(code)}
         for layer in part.model.speech_encoder.adapter.layers:
             layer.residual_conv.register_forward_pre_hook(self._nothing_beyond)
@@ -97,3 +97,18 @@ class Seamless(SingleCheckpointSystem):
         that is not zero. Zeros, (B, E, S), are what it finds there when the clip is alone."""
         beyond = torch.arange(inputs[0].shape[2], device=self.lengths.device) >= self.lengths[:, None]
         return (inputs[0].masked_fill(beyond[:, None], 0.0),)
+
+
+class SeamlessV1(Seamless):
+    """The first version, large: the same but for its speech encoder's attention and its weights."""
+
+    name = "seamless-m4t-large"
+    checkpoint = CheckpointSpec(SeamlessM4TForSpeechToText, "facebook/hf-seamless-m4t-large", beams=5)
+
+
+class SeamlessV1Medium(SeamlessV1):
+    """The first version, medium. Its tokens name NLLB's 200 languages; its card says which 101 it was taught to hear
+    and which 96 to write."""
+
+    name = "seamless-m4t-medium"
+    checkpoint = CheckpointSpec(SeamlessM4TForSpeechToText, "facebook/hf-seamless-m4t-medium", beams=5)

@@ -16,8 +16,8 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from dragoman.batch import IGNORED
 from dragoman.data.audio import load_audio
-from dragoman.data.batching import IGNORED
 from dragoman.data.index import ManifestIndex
 from dragoman.data.sampling import Rows, Step
 from dragoman.errors import DataError

@@ -66,7 +66,7 @@ class Whisper(SingleCheckpointSystem):
         return self._write(speech, "transcribe")
 
     def _write(self, speech: Sequence[Speech], task: str) -> list[Translation]:
-        found = self.part.generate(
+        found: Any = self.part.generate(
             self._features([part.samples for part in speech]),
             task=task,
             language=[self._tokens[part.language] for part in speech],

@@ -67,10 +67,31 @@ def train_curriculum(
     translation_scores: TranslationScores | None = None,
     on_progress: OnProgress = no_progress,
 ) -> Path:
-    """Run the stages of a recipe; `data` holds one manifest a source (`<name>.jsonl`) and `valid.jsonl`, `features`
-    what the encoder heard in them (see `encoding.encode`). `skip_bad` leaves out rows that have more text than fits.
+    """Run the stages of a recipe, one after the other; what was interrupted goes on where it stopped.
 
-    Leaves `out/1-asr/model`, ... and returns the last one. A stage whose model is there is not run again.
+    Args:
+        recipe: All that decides the result.
+        data: One manifest a source (`<name>.jsonl`), and `valid.jsonl`.
+        out: Gets a folder a stage, `1-asr`, ...; a stage whose model is there is not run again.
+        bases: Base models of our own, where the recipe has some (`dragoman bases`).
+        micro_batch: Utterances that fit into memory at once.
+        micro_tokens: Tokens, audio and text, that the LLM takes at once.
+        workers: Processes that prepare batches; 0 prepares them here.
+        compiled: Compile the model first.
+        checkpointed: Keep less of each layer and compute it twice.
+        save_every: Steps from one checkpoint to the next.
+        features: What the encoder heard in the data (see `encoding.encode`), read in the place of audio.
+        skip_bad: Leave out rows that have more text than fits, instead of an error.
+        translation_scores: Scores a model on held-out utterances, as `evaluation.validation.translation_scores`.
+        on_progress: Called with what is being done and how far it is.
+
+    Returns:
+        The folder of the last stage's model.
+
+    Raises:
+        DataError: Data that are missing, do not fit, or make a loss that is not finite.
+        ModelError: Bases or a checkpoint that do not fit the recipe.
+        OutputError: `out` is another run's, or cannot be written.
     """
     recipe, bases, left_out = _begun(recipe, data, out, bases, features, skip_bad, on_progress)
     model: Path | None = None

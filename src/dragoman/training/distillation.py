@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from dragoman.batch import Batch
+from dragoman.model.speech_llm import SpeechLLM
 
 
 class Teacher:
@@ -17,12 +19,12 @@ class Teacher:
     `weight` times the divergence KL(teacher || student), in the place of the cross-entropy.
     """
 
-    def __init__(self, student: nn.Module, tensors: Mapping[str, Tensor], weight: float) -> None:
+    def __init__(self, student: SpeechLLM, tensors: Mapping[str, Tensor], weight: float) -> None:
         own = dict(student.named_parameters())
         self.tensors = {f"model.{name}": tensor.to(own[name].dtype) for name, tensor in tensors.items()}
         self.weight = weight
 
-    def divergence(self, student: nn.Module, batch: Any, logits: Tensor) -> Tensor:
+    def divergence(self, student: SpeechLLM, batch: Batch, logits: Tensor) -> Tensor:
         """KL(teacher || student) over the labels of a batch's rehearsed rows, summed; `logits` (N, V) are the student's
         of these."""
         if not batch.rehearsed.any():
@@ -36,7 +38,7 @@ class Teacher:
 
     @torch.no_grad()
     @torch.compiler.disable
-    def _logits(self, student: nn.Module, batch: Any) -> Tensor:
+    def _logits(self, student: SpeechLLM, batch: Batch) -> Tensor:
         device = batch.rehearsed.device
         self.tensors = {name: tensor.to(device) for name, tensor in self.tensors.items()}
         training = student.training
@@ -49,10 +51,9 @@ class Teacher:
 class _Logits(nn.Module):
     """`functional_call` asks for a module that is called."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: SpeechLLM) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Any) -> Tensor:
-        logits: Tensor = self.model.logits(batch, *self.model.audio(batch))
-        return logits
+    def forward(self, batch: Batch) -> Tensor:
+        return self.model.logits(batch, *self.model.audio(batch))

@@ -131,8 +131,22 @@ def encode(
 ) -> int:
     """Store the frames of every utterance that a stage uses under `out/<manifest>/`; returns how many there are.
 
-    Goes on where it stopped. Of several processes each encodes its own files. Raises OutputError where the disk has no
-    room for what is missing.
+    Goes on where it stopped. Of several processes each encodes its own files.
+
+    Args:
+        recipe: Whose encoder, audio settings and sources these are.
+        data: One manifest a source.
+        out: Where the frames are stored, for `features` of `train_curriculum`.
+        bases: Base models of our own, where the recipe has some.
+        batch_size: Utterances that the encoder gets at once.
+        device: Torch's name of one; by default CUDA where there is one.
+        workers: Processes that read audio; 0 reads it here.
+        rank: This process's number, torchrun's RANK.
+        processes: How many there are, torchrun's WORLD_SIZE.
+        on_progress: Called with what is being done and how far it is.
+
+    Raises:
+        OutputError: The disk has no room for what is missing.
     """
     check_storable(recipe)
     recipe = with_initial_revisions(recipe)

@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from torch.utils.tensorboard import SummaryWriter
-
+from dragoman.errors import needs_extra
 from dragoman.files import atomic_file
+
+with needs_extra("Training", "train"):
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class RunLog:

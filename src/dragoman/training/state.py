@@ -11,7 +11,7 @@ import errno
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ _log = logging.getLogger(__name__)
 def gathered_state(module: nn.Module) -> dict[str, torch.Tensor]:
     """The parameters in training, whole and on the CPU, whatever the parallelism; no wrapper's prefix in the names."""
     once = _trained(module)
-    return {name: tensor for name, tensor in get_model_state_dict(module, options=_FULL).items() if name in once}
+    whole: Mapping[str, Any] = get_model_state_dict(module, options=_FULL)
+    return {name: tensor for name, tensor in whole.items() if name in once}
 
 
 def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -155,7 +156,7 @@ def load_trained(module: nn.Module, tensors: dict[str, torch.Tensor], origin: Pa
             f"{origin} does not fit the model: {odd} is {_shown(found.get(odd))} there, {_shown(expected.get(odd))} in "
             "the model; train with the bases and the recipe that it was begun with, or choose another --out."
         )
-    set_model_state_dict(module, tensors, options=_LOAD)
+    set_model_state_dict(module, {**tensors}, options=_LOAD)
 
 
 def _shown(shape: torch.Size | None) -> str:

@@ -80,13 +80,13 @@ def test_a_batch_gives_what_one_by_one_gives(beams: int, loaded: LoadedModel) ->
 @pytest.mark.parametrize("beams", [1, 3])
 def test_many_targets_in_one_pass_are_single_passes(beams: int, adapter: Any, tmp_path: Path) -> None:
     decoder = Decoder(toy_model(tmp_path, [], adapter), beams, 8)
-    audio_prefix = mel(150, 6)
-    (both,) = decoder([DecodeRequest(audio_prefix, "eng", TARGETS)])
-    (swapped,) = decoder([DecodeRequest(audio_prefix, "eng", TARGETS[::-1])])
+    heard = mel(150, 6)
+    (both,) = decoder([DecodeRequest(heard, "eng", TARGETS)])
+    (swapped,) = decoder([DecodeRequest(heard, "eng", TARGETS[::-1])])
     assert list(swapped.translations) == ["fra", "deu"]
     assert texts(swapped) == texts(both)
     for code in TARGETS:
-        (single,) = decoder([DecodeRequest(audio_prefix, "eng", (code,))])
+        (single,) = decoder([DecodeRequest(heard, "eng", (code,))])
         assert texts(single) == (*texts(both)[:2], {code: texts(both)[2][code]})
 
 
@@ -129,10 +129,11 @@ def test_the_score_is_the_mean_log_probability_of_the_transcript(loaded: LoadedM
 
 
 @torch.no_grad()
-def test_the_ctc_score_is_the_likelihood_of_the_transcript_alone(tmp_path: Path) -> None:
+def test_a_language_is_as_likely_as_its_transcript_to_the_llm_and_to_the_audio_alone(tmp_path: Path) -> None:
     loaded = toy_model(tmp_path, [stage("asr", ctc_weight=0.5)])
-    together = Decoder(loaded, 1, 4)(REQUESTS)
-    for request, decoded in zip(REQUESTS, together, strict=True):
+    decoder = Decoder(loaded, 1, 4)
+    together = zip(decoder(REQUESTS), decoder.likelihoods(REQUESTS, 1), strict=True)
+    for request, (decoded, likely) in zip(REQUESTS, together, strict=True):
         ids = loaded.tokenizer(escape(decoded.transcript), add_special_tokens=False).input_ids
         audio, num_audio = loaded.model.encode_audio(
             torch.from_numpy(request.features)[None], torch.tensor([request.features.shape[1]])
@@ -141,7 +142,7 @@ def test_the_ctc_score_is_the_likelihood_of_the_transcript_alone(tmp_path: Path)
         loss = torch.nn.functional.ctc_loss(
             log_probs, torch.tensor(ids), num_audio, torch.tensor([len(ids)]), loaded.model.blank_id, "sum"
         )
-        assert decoded.ctc_score == pytest.approx(-float(loss) / (len(ids) + 1), abs=1e-3)
+        assert likely == pytest.approx(decoded.score - float(loss) / (len(ids) + 1), abs=1e-3)
 
 
 @torch.no_grad()
@@ -162,14 +163,16 @@ def plain(loaded: LoadedModel, beams: int, ids: tuple[int, ...]) -> str:
 
 
 def script(loaded: LoadedModel, *answers: str) -> None:
-    """Make the LM say these answers, one a `generate`, whatever it hears; after the last word comes the end, always."""
+    """Make the LM say these answers, one a search, whatever it hears; after the last word comes the end, always."""
     end = loaded.tokenizer.eos_token_id
     written = [[*loaded.tokenizer(answer, add_special_tokens=False).input_ids, end] for answer in answers]
-    scripts = [[], written[0], [], *written[1:]]  # the audio is read, the transcript written, then scored
+    scripts = [[], *written]  # first the audio is read
     state = {"generation": -1, "step": 0}
 
     def speak(_: Any, __: Any, arguments: dict[str, Any], output: Any) -> Any:
         if arguments.get("input_ids") is None:  # the audio, or the prompt after it
+            if not arguments.get("logits_to_keep"):  # all of a text is scored
+                return output
             state.update(generation=state["generation"] + 1, step=0)
         ids = scripts[state["generation"]]
         output.logits = torch.full_like(output.logits, -50.0)
@@ -252,6 +255,46 @@ def test_direct_translation_is_what_the_st_prompt_gives(transcribes: str, prompt
     text = pieces.decode([token for token in written if token != pieces.eos_token_id])
     assert found.raw == text.strip() and found.text == said(text).strip()
     assert found.truncated == (pieces.eos_token_id not in written)
+
+
+SMT = [stage("smt"), stage("srt")]
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_a_known_transcript_is_translated_with_the_speech(beams: int, tmp_path: Path) -> None:
+    """By the task smt: what plain generation gives after [audio][transcript, tags], alone and in a batch; its own
+    transcripts are translated as if they had been known."""
+    loaded = toy_model(tmp_path, SMT)
+    decoder = Decoder(loaded, beams, 5, smt=True)
+    texts = ["we go home", "no", "es regnet <|deu|> heute", "", "the cat"]
+    known = [replace(request, transcript=text) for request, text in zip(REQUESTS, texts, strict=True)]
+    together = decoder(known)
+    assert [found.transcript for found in together] == texts
+    for request, found in zip(known, together, strict=True):
+        assert_same(decoder([request]), [found])
+        for code, translation in found.translations.items():
+            item = TaskItem(request.source, code, found.transcript)
+            prompt = TASKS["smt"].prompt(item, LanguageTags.from_prompt(loaded.recipe.prompt))
+            assert translation.raw.startswith(prompt)
+            assert translation.raw.removeprefix(prompt) == after(loaded, request.features, prompt, beams, 5)
+    own = decoder(REQUESTS)
+    again = decoder([replace(r, transcript=f.transcript) for r, f in zip(REQUESTS, own, strict=True)])
+    assert [found.translations for found in own] == [found.translations for found in again]
+    assert [f.transcript for f in own] == [f.transcript for f in Decoder(loaded, beams, 5)(REQUESTS)]
+
+
+def after(loaded: LoadedModel, mel: Any, prompt: str, beams: int, most: int) -> str:
+    """What transformers' own search writes behind the audio and a prompt."""
+    model, pieces = loaded.model, loaded.tokenizer
+    with torch.no_grad():
+        frames, num = model.encoder(torch.tensor(mel)[None], torch.tensor([mel.shape[1]]))
+        audio, _ = model.adapter(frames, num)
+        ids = pieces(prompt, return_tensors="pt").input_ids
+        rows = torch.cat([audio, model.llm.get_input_embeddings()(ids)], 1)
+        ends = {"eos_token_id": pieces.eos_token_id, "pad_token_id": pieces.pad_token_id}
+        how = GenerationConfig(do_sample=False, num_beams=beams, max_new_tokens=most, **ends)
+        written = model.llm.generate(inputs_embeds=rows, generation_config=how)
+    return pieces.decode(written[0], skip_special_tokens=True).strip()
 
 
 def insist(loaded: LoadedModel, text: str, times: int) -> None:

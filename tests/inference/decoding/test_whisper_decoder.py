@@ -60,8 +60,8 @@ def test_languages_are_told_by_the_first_token(whisper: WhisperDecoder) -> None:
     sources = list(whisper.languages)
     scores = whisper.language_scores(mels, sources)
     assert scores.exp().sum(1).tolist() == pytest.approx([1.0] * 3)
-    stats = whisper.whisper.detect_language(torch.from_numpy(np.stack(mels)))
-    assert [whisper.languages[sources[at]] for at in scores.argmax(1).tolist()] == stats.tolist()
+    detected = whisper.whisper.detect_language(torch.from_numpy(np.stack(mels)))
+    assert [whisper.languages[sources[at]] for at in scores.argmax(1).tolist()] == detected.tolist()
 
 
 @pytest.mark.parametrize("translate_from", ["speech", "transcript"])
@@ -74,18 +74,24 @@ def test_its_transcripts_are_translated_with_the_speech_or_without(
     mels = [mel(whisper, whisper.encoder.window_frames - 20 * number, number) for number in range(3)]
 
     def requests(seed: int) -> list[DecodeRequest]:
-        audio_prefix = [speech(60 + 20 * number, seed + number) for number in range(3)]
+        heard = [speech(60 + 20 * number, seed + number) for number in range(3)]
         return [
-            DecodeRequest(one, "eng", ("deu", "fra"), whisper_mel=own)
-            for one, own in zip(audio_prefix, mels, strict=True)
+            DecodeRequest(one, "eng", ("deu", "fra"), whisper_mel=own) for one, own in zip(heard, mels, strict=True)
         ]
 
     def texts(asked: Sequence[DecodeRequest]) -> list[tuple[str, dict[str, str]]]:
         found = decoder(asked)
-        return [(one.transcript, {code: stats.text for code, stats in one.translations.items()}) for one in found]
+        return [
+            (one.transcript, {code: translation.text for code, translation in one.translations.items()})
+            for one in found
+        ]
 
     together = texts(requests(0))
     assert together == [texts([one])[0] for one in requests(0)]
     assert [said for said, _ in together] == [output.text for output in whisper(mels, ["eng"] * 3, 1)]
+    few = Decoder(loaded, 1, 8, max_rows=2, whisper=whisper, translate_from=translate_from)(requests(0))
+    assert [{code: one.text for code, one in found.translations.items()} for found in few] == [
+        translations for _, translations in together
+    ]
     if translate_from == "transcript":
         assert texts(requests(5)) == together

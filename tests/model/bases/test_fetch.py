@@ -62,7 +62,7 @@ def holds(folder: Path, model: Any) -> None:
     assert expected.keys() == found.keys() and all(torch.equal(expected[name], found[name]) for name in found)
 
 
-# ------------------------------------------------------------------------------------------- the two roads
+# ------------------------------------------------------------------------------------------- the two sources
 
 
 def test_wheels_become_exactly_the_model_and_are_needed_once(
@@ -93,7 +93,7 @@ def test_the_hub_gives_the_same_folder(cache: Path, files: Path, monkeypatch: py
         assert asked == []
 
 
-def test_a_hub_that_changed_its_file_leaves_the_other_road(
+def test_a_hub_that_changed_its_file_leaves_the_other_source(
     cache: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(files, tmp_path / "changed")

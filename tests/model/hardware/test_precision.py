@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from toy import LORA, model, recipe
 
-from dragoman.errors import ModelError
+from dragoman.errors import MissingExtraError, ModelError
 from dragoman.inference.decoding.decoder import DecodeRequest
 from dragoman.inference.translator import Translator
 from dragoman.model.folder import save_model
@@ -73,7 +73,7 @@ def test_fewer_bits_on_a_gpu_are_those_of_bitsandbytes() -> None:
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
 def test_without_bitsandbytes_it_is_one_sentence() -> None:
-    with pytest.raises(ModelError, match=r"needs bitsandbytes: pip install 'dragoman\[quantised\]'"):
+    with pytest.raises(MissingExtraError, match=r"needs bitsandbytes: run `pip install 'dragoman\[quantised\]'"):
         precision("4bit", CPU, None)
 
 

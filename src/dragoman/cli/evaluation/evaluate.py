@@ -5,28 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dragoman.cli.console import say, silence_libraries
-from dragoman.cli.evaluation.evaluated_system import choose_system
-from dragoman.cli.options import (
-    BatchSizeOption,
-    BeamSizeOption,
-    ComputeTypeOption,
-    DeviceOption,
-    LanguageFlags,
-    LoadOptions,
-    Ngrams,
-    OptionalModelOption,
-    SystemOption,
-    ThreadsOption,
-    ToOption,
-    TranscriptByOption,
-    TranslateFromOption,
-)
+from dragoman.cli.evaluation.evaluated_system import SmtFlags, choose_system
+from dragoman.cli.flags import with_flags
+from dragoman.cli.options import BatchedLoadFlags, OptionalModelOption, SystemOption, ToOption, read_targets
 from dragoman.cli.progress import progress_bar
 from dragoman.errors import DataError
 from dragoman.files import atomic_file, held
@@ -36,6 +24,7 @@ if TYPE_CHECKING:
     from dragoman.evaluation.generate import GenerationSummary
     from dragoman.evaluation.metrics import Metric, Score
     from dragoman.evaluation.score import Counts
+    from dragoman.inference.options import TranslateOptions
     from dragoman.records import Hypothesis, Utterance
 
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes that score; all cores by default.")]
@@ -50,20 +39,15 @@ CometOption = Annotated[
 ]
 
 
+@with_flags
 def evaluate(
     manifest: Annotated[Path, typer.Argument(help="Utterances with references, as JSON lines.")],
     to: ToOption,
     out: Annotated[Path, typer.Option(help="Where hypotheses.jsonl and scores.json are written.")],
+    flags: BatchedLoadFlags,
+    smt: SmtFlags,
     model: OptionalModelOption = None,
     system: SystemOption = None,
-    beam_size: BeamSizeOption = None,
-    batch_size: BatchSizeOption = 16,
-    device: DeviceOption = None,
-    compute_type: ComputeTypeOption = "auto",
-    threads: ThreadsOption = None,
-    transcript_by: TranscriptByOption = None,
-    translate_from: TranslateFromOption = None,
-    no_repeat_ngram_size: Ngrams = None,
     workers: WorkersOption = None,
     metric: MetricsOption = None,
     comet: CometOption = None,
@@ -74,7 +58,7 @@ def evaluate(
 
     Started by torchrun, its processes share the work: torchrun --nproc_per_node 2 -m dragoman evaluate …
     """
-    languages = LanguageFlags.read(to, None)
+    options, smt_transcript = read_targets(to), smt.read(flags.translate_from)
     from dragoman.records import read_hypotheses, read_manifest
 
     utterances = read_manifest(manifest)
@@ -82,12 +66,12 @@ def evaluate(
     from dragoman.evaluation.runs import HYPOTHESES
 
     metrics = _metrics(metric)
-    _check_afterwards(languages, metrics if metric else {}, report, comet)
+    _check_afterwards(options, metrics if metric else {}, report, comet)
     rank, _ = launched()
-    road = (transcript_by, translate_from, no_repeat_ngram_size)
-    load = LoadOptions(beam_size, batch_size, own_device(device), compute_type, threads, *road)
+    load = replace(flags.read(), device=own_device(flags.device), smt_transcript=smt_transcript)
     with held(out, f".dragoman-lock{rank or ''}"):
-        if not _generated(utterances, choose_system(system, model, text, utterances, languages, load), out, load):
+        evaluated = choose_system(system, model, text, utterances, options, load, flags.threads)
+        if not _generated(utterances, evaluated, out, load.batch_size):
             return  # the process that joined the parts goes on
         metrics |= _comet(comet)  # not before: each process would load one
         _give(out, _scored(read_hypotheses(out / HYPOTHESES), metric or (), metrics, None, workers))
@@ -103,7 +87,7 @@ def _give(out: Path, scores: Sequence[Score]) -> None:
     _print_table(scores)
 
 
-def _generated(utterances: Sequence[Utterance], evaluated: EvaluatedSystem, out: Path, load: LoadOptions) -> bool:
+def _generated(utterances: Sequence[Utterance], evaluated: EvaluatedSystem, out: Path, batch_size: int) -> bool:
     """Write the hypotheses; tells whether they are all there, and this process is the one to go on with them."""
     from dragoman.cli.devices import launched
     from dragoman.evaluation.generate import generate
@@ -118,7 +102,7 @@ def _generated(utterances: Sequence[Utterance], evaluated: EvaluatedSystem, out:
             evaluated.translate,
             out / HYPOTHESES,
             sources=evaluated.sources,
-            batch_size=load.batch_size,
+            batch_size=batch_size,
             system=evaluated.name,
             on_progress=progress,
             rank=rank,
@@ -205,11 +189,11 @@ def _scored(
 
 
 def _check_afterwards(
-    languages: LanguageFlags, asked: dict[str, type[Metric]], report: Path | None, comet: str | None
+    options: TranslateOptions, asked: dict[str, type[Metric]], report: Path | None, comet: str | None
 ) -> None:
     """What is needed only when all is translated, but may be mistyped or pointless."""
     translated = ["COMET"] if comet else [name for name, metric in asked.items() if metric.side == "translation"]
-    if languages.only_transcripts and translated:
+    if options.only_transcripts and translated:
         raise DataError(f"{translated[0]} is of translations; leave it out, or name a target instead of none.")
     if report is not None:
         from dragoman.evaluation.report.write import check_folder

@@ -5,17 +5,51 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from dragoman.cli.options import LanguageFlags, LoadOptions, prepare_device, resolve_model
+import typer
+
+from dragoman.cli.options import for_external_system, prepare_device, resolve_model
 from dragoman.errors import DataError
 from dragoman.files import digest_of_weights
+from dragoman.recipe import SmtTranscript, TranslateFrom
 from dragoman.text.languages import LANGUAGES, known_targets
 
 if TYPE_CHECKING:
     from dragoman.evaluation.generate import Translate
     from dragoman.evaluation.runs import RunStats
+    from dragoman.inference.options import LoadOptions, TranslateOptions
     from dragoman.records import Utterance
+
+
+TaskOption = Annotated[
+    Literal["smt"] | None,
+    typer.Option(
+        "--task", help="smt: translate the speech with its --transcript beside it; as the model does without."
+    ),
+]
+TranscriptOption = Annotated[
+    SmtTranscript | None,
+    typer.Option("--transcript", help="Of --task smt: the manifest's (reference), or what the model hears itself."),
+]
+
+
+@dataclass(frozen=True)
+class SmtFlags:
+    """Whether speech is translated by the task smt, and with which transcript."""
+
+    task: TaskOption = None
+    transcript: TranscriptOption = None
+
+    def read(self, translate_from: TranslateFrom | None) -> SmtTranscript | None:
+        """The transcript that is translated with, None without the task. Raises DataError."""
+        if self.task is None and self.transcript is not None:
+            raise DataError("--transcript is of --task smt; add that, or leave it out.")
+        if self.task is not None and self.transcript is None:
+            raise DataError("--task smt needs --transcript: reference (the manifest's) or hypothesis (what is heard).")
+        if self.task is not None and translate_from == "transcript":
+            raise DataError("--task smt hears the speech too; leave it or --translate_from transcript out.")
+        return self.transcript
 
 
 @dataclass(frozen=True)
@@ -48,22 +82,39 @@ def choose_system(
     model: str | None,
     text: bool,
     utterances: Sequence[Utterance],
-    languages: LanguageFlags,
+    options: TranslateOptions,
     load: LoadOptions,
+    threads: int | None,
 ) -> EvaluatedSystem:
     """Our own `model`, with `text` its LLM alone; or another `system`. Raises DragomanError."""
-    if text and languages.only_transcripts:
+    if text and options.only_transcripts:
         raise DataError("--text translates what was said; name a target instead of none.")
+    if load.smt_transcript is not None and (text or options.only_transcripts):
+        other = "--text" if text else "--to none"
+        raise DataError(f"--task smt translates speech with its transcript; leave it or {other} out.")
     if system is None:
-        return _own(resolve_model(model or "tiny", languages, load.device, load.threads), text, languages, load)
+        folder = resolve_model(model or "tiny", options, load.device, threads)
+        return _own(folder, text, utterances, options, load)
     if text:
         raise DataError("--text is for our own models; leave out --system or --text.")
-    load.for_external_system()
-    prepare_device(load.device, load.threads)
-    return _external(system, model, utterances, languages, load)
+    for_external_system(load)
+    prepare_device(load.device, threads)
+    return _external(system, model, utterances, options, load)
 
 
-def _own(folder: Path, text: bool, languages: LanguageFlags, load: LoadOptions) -> EvaluatedSystem:
+def _check_transcripts(utterances: Sequence[Utterance], sources: Collection[str]) -> None:
+    """Raise DataError where --transcript reference has none to take."""
+    lacking = [one.id for one in utterances if one.language in sources and not (one.text.strip() or one.is_speechless)]
+    if lacking:
+        raise DataError(
+            f"--transcript reference: {len(lacking)} utterances have no transcript ({lacking[0]!r} first); add their"
+            " text, leave them out, or use --transcript hypothesis."
+        )
+
+
+def _own(
+    folder: Path, text: bool, utterances: Sequence[Utterance], options: TranslateOptions, load: LoadOptions
+) -> EvaluatedSystem:
     """The model, or its LLM alone on the reference transcripts."""
     from dragoman.cli.devices import hardware
     from dragoman.inference.text_translator import TextTranslator
@@ -71,25 +122,29 @@ def _own(folder: Path, text: bool, languages: LanguageFlags, load: LoadOptions) 
     from dragoman.recipe import read_stored_recipe
 
     recipe = read_stored_recipe(folder / "recipe.json")
+    if load.smt_transcript == "reference":
+        _check_transcripts(utterances, recipe.sources)
     translate: Translate
     if text:
-        translate = TextTranslator.from_pretrained(folder, **load.for_llm_alone())
+        translate = TextTranslator.from_pretrained(folder, load)
         works = translate.llm
     else:
-        translate = Translator.from_pretrained(folder, **load.for_own_model())
-        works = translate.decoder.model
+        translate = Translator.from_pretrained(folder, load)
+        works = translate.model
     by, what = (
         load.transcript_by or recipe.decoding.transcript_by,
         load.translate_from or recipe.decoding.translate_from,
     )
     road = "text, " if text else "" if (by, what) == ("adapter", "speech") else f"{by} to {what}, "
+    if load.smt_transcript is not None:
+        road = f"smt by {load.smt_transcript}, {road}"
     beams = f"{road}beams {load.beam_size or recipe.decoding.beams}"
     beams += "" if load.no_repeat_ngram_size is None else f", no_repeat_ngram_size {load.no_repeat_ngram_size}"
     return EvaluatedSystem(
-        f"{recipe.name} {digest_of_weights(folder)}, {beams}{_held(load)}",
+        f"{recipe.name} {digest_of_weights(folder)}, {beams}{_compute_type(load)}",
         recipe.name,
         recipe.sources,
-        recipe.known_targets(languages.to),
+        recipe.known_targets(options.to),
         translate,
         sum(parameter.numel() for parameter in works.parameters()),
         hardware(str(next(works.parameters()).device)),
@@ -97,21 +152,21 @@ def _own(folder: Path, text: bool, languages: LanguageFlags, load: LoadOptions) 
 
 
 def _external(
-    name: str, model: str | None, utterances: Sequence[Utterance], languages: LanguageFlags, load: LoadOptions
+    name: str, model: str | None, utterances: Sequence[Utterance], options: TranslateOptions, load: LoadOptions
 ) -> EvaluatedSystem:
     """One of SYSTEMS."""
     from dragoman.cli.devices import hardware
     from dragoman.inference.recordings import check_writes_transcripts
     from dragoman.systems import find_system
 
-    if languages.only_transcripts:
+    if options.only_transcripts:
         check_writes_transcripts(find_system(name))
-    system = find_system(name).from_pretrained(model, **load.for_external_system())
-    to = languages.to
-    if to == ("all",) and system.targets is LANGUAGES:
+    system = find_system(name).from_pretrained(model, **for_external_system(load))
+    to = options.to
+    if to is None and system.targets is LANGUAGES:
         to = tuple(dict.fromkeys(code for row in utterances for code in (row.language, *row.translations)))
     return EvaluatedSystem(
-        f"{name}: {system.identity}{_held(load)}",
+        f"{name}: {system.identity}{_compute_type(load)}",
         name if model is None else f"{name} {model}",
         system.sources,
         known_targets(to, system.targets, name),
@@ -121,5 +176,5 @@ def _external(
     )
 
 
-def _held(load: LoadOptions) -> str:
+def _compute_type(load: LoadOptions) -> str:
     return "" if load.compute_type == "auto" else f", {load.compute_type}"

@@ -10,7 +10,7 @@ import typer
 
 from dragoman.cli.console import say
 from dragoman.cli.devices import launched, own_device
-from dragoman.cli.options import DeviceOption, LanguageFlags, ThreadsOption, prepare_device
+from dragoman.cli.options import DeviceOption, ThreadsOption, prepare_device, read_targets
 from dragoman.cli.progress import progress_bars
 from dragoman.errors import ModelError
 from dragoman.files import only_run
@@ -38,7 +38,7 @@ def finetune(
         raise ModelError(
             f"{system} is not fine-tuned here; {_SYSTEM} is, and `dragoman train` trains Dragoman's own models."
         )
-    wanted = LanguageFlags.read(to, None)
+    wanted = read_targets(to)
     if wanted.only_transcripts:
         raise ModelError(f"{system} is taught to translate here; name a target instead of none.")
     prepare_device(device, threads)
@@ -49,7 +49,7 @@ def finetune(
 
 def _learn(
     manifest: Path,
-    to: Sequence[str],
+    to: Sequence[str] | None,
     out: Path,
     model: str | None,
     device: str | None,

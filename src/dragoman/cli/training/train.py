@@ -82,11 +82,12 @@ def train(
     chosen = load_recipe(recipe)
     fetch_bases(chosen, shown=launched()[0] == 0)
     with only_run(out, launched()[0]), progress_bars() as progress:
-        from dragoman.evaluation.validation import translation_scores
         from dragoman.training.curriculum import train_curriculum
 
         silence_libraries()
         set_threads(threads)
+        from dragoman.evaluation.validation import translation_scores  # second: the extra train includes evaluate
+
         model = train_curriculum(
             chosen,
             data,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from dragoman.cli.console import say
-from dragoman.errors import AudioError
+from dragoman.errors import AudioError, needs_extra
 
 if TYPE_CHECKING:
     from dragoman.data.audio import Waveform
@@ -60,11 +60,8 @@ def _heard(stream: Any) -> Iterator[Waveform]:
 
 def _sounddevice() -> Any:
     try:
-        import sounddevice
-    except ImportError as error:
-        raise AudioError(
-            "The microphone needs the package sounddevice; run `pip install 'dragoman[live]'`, or send sound with -."
-        ) from error
+        with needs_extra("The microphone", "live", ", or send sound with -"):
+            import sounddevice
     except OSError as error:  # PortAudio itself
         raise AudioError(
             f"The microphone needs PortAudio ({' '.join(str(error).split())}); install it (Debian: `apt install"

@@ -11,24 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import say
-from dragoman.cli.options import (
-    AudioTrackOption,
-    BeamSizeOption,
-    ComputeTypeOption,
-    DeviceOption,
-    GlossaryOption,
-    HotwordsOption,
-    LanguageFlags,
-    LanguageOption,
-    ModelOption,
-    PhraseFlags,
-    ThreadsOption,
-    ToOption,
-    VadMaxSpeechOption,
-    VadMinSilenceOption,
-    VadThresholdOption,
-    resolve_model,
-)
+from dragoman.cli.flags import with_flags
+from dragoman.cli.options import LoadFlags, ModelOption, TranslateFlags, resolve_model
 from dragoman.cli.translation.audio_input import microphone, piped
 from dragoman.cli.translation.live_display import printer
 from dragoman.errors import AudioError
@@ -37,8 +21,10 @@ if TYPE_CHECKING:
     from dragoman.inference.streaming import LiveTranslator
 
 
+@with_flags
 def live(
-    to: ToOption,
+    wanted: TranslateFlags,
+    load: LoadFlags,
     source: Annotated[
         str | None,
         typer.Argument(
@@ -46,53 +32,31 @@ def live(
         ),
     ] = None,
     model: ModelOption = "tiny",
-    language: LanguageOption = None,
-    audio_track: AudioTrackOption = None,
     input_device: Annotated[
         str | None, typer.Option("--input_device", help="A microphone by number or part of its name.")
     ] = None,
     min_chunk_s: Annotated[
         float, typer.Option("--min_chunk_s", help="New speech, in seconds, after which it is decoded anew.")
     ] = 0.7,
-    beam_size: BeamSizeOption = None,
-    device: DeviceOption = None,
-    compute_type: ComputeTypeOption = "auto",
-    threads: ThreadsOption = None,
-    vad_threshold: VadThresholdOption = None,
-    vad_max_speech_duration_s: VadMaxSpeechOption = None,
-    vad_min_silence_duration_ms: VadMinSilenceOption = None,
-    hotwords: HotwordsOption = None,
-    glossary: GlossaryOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object an event.")] = False,
 ) -> None:
     """Translate speech while it is spoken, into one or several languages.
 
     In a terminal what may still change is dim; elsewhere a segment is a line, once it has ended. Ctrl-C ends.
     """
-    flags = LanguageFlags.read(to, language)
-    words = PhraseFlags.read(hotwords, glossary, flags)
+    options = wanted.read()
     if source not in (None, "-"):
         raise AudioError(f"{source}: live hears the microphone or, with -, stdin; `dragoman translate` takes files.")
-    blocks = microphone(input_device) if source is None else piped(sys.stdin.fileno(), audio_track, flags.source)
-    folder = resolve_model(model, flags, device, threads)
-    vad = {
-        "threshold": vad_threshold,
-        "max_speech_duration_s": vad_max_speech_duration_s,
-        "min_silence_duration_ms": vad_min_silence_duration_ms,
-    }
+    if source is None:
+        blocks = microphone(input_device)
+    else:
+        blocks = piped(sys.stdin.fileno(), options.audio_track, options.language)
+    folder = resolve_model(model, options, load.device, load.threads)
     from dragoman.inference.streaming import LiveTranslator
     from dragoman.inference.translator import Translator
 
-    translator = Translator.from_pretrained(
-        folder,
-        device=device,
-        compute_type=compute_type,
-        beam_size=beam_size,
-        vad_parameters={name: value for name, value in vad.items() if value is not None},
-    )
-    live_translator = LiveTranslator(
-        translator, flags.to, flags.source, min_chunk_s=min_chunk_s, hotwords=words.hotwords, glossary=words.glossary
-    )
+    translator = Translator.from_pretrained(folder, load.read())
+    live_translator = LiveTranslator(translator, options, min_chunk_s=min_chunk_s)
     with printer(json) as show, _ended_by_interrupt(live_translator):
         say("listening; Ctrl-C ends.")
         for event in live_translator.follow(blocks()):

@@ -122,7 +122,7 @@ def remark(path: Path, result: Result, targets: Sequence[str], *, multilingual: 
         if segment.truncated:
             say(f"{where} the model was stopped before its end: {', '.join(segment.truncated)}.")
         if segment.looped:
-            say(f"{where} the model was held from saying the same over and over: {', '.join(segment.looped)}.")
+            say(f"{where} the model was kept from repeating itself: {', '.join(segment.looped)}.")
         for code, terms in segment.missed.items():
             missed = ", ".join(map(repr, terms))
             say(f"{where} the {LANGUAGES[code].name} translation would not take {missed} from the glossary.")

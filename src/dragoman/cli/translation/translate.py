@@ -9,30 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import say
+from dragoman.cli.flags import with_flags
 from dragoman.cli.options import (
-    AudioTrackOption,
-    BatchSizeOption,
-    BeamSizeOption,
-    ComputeTypeOption,
-    DeviceOption,
-    GlossaryOption,
-    HotwordsOption,
-    LanguageFlags,
-    LanguageOption,
-    LoadOptions,
-    Ngrams,
+    BatchedLoadFlags,
     OptionalModelOption,
-    PhraseFlags,
     SystemOption,
-    ThreadsOption,
-    ToOption,
-    TranscriptByOption,
-    TranslateFromOption,
-    VadMaxSpeechOption,
-    VadMinSilenceOption,
-    VadMinSpeechOption,
-    VadSpeechPadOption,
-    VadThresholdOption,
+    TranslateFlags,
+    for_external_system,
     prepare_device,
     resolve_model,
 )
@@ -41,6 +24,7 @@ from dragoman.errors import OutputError
 
 if TYPE_CHECKING:
     from dragoman.cli.translation.resume import FinishedRecordings
+    from dragoman.inference.options import TranslateOptions
     from dragoman.inference.recordings import SpeechTranslator
     from dragoman.subtitles.cues import SubtitleOptions
 
@@ -67,35 +51,38 @@ BilingualOption = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class SubtitleFlags:
+    """How subtitles look."""
+
+    max_line_width: MaxLineWidthOption = None
+    max_line_count: MaxLineCountOption = None
+    max_chars_per_second: MaxCharsPerSecondOption = None
+    bilingual: BilingualOption = False
+
+    def read(self) -> SubtitleOptions | None:
+        """None where no flag is given. Raises OutputError."""
+        from dragoman.subtitles.cues import SubtitleOptions
+
+        if self == SubtitleFlags():
+            return None
+        if self.bilingual and self.max_line_count == 1:
+            raise OutputError("--bilingual needs two lines at least; give --max_line_count 2 or more.")
+        count = self.max_line_count or SubtitleOptions.max_line_count
+        return SubtitleOptions(self.max_line_width, count, self.max_chars_per_second, self.bilingual)
+
+
+@with_flags
 def translate(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUTS", help="Recordings, folders, or - for stdin.")],
-    to: ToOption,
+    wanted: TranslateFlags,
+    subtitles: SubtitleFlags,
+    load: BatchedLoadFlags,
     model: OptionalModelOption = None,
     system: SystemOption = None,
-    language: LanguageOption = None,
-    audio_track: AudioTrackOption = None,
     output_dir: Annotated[Path | None, typer.Option("--output_dir", "-o", help="Where files are written.")] = None,
     output_format: Annotated[OutputFormat | None, typer.Option("--output_format", "-f", help="Which files.")] = None,
-    max_line_width: MaxLineWidthOption = None,
-    max_line_count: MaxLineCountOption = None,
-    max_chars_per_second: MaxCharsPerSecondOption = None,
-    bilingual: BilingualOption = False,
-    beam_size: BeamSizeOption = None,
-    batch_size: BatchSizeOption = 16,
-    device: DeviceOption = None,
-    compute_type: ComputeTypeOption = "auto",
-    threads: ThreadsOption = None,
-    transcript_by: TranscriptByOption = None,
-    translate_from: TranslateFromOption = None,
-    no_repeat_ngram_size: Ngrams = None,
     multilingual: Annotated[bool, typer.Option("--multilingual", help="Tell the language of each segment.")] = False,
-    vad_threshold: VadThresholdOption = None,
-    vad_min_speech_duration_ms: VadMinSpeechOption = None,
-    vad_max_speech_duration_s: VadMaxSpeechOption = None,
-    vad_min_silence_duration_ms: VadMinSilenceOption = None,
-    vad_speech_pad_ms: VadSpeechPadOption = None,
-    hotwords: HotwordsOption = None,
-    glossary: GlossaryOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a recording.")] = False,
 ) -> None:
     """Translate recordings and videos of any length into one or several languages.
@@ -105,113 +92,67 @@ def translate(
     """
     from dragoman.cli.files import recordings
 
-    languages = LanguageFlags.read(to, language)
-    phrases = PhraseFlags.read(hotwords, glossary, languages)
-    if bilingual and languages.only_transcripts:
+    options = wanted.read(multilingual=multilingual)
+    if subtitles.bilingual and options.only_transcripts:
         raise OutputError("--bilingual: with --to none there is no translation; name a target, or leave it out.")
-    subtitles = _subtitles(max_line_width, max_line_count, max_chars_per_second, bilingual)
-    output = OutputPlan.plan(recordings(inputs), output_dir, output_format, json, subtitles)
-    vad = {
-        "threshold": vad_threshold,
-        "min_speech_duration_ms": vad_min_speech_duration_ms,
-        "max_speech_duration_s": vad_max_speech_duration_s,
-        "min_silence_duration_ms": vad_min_silence_duration_ms,
-        "speech_pad_ms": vad_speech_pad_ms,
-    }
-    given = {name: value for name, value in vad.items() if value is not None}
-    flags = _TranslateFlags(languages, multilingual, phrases, bilingual, given, audio_track)
-    road = (transcript_by, translate_from, no_repeat_ngram_size)
-    load = LoadOptions(beam_size, batch_size, device, compute_type, threads, *road)
-    translator, identity = _own(model, flags, load) if system is None else _external(system, model, flags, load)
-    if _translate_all(translator, flags, output, output.finished(_settings(identity, translator, flags, load))):
+    output = OutputPlan.plan(recordings(inputs), output_dir, output_format, json, subtitles.read())
+    if system is None:
+        translator, identity = _own(model, options, load)
+        _check_bilingual(translator, subtitles)
+    else:
+        translator, identity = _external(system, model, options, load, subtitles)
+    if _translate_all(translator, options, output, output.finished(_settings(identity, translator, options, load))):
         raise typer.Exit(2)
 
 
-@dataclass(frozen=True)
-class _TranslateFlags:
-    """What is wanted of the recordings."""
-
-    languages: LanguageFlags
-    multilingual: bool
-    phrases: PhraseFlags
-    bilingual: bool
-    vad: dict[str, float]
-    track: int | None
-
-    def check(self, translator: SpeechTranslator | type[SpeechTranslator]) -> None:
-        """Raise DragomanError for what it cannot do."""
-        from dragoman.inference.recordings import check_supported, check_writes_transcripts
-
-        check_supported(
-            translator, self.languages.source, self.multilingual, bool(self.phrases.hotwords or self.phrases.glossary)
-        )
-        if self.languages.only_transcripts:
-            check_writes_transcripts(translator)
-        if self.bilingual and not translator.writes_transcripts:
-            raise OutputError(f"--bilingual: {translator.name} does not write what is said; leave it out.")
+def _check_bilingual(translator: SpeechTranslator | type[SpeechTranslator], subtitles: SubtitleFlags) -> None:
+    if subtitles.bilingual and not translator.writes_transcripts:
+        raise OutputError(f"--bilingual: {translator.name} does not write what is said; leave it out.")
 
 
-def _own(model: str | None, flags: _TranslateFlags, load: LoadOptions) -> tuple[SpeechTranslator, str]:
+def _own(model: str | None, options: TranslateOptions, load: BatchedLoadFlags) -> tuple[SpeechTranslator, str]:
     """Our own model, and what tells it from others."""
-    folder = resolve_model(model or "tiny", flags.languages, load.device, load.threads)
+    folder = resolve_model(model or "tiny", options, load.device, load.threads)
     from dragoman.cli.translation.resume import fingerprint
     from dragoman.inference.translator import Translator
 
-    translator = Translator.from_pretrained(folder, vad_parameters=flags.vad, **load.for_own_model())
-    flags.check(translator)
+    translator = Translator.from_pretrained(folder, load.read())
+    translator.checked(options)
     return translator, fingerprint(folder)
 
 
-def _external(name: str, model: str | None, flags: _TranslateFlags, load: LoadOptions) -> tuple[SpeechTranslator, str]:
+def _external(
+    name: str, model: str | None, options: TranslateOptions, load: BatchedLoadFlags, subtitles: SubtitleFlags
+) -> tuple[SpeechTranslator, str]:
     """One of SYSTEMS, and what tells it from others. What it cannot do is reported before its weights are read."""
-    for_own_model = load.for_external_system()
+    taken = for_external_system(load.read())
     prepare_device(load.device, load.threads)
+    from dragoman.inference.recordings import check_supported, check_writes_transcripts
     from dragoman.systems import find_system
 
     kind = find_system(name)
-    flags.check(kind)
-    system = kind.from_pretrained(model, **for_own_model)
-    system.vad = system.vad.varied(flags.vad, name)
+    check_supported(kind, options)
+    if options.only_transcripts:
+        check_writes_transcripts(kind)
+    _check_bilingual(kind, subtitles)
+    system = kind.from_pretrained(model, **taken)
+    system.checked(options)
     return system, f"{name}: {system.identity}"
 
 
 def _settings(
-    identity: str, translator: SpeechTranslator, flags: _TranslateFlags, load: LoadOptions
+    identity: str, translator: SpeechTranslator, options: TranslateOptions, load: BatchedLoadFlags
 ) -> dict[str, object]:
     """All that decides what is written of a recording."""
     from dragoman import __version__
 
-    return {
-        "model": identity,
-        "version": __version__,
-        "wanted": asdict(flags.languages),
-        "beams": load.beam_size,
-        "transcript_by": load.transcript_by,
-        "translate_from": load.translate_from,
-        "compute_type": load.compute_type,
-        "no_repeat_ngram_size": load.no_repeat_ngram_size,
-        "multilingual": flags.multilingual,
-        "vad": asdict(translator.vad),
-        "words": asdict(flags.phrases),
-        "track": flags.track,
-    }
-
-
-def _subtitles(
-    width: int | None, count: int | None, chars_per_second: float | None, bilingual: bool
-) -> SubtitleOptions | None:
-    """None where no flag is given. Raises OutputError."""
-    from dragoman.subtitles.cues import SubtitleOptions
-
-    if (width, count, chars_per_second, bilingual) == (None, None, None, False):
-        return None
-    if bilingual and count == 1:
-        raise OutputError("--bilingual needs two lines at least; give --max_line_count 2 or more.")
-    return SubtitleOptions(width, count or SubtitleOptions.max_line_count, chars_per_second, bilingual)
+    held = {name: value for name, value in asdict(load.read()).items() if name not in ("batch_size", "device")}
+    wanted = {**asdict(options), "vad_parameters": asdict(translator.vad_options(options))}
+    return {"model": identity, "version": __version__, "wanted": wanted, "held": held}
 
 
 def _translate_all(
-    translator: SpeechTranslator, flags: _TranslateFlags, output: OutputPlan, finished: FinishedRecordings | None
+    translator: SpeechTranslator, options: TranslateOptions, output: OutputPlan, finished: FinishedRecordings | None
 ) -> int:
     """Translate file after file; returns how many could not be read, each of which was reported."""
     from dragoman.cli.translation.progress import RecordingsSummary, progress_over
@@ -220,16 +161,7 @@ def _translate_all(
     if before := len(output.stems) - len(todo):
         say(f"{before} of {len(output.stems)} were translated before and are left as they are.")
     summary = RecordingsSummary()
-    languages, phrases = flags.languages, flags.phrases
-    outcomes = translator.translate_each(
-        todo,
-        languages.to,
-        languages.source,
-        multilingual=flags.multilingual,
-        hotwords=phrases.hotwords,
-        glossary=phrases.glossary,
-        audio_track=flags.track,
-    )
+    outcomes = translator.translate_each(todo, options)
     confident = False
     with progress_over(todo) as progress:
         for path in todo:
@@ -240,7 +172,7 @@ def _translate_all(
             else:
                 with progress.paused():
                     output.give(path, outcome.get(), finished)
-                    remark(path, outcome.get(), languages.to, multilingual=flags.multilingual)
+                    remark(path, outcome.get(), options.to or (), multilingual=options.multilingual)
                 confident |= any(segment.confidence for segment in outcome.get().segments)
             summary.add(path, outcome)
             progress.done(path)

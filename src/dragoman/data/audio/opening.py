@@ -117,7 +117,7 @@ def _spooled(pipe: BinaryIO) -> BinaryIO:
 
 
 def can_be_read_again(source: MediaSource) -> bool:
-    """Whether it is not a pipe: a second opening of one would wait for ever."""
+    """Whether it can be opened twice; a second opening of a pipe would wait for ever."""
     return isinstance(source, bytes) or (os.fspath(source) != STDIN and os.path.isfile(file_of(source)))
 
 

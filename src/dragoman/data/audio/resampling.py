@@ -75,8 +75,8 @@ class Resampler:
 
 
 class _Stretching:
-    """FFmpeg's filter aresample, which timestamps tell how far to stretch; it goes about smoothly, and 3 % are followed
-    with a lag of 30 ms."""
+    """FFmpeg's filter aresample, which stretches as far as the timestamps ask; it goes about it smoothly, and 3 % are
+    followed with a lag of 30 ms."""
 
     def __init__(self, rate: int, start_s: float) -> None:
         self._rate, self._start_s, self._pushed = rate, start_s, 0

@@ -85,7 +85,7 @@ def _samples(seconds: float) -> int:
 
 
 def hear(path: Path, utterances: Sequence[Utterance]) -> list[AudioSpan]:
-    """Decode a file as far as these utterances of it need; one Stretch for each. Raises FileAccessError where the
+    """Decode a file as far as these utterances of it need; one AudioSpan for each. Raises FileAccessError where the
     system does not hand it over, which says nothing about the data."""
     stretches = [AudioSpan(utterance.start_s, utterance.duration_s) for utterance in utterances]
     common = _decode(path, stretches, utterances[0].language)

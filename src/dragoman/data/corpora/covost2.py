@@ -24,6 +24,7 @@ from dragoman.data.corpora.parts import (
     CorpusRow,
     ExcludedRecordings,
     PrepareOptions,
+    check_splits,
     into_parts,
     manifest_name,
 )
@@ -72,9 +73,7 @@ def prepare(
     options: PrepareOptions,
 ) -> list[PreparedManifest]:
     """Prepare these directions ("fra-eng"), all whose table lies in `translations` by default. Raises DataError."""
-    wrong = [split for split in splits if split not in SPLITS]
-    if wrong:
-        raise DataError(f"CoVoST-2 has no split {wrong[0]!r}; it has {', '.join(SPLITS)}.")
+    check_splits("CoVoST-2", splits, SPLITS)
     tables = _tables(translations, directions)
     sources = folders_of(root, (code for code, _ in tables))
     items: dict[str, list[CorpusItem]] = {f"{code}/{split}": [] for split in splits for code, _ in sources}

@@ -31,12 +31,13 @@ from dragoman.data.corpora.parts import (
     CorpusRow,
     ExcludedRecordings,
     PrepareOptions,
+    check_splits,
     digest,
     manifest_name,
 )
 from dragoman.data.corpora.tables import Record, count_lines, is_plain_member, read_tsv
 from dragoman.data.corpora.writing import PreparedManifest, prepare_parts
-from dragoman.errors import DataError
+from dragoman.errors import DataError, needs_extra
 from dragoman.text.languages import LANGUAGES, SETS
 
 CORPUS = Corpus(
@@ -67,9 +68,7 @@ def prepare(
     options: PrepareOptions,
 ) -> list[PreparedManifest]:
     """Prepare these languages (ISO 639-3) and splits; fetched from the hub without a root. Raises DataError."""
-    wrong = [split for split in splits if split not in SPLITS]
-    if wrong:
-        raise DataError(f"FLEURS has no split {wrong[0]!r}; it has {', '.join(SPLITS)}.")
+    check_splits("FLEURS", splits, SPLITS)
     if lacking := [code for code in languages if code not in CORPUS.languages]:
         raise DataError(f"FLEURS has no {LANGUAGES[lacking[0]].name} ({lacking[0]}); leave it out.")
     root = root or download(languages, splits)
@@ -226,7 +225,8 @@ def _parquet_item(record: Record, code: str) -> CorpusItem:
 
 def _opened(file: Path) -> Any:
     """A parquet file that has the columns we need. Raises DataError."""
-    from pyarrow import parquet
+    with needs_extra("FLEURS as parquet files", "train"):
+        from pyarrow import parquet
 
     try:
         opened = parquet.ParquetFile(file)

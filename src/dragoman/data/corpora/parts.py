@@ -1,13 +1,13 @@
 """What a corpus hands over: rows with their recordings, in parts that processes can take.
 
-Row + audio -> Clip, or Bad, or LeftOut -> Part
+CorpusRow + audio -> Clip, or BadRecording, or ExcludedRecordings -> CorpusPart
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from dragoman.errors import DataError
 from dragoman.progress import OnProgress, no_progress
 
 AudioFormat = Literal["flac", "original"]
@@ -118,6 +119,13 @@ class PrepareOptions:
 def manifest_name(corpus: str, split: str) -> str:
     """The training split bears the corpus's name, as recipes do; dev is called valid."""
     return corpus + _SPLITS.get(split, f".{split}")
+
+
+def check_splits(corpus: str, wanted: Iterable[str], known: Sequence[str]) -> None:
+    """Raises DataError for a split that the corpus has not."""
+    for split in wanted:
+        if split not in known:
+            raise DataError(f"{corpus} has no split {split!r}; it has {', '.join(known)}.")
 
 
 def digest(*values: object) -> str:

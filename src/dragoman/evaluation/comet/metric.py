@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from tokenizers import Encoding
@@ -33,7 +33,7 @@ class Comet:
     def __init__(self, checkpoint: CometCheckpoint) -> None:
         self.origin = checkpoint.origin
         self._network = checkpoint.network.eval()
-        self._encoder = self._network.encoder["model"]
+        self._encoder = cast(Any, self._network.encoder["model"])
         self._tokenizer = checkpoint.tokenizer
         self.precision = "fp16" if self._encoder.dtype == torch.float16 else "fp32"
         # The package cuts two tokens below what the encoder holds, and that is two below its positions.
@@ -94,7 +94,8 @@ class Comet:
         ids = pad_sequence(texts, batch_first=True, padding_value=self._encoder.config.pad_token_id)
         mask = pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)
         device = self._encoder.device
-        return self._network(ids.to(device), mask.to(device)).tolist()
+        scores: list[float] = self._network(ids.to(device), mask.to(device)).tolist()
+        return scores
 
 
 def comet_metric(
@@ -136,7 +137,9 @@ def comet_metric(
                 _log.warning("COMET cannot judge what is written where nothing is said: %d.", len(pairs) - len(judged))
             if not all(pair.source for pair in judged):
                 raise DataError("COMET needs the reference transcript of every utterance; some have none.")
-            texts = [[getattr(pair, name) for pair in judged] for name in ("source", "hypothesis", "reference")]
-            return 100.0 * fmean(comet.predict(*texts, batch_size=batch_size, on_progress=on_progress))
+            sources, references = [pair.source for pair in judged], [pair.reference for pair in judged]
+            hypotheses = [pair.hypothesis for pair in judged]
+            scores = comet.predict(sources, hypotheses, references, batch_size, on_progress)
+            return 100.0 * fmean(scores)
 
     return COMET

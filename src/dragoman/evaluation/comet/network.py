@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -86,7 +86,8 @@ class Regressor(nn.Module):
     def _pool(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """(R, T, H) -> (R, H). A padding mark written in the text itself counts in the mean but adds nothing to it: so
         the package has it."""
-        padding = ids.eq(self.encoder["model"].config.pad_token_id).unsqueeze(-1)
+        encoder = cast(Any, self.encoder["model"])
+        padding = ids.eq(encoder.config.pad_token_id).unsqueeze(-1)
         if self.settings.pool == "cls":
             return states[:, 0]
         if self.settings.pool == "max":

@@ -1,6 +1,6 @@
 """Corpus metrics, each with the signature that makes its number reproducible. No torch.
 
-A metric is made for one language, the one its texts are in (beyond the 102, as `writing.as_written` finds it written),
+A metric is made for one language, the one its texts are in (beyond the 102, as `scripts.with_script` finds it written),
 says whether it suits that language, and scores pairs of hypothesis and reference. Values are on the scale of 0 to 100,
 except that error rates and lengths may exceed it.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from dragoman.errors import DataError
 from dragoman.evaluation.metrics.base import Metric, Score, ScoringPair, Side
-from dragoman.evaluation.metrics.behaviour import Length, OffTarget, Repetition
+from dragoman.evaluation.metrics.behaviour import LanguageMixing, Length, OffTarget, Repetition
 from dragoman.evaluation.metrics.error_rates import CER, WER, CERMarks, WEREnglish, WERMarks
 from dragoman.evaluation.metrics.overlap import (
     BLEU,
@@ -46,6 +46,7 @@ METRICS: dict[str, type[Metric]] = {
     "chrF": ChrF,
     "chrF++": ChrFWords,
     "off-target": OffTarget,
+    "mixing": LanguageMixing,
     "length": Length,
     "repetition": Repetition,
 }

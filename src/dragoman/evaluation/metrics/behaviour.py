@@ -13,6 +13,7 @@ from dragoman.errors import DataError
 from dragoman.evaluation.metrics.base import ScoringPair, Side, require
 from dragoman.text.langid import KNOWN, language_of
 from dragoman.text.languages import SETS, Language
+from dragoman.text.mixing import foreign_segments
 from dragoman.text.repetition import has_loop
 
 _AMONG = (frozenset(SETS["mcat-70"]), KNOWN.intersection(SETS["fleurs-102"]), KNOWN)
@@ -54,6 +55,33 @@ class OffTarget:
         found = language_of(pair.hypothesis, self._among)
         excused = language_of(pair.reference, self._among) if any(map(str.isalpha, pair.reference)) else ""
         return found not in self._accepted and found != excused
+
+
+class LanguageMixing:
+    """The share of outputs that hold a segment in another language than the target, in percent; lower is better.
+
+    LLM-SRT's Table 16: a translation into Japanese that goes over into Cantonese or English. A segment is a clause, and
+    within it what is written in another script; it counts when the identifier holds the target, and all languages whose
+    text looks the same, for less likely than 0.01, and the reference does not hold it. `off-target` judges the whole.
+    """
+
+    side: ClassVar[Side] = "translation"
+
+    def __init__(self, language: Language) -> None:
+        self._code = language.code
+
+    @staticmethod
+    def suits(language: Language) -> bool:
+        return language.code in KNOWN
+
+    @property
+    def signature(self) -> str:
+        return f"mixing|id:py3langid|segment:clause+script|version:{version('py3langid')}"
+
+    def score(self, pairs: Sequence[ScoringPair]) -> float:
+        require(pairs)
+        mixed = (foreign_segments(pair.hypothesis, self._code, pair.reference) for pair in pairs)
+        return 100.0 * sum(map(bool, mixed)) / len(pairs)
 
 
 class Length:

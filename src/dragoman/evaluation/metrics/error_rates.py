@@ -1,7 +1,7 @@
 """Word and character error rates of transcripts: edits over the reference's length, both summed over the corpus.
 
 Lower is better; insertions may carry them beyond 100. WER and CER normalise as Whisper's BasicTextNormalizer does,
-English too: it is the papers' convention (PUBLISHED_SYSTEMS.md, section 5), and one rule for all languages. It comes
+English too: it is the papers' convention, and one rule for all languages. It comes
 from the package whisper-normalizer, because the same class in transformers costs the import of transformers. It puts a
 space in place of every mark, so a Hindi or Tamil word falls apart at its vowel signs, and an error in one of them is
 none. WER-marks and CER-marks keep the marks, for the languages whose scripts need them. WER-english takes Whisper's
@@ -15,12 +15,13 @@ from functools import cache
 from importlib.metadata import version
 from typing import ClassVar
 
-import jiwer
-from whisper_normalizer.basic import BasicTextNormalizer
-
-from dragoman.errors import DataError
+from dragoman.errors import DataError, needs_extra
 from dragoman.evaluation.metrics.base import ScoringPair, Side, require
 from dragoman.text.languages import Language
+
+with needs_extra("Scoring", "evaluate"):
+    import jiwer
+    from whisper_normalizer.basic import BasicTextNormalizer
 
 Normaliser = Callable[[str], str]
 

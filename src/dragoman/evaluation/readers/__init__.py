@@ -45,10 +45,10 @@ def read(given: InputSpec) -> ReadHypotheses:
             break
     if not before:
         raise DataError(f"{given.hypotheses}: is empty; there are no hypotheses to score.")
-    return _told(before[-1][1], given).read(given, chain(before, lines))
+    return _recognise(before[-1][1], given).read(given, chain(before, lines))
 
 
-def _told(line: str, given: InputSpec) -> HypothesisFormat:
+def _recognise(line: str, given: InputSpec) -> HypothesisFormat:
     row = _object(line)
     for chosen in FORMATS.values():
         if chosen.fits(line, row, given):
@@ -71,17 +71,17 @@ def _object(line: str) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def _fits_ours(line: str, row: dict[str, Any] | None, given: InputSpec) -> bool:
+def _fits_dragoman(line: str, row: dict[str, Any] | None, given: InputSpec) -> bool:
     return row is not None and "id" in row
 
 
-def _read_ours(given: InputSpec, lines: Lines) -> ReadHypotheses:
+def _read_dragoman(given: InputSpec, lines: Lines) -> ReadHypotheses:
     return ReadHypotheses([parse_hypothesis(given.hypotheses, n, line) for n, line in lines if line.strip()], COUNTS)
 
 
 FORMATS: dict[str, HypothesisFormat] = {
     "papers": HypothesisFormat(papers.fits, papers.read, complete=True),
-    "dragoman": HypothesisFormat(_fits_ours, _read_ours, complete=True),
+    "dragoman": HypothesisFormat(_fits_dragoman, _read_dragoman, complete=True),
     "tsv": HypothesisFormat(columns.fits_tsv, columns.read_tsv, complete=False),
     "text": HypothesisFormat(columns.fits_text, columns.read_text, complete=False),
 }

@@ -1,9 +1,8 @@
 """The JSON lines that the authors of LLM-SRT and MCAT write: prompt, gt (what is right) and response.
 
 The prompt ends with the tags of the languages. An SRT response is parted at these same tags, into exactly two; one that
-cannot be parted is scored as it is, as the transcript and as the translation, and counted as malformed
-(PUBLISHED_SYSTEMS.md, sections 3 and 5). Every row is a hypothesis of its own: a model that transcribes anew for every
-target has its transcripts scored once per target.
+cannot be parted is scored as it is, as the transcript and as the translation, and counted as malformed. Every row is
+a hypothesis of its own: a model that transcribes anew for every target has its transcripts scored once per target.
 """
 
 from __future__ import annotations

@@ -9,15 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 
+from dragoman.errors import needs_extra
 from dragoman.evaluation.report.matrix import Matrix, by_source, by_target, families, in_order, pearson, shared
 from dragoman.evaluation.runs import ScoredRun, lower_is_better, text_run
+
+with needs_extra("A report", "evaluate"):
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 COLOURS = "viridis"  # perceptually uniform, and read by people who do not tell red from green
 _INK, _FAINT, _BAR = "#1a1d21", "#9aa1a9", "#3b6fb6"

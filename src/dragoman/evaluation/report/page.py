@@ -15,15 +15,17 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-import matplotlib
-
 from dragoman import __version__
+from dragoman.errors import needs_extra
 from dragoman.evaluation.report.figures import COLOURS, scatters
 from dragoman.evaluation.report.matrix import families, in_order, pearson
 from dragoman.evaluation.report.samples import SAMPLE, WORST, Marked, Sample, spoken
 from dragoman.evaluation.report.tables import Table, comet_bins, named_averages
 from dragoman.evaluation.runs import NEUTRAL, ScoredRun, lower_is_better
 from dragoman.text.languages import LANGUAGES
+
+with needs_extra("A report", "evaluate"):
+    import matplotlib
 
 _SCRIPTS = ("core.js", "matrix.js", "charts.js", "tables.js", "samples.js", "start.js")
 

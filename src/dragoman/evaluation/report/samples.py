@@ -10,16 +10,18 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import jiwer
-from sacrebleu.metrics.chrf import CHRF
-from whisper_normalizer.basic import BasicTextNormalizer
-
+from dragoman.errors import needs_extra
 from dragoman.records import Hypothesis
 from dragoman.text.languages import LANGUAGES, Language
 from dragoman.text.scripts import with_script
 
+with needs_extra("A report", "evaluate"):
+    import jiwer
+    from sacrebleu.metrics.chrf import CHRF
+    from whisper_normalizer.basic import BasicTextNormalizer
+
 WORST = 250
-"""This many by their transcripts, and this many by their translations."""
+"""Samples by their transcripts, and as many by their translations."""
 SAMPLE = 1500
 """Shared out over the directions; each gets one at least."""
 _NORMALISE = BasicTextNormalizer()

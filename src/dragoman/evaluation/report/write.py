@@ -30,8 +30,18 @@ def write_report(
 ) -> list[Path]:
     """Write the report of the runs to the folder `out`, in the place of an earlier report only.
 
-    `utterances` are those of the manifest, for the speech of the samples. Returns what was written, the page first.
-    Raises DataError when the manifest holds none of the runs' utterances, OutputError when `out` holds something else.
+    Args:
+        runs: What is shown, in this order.
+        out: The folder.
+        utterances: Those of the manifest, for the speech of the samples.
+        on_progress: Called with (what is being done, done, total).
+
+    Returns:
+        What was written, the page first.
+
+    Raises:
+        DataError: The manifest holds none of the runs' utterances.
+        OutputError: `out` holds something else.
     """
     check_folder(out)
     hear = on_progress or _no_progress

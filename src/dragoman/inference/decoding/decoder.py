@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 
@@ -13,7 +14,7 @@ from dragoman.data.examples import TextEncoder
 from dragoman.data.features import Features
 from dragoman.data.tasks import TASKS, LanguageTags, Task, TaskItem, escape, said
 from dragoman.inference.decoding.constraints import PhraseBias
-from dragoman.inference.decoding.generate import EMPTY_OUTPUT, BeamSearch, GeneratedText
+from dragoman.inference.decoding.generate import EMPTY_OUTPUT, GeneratedText, TextSearch
 from dragoman.inference.decoding.glossary import Glossary
 from dragoman.inference.decoding.phrases import Phrases
 from dragoman.inference.decoding.prefix_cache import (
@@ -34,8 +35,9 @@ HOTWORD_BIAS = 2.0
 @dataclass(frozen=True)
 class DecodeRequest:
     """One utterance, features (C, F), its language, and the languages wanted; words that may be said, and terms with
-    their translations. `prefixes` is how "transcript" or a target (its code) begins: that stays, the rest is
-    written."""
+    their translations. `prefixes` has what the text of "transcript" or of a target (its code) begins with: that stays,
+    the rest is written. `transcript` is what was said, of all utterances of a batch or of none; known, it is not
+    written anew."""
 
     features: Features
     source: str
@@ -45,12 +47,13 @@ class DecodeRequest:
     prefixes: Mapping[str, str] = field(default_factory=dict)
     whisper_mel: Features | None = None
     """What Whisper's own decoder hears, where it writes the transcript."""
+    transcript: str | None = None
 
 
 @dataclass(frozen=True)
 class Translation:
     """`raw` is the model's whole output, in the SRT format unless it translates directly; `truncated`: it was stopped
-    by max_new_tokens; `looped`: it was held from a loop. `score` is the mean log-probability of its tokens, end
+    by max_new_tokens; `looped`: a loop was blocked. `score` is the mean log-probability of its tokens, end
     included, where it is known. `missed`: translations of the glossary that are not in it."""
 
     text: str
@@ -63,21 +66,36 @@ class Translation:
 
 @dataclass(frozen=True)
 class DecodedSpeech:
-    """`score` is the mean log-probability of the transcript's tokens, end included, to the LLM; `ctc_score` the CTC
-    log-likelihood of the transcript under the audio tokens alone, per token (0 where they were not taught by CTC)."""
+    """`score` is the mean log-probability of the transcript's tokens, end included, to the LLM."""
 
     transcript: str
     translations: dict[str, Translation]
     truncated: bool
     score: float | None = None
-    ctc_score: float = 0.0
     looped: bool = False
+
+
+class BatchDecoder(Protocol):
+    """What a Decoder is to those who use it; another may do its work in a batch with that of others."""
+
+    beams: int
+
+    @property
+    def is_cascade(self) -> bool:
+        """As Decoder's."""
+
+    def __call__(self, requests: Sequence[DecodeRequest]) -> Sequence[DecodedSpeech]:
+        """As Decoder's."""
+
+    def likelihoods(self, requests: Sequence[DecodeRequest], beams: int) -> Sequence[float]:
+        """As Decoder's."""
 
 
 class Decoder:
     """`beams` 1 is greedy. Rows are decoded `max_rows` at a time. With `no_repeat_ngram_size` no n tokens are written
-    twice, in transcript and translation together, in the place of the guard against loops; 0: nothing is held. With a
-    `whisper`, that writes the transcripts; `translate_from`: see recipe.Decoding."""
+    twice, in transcript and translation together, in the place of the guard against loops; 0: none is blocked. With a
+    `whisper`, that writes the transcripts; `translate_from`: see DecodingConfig. `smt`: speech is translated by the
+    task smt, as it is with Whisper's transcripts, not by going on where srt has written the transcript."""
 
     def __init__(
         self,
@@ -89,31 +107,36 @@ class Decoder:
         *,
         whisper: WhisperDecoder | None = None,
         translate_from: TranslateFrom = "speech",
+        smt: bool = False,
     ) -> None:
         self.recipe, self.model, self.tokenizer = loaded.recipe, loaded.model.eval(), loaded.tokenizer
         self.beams = beams
         self.tags = LanguageTags.from_prompt(loaded.recipe.prompt)
         self.text = TextEncoder(loaded.tokenizer, continues_text=bool(loaded.recipe.prompt.before_audio))
-        self.search = BeamSearch(loaded, max_new_tokens, max_rows, no_repeat_ngram_size)
+        self.search = TextSearch(loaded, max_new_tokens, max_rows, no_repeat_ngram_size)
         self.whisper, self.translate_from = whisper, translate_from
+        self.smt = smt or whisper is not None
+
+    @property
+    def is_cascade(self) -> bool:
+        """Whether the LLM translates what Whisper's own decoder wrote, and hears nothing itself."""
+        return self.whisper is not None and self.translate_from == "transcript"
 
     @torch.inference_mode()
     def __call__(self, requests: Sequence[DecodeRequest]) -> list[DecodedSpeech]:
         """Decode a batch of utterances, each into all its targets; the result does not depend on the batch."""
-        cascade = self.whisper is not None and self.translate_from == "transcript"
+        cascade = self.is_cascade
         audio_prefix = AudioPrefix.without_audio(self.model, len(requests)) if cascade else self._audio_prefix(requests)
         transcripts = self._transcribe(requests, audio_prefix, self.beams)
         scores: Sequence[float | None] = [None] * len(requests)  # nobody can tell without the speech
-        ctc_scores = [0.0] * len(requests)
         if not cascade:
             scores = self._scores(requests, audio_prefix, transcripts)
-            ctc_scores = self._ctc_scores(audio_prefix, transcripts)
         if self.translate_from == "transcript":
             audio_prefix = AudioPrefix.without_audio(self.model, len(requests))
         translations = self._translate(requests, audio_prefix, transcripts)
         return [
-            DecodedSpeech(transcript.text, found, transcript.truncated, score, ctc_score, transcript.stats.looped)
-            for transcript, found, score, ctc_score in zip(transcripts, translations, scores, ctc_scores, strict=True)
+            DecodedSpeech(transcript.text, found, transcript.truncated, score, transcript.stats.looped)
+            for transcript, found, score in zip(transcripts, translations, scores, strict=True)
         ]
 
     @torch.inference_mode()
@@ -133,8 +156,10 @@ class Decoder:
     def _transcribe(
         self, requests: Sequence[DecodeRequest], audio_prefix: AudioPrefix, beams: int
     ) -> list[GeneratedText]:
-        """By the ASR prompt; by the SRT prompt of the first target where the model's last stage had forgotten ASR; not
-        at all where it knew neither."""
+        """By the ASR prompt; by the SRT prompt of the first target, as far as the tags, where the model's last stage
+        had forgotten ASR; not at all where it knew neither."""
+        if requests and all(request.transcript is not None for request in requests):
+            return [replace(EMPTY_OUTPUT, text=str(request.transcript)) for request in requests]
         if self.whisper is not None:
             mels = [request.features if request.whisper_mel is None else request.whisper_mel for request in requests]
             return self.whisper(mels, [request.source for request in requests], beams)
@@ -142,20 +167,36 @@ class Decoder:
             return [EMPTY_OUTPUT] * len(requests)
         items = [self._item(request) for request in requests]
         task = self._transcriber
-        prefixes = [escape(request.prefixes.get("transcript", "")) for request in requests]
+        begun = [escape(request.prefixes.get("transcript", "")) for request in requests]
         rows = [
             TextRow(self.text.prompt(task.prompt(item, self.tags)), self.text.plain(text))
-            for item, text in zip(items, prefixes, strict=True)
+            for item, text in zip(items, begun, strict=True)
         ]
         phrase_biases = [
             [self._phrase_bias(request.hotwords, request.source, HOTWORD_BIAS)] if request.hotwords else []
             for request in requests
         ]
-        outputs = self.search(audio_prefix, range(len(requests)), rows, phrase_biases, beams)
+
+        def is_said(number: int, text: str) -> bool:
+            return len(self.tags.parted(text, items[number].source, items[number].target)) > 1
+
+        outputs = self.search(
+            audio_prefix,
+            range(len(requests)),
+            rows,
+            phrase_biases,
+            beams,
+            is_complete=None if self.recipe.transcribes else is_said,  # a translation is written on its own
+            transcript_ends=[self._transcript_ends(item) for item in items],
+        )
         return [
-            self._transcript(task, text, output, item)
-            for output, item, text in zip(outputs, items, prefixes, strict=True)
+            self._transcript(task, text, output, item) for output, item, text in zip(outputs, items, begun, strict=True)
         ]
+
+    def _transcript_ends(self, item: TaskItem) -> list[int]:
+        """The tokens that may come behind a transcript: the end, and what begins the tags."""
+        tags = [] if self.recipe.transcribes else [self.text.plain(self.tags(item.source, item.target))[0]]
+        return [self.tokenizer.eos_token_id, *tags]
 
     @property
     def _transcriber(self) -> Task:
@@ -165,13 +206,13 @@ class Decoder:
         others = (*request.targets, *(code for code in self.recipe.targets if code != request.source), request.source)
         return TaskItem(request.source, others[0], transcript)
 
-    def _transcript(self, task: Task, prefixes: str, output: GeneratedText, item: TaskItem) -> GeneratedText:
-        """What a task's output says was said; all up to the tags where it does not keep the SRT format. What came
-        behind them is not used, so neither is what was wrong with it."""
-        text, *behind = self.tags.parted(prefixes + output.text, item.source, item.target)
-        parsed = task.parse(prefixes + output.text, item, self.tags).transcript
+    def _transcript(self, task: Task, begun: str, output: GeneratedText, item: TaskItem) -> GeneratedText:
+        """What a task's output says was said; all up to the tags where it does not keep the SRT format. Where a model
+        that was to transcribe wrote them, what came behind is not used, so neither is what was wrong with it."""
+        text, *behind = self.tags.parted(begun + output.text, item.source, item.target)
+        parsed = task.parse(begun + output.text, item, self.tags).transcript
         text = (said(text) if parsed is None else parsed).strip()
-        if not behind:
+        if not behind or not self.recipe.transcribes:  # or it was ended there
             return replace(output, text=text)
         return replace(output, text=text, truncated=False, stats=replace(output.stats, looped=False))
 
@@ -179,7 +220,7 @@ class Decoder:
         self, requests: Sequence[DecodeRequest], audio_prefix: AudioPrefix, transcripts: Sequence[GeneratedText]
     ) -> list[float]:
         """Mean log-probability of each transcript's tokens and of what ends it, after the prompt it was written for; 0
-        where none is written."""
+        where none is written. Where those are the very tokens that were written, the search knows it."""
         if not self.recipe.writes_transcripts:
             return [0.0] * len(requests)
         rows = []
@@ -188,7 +229,19 @@ class Decoder:
             prompt, answer = self._transcriber.prompt(item, self.tags), self._transcriber.answer(item, self.tags)
             ids = self.text.answer(answer) if self.recipe.transcribes else self.text.plain(answer)
             rows.append(TextRow(self.text.prompt(prompt), ids))
-        return log_likelihoods(self.model, audio_prefix, rows, self.tokenizer.pad_token_id)
+        is_known = [transcript.ids == tuple(row.answer) for transcript, row in zip(transcripts, rows, strict=True)]
+        other = [number for number, known in enumerate(is_known) if not known]
+        scores = [transcript.stats.score for transcript in transcripts]
+        for number, score in zip(
+            other, self._likelihoods(audio_prefix, other, [rows[at] for at in other]), strict=True
+        ):
+            scores[number] = score
+        return scores
+
+    def _likelihoods(self, audio_prefix: AudioPrefix, requests: Sequence[int], rows: Sequence[TextRow]) -> list[float]:
+        """Of each row's answer, the mean log-probability of its tokens; `requests` says which request a row is of."""
+        heard = replace(audio_prefix, audio_of_request=tuple(audio_prefix.audio_of_request[at] for at in requests))
+        return log_likelihoods(self.model, heard, rows, self.tokenizer.pad_token_id)
 
     def _ctc_scores(self, audio_prefix: AudioPrefix, transcripts: Sequence[GeneratedText]) -> list[float]:
         if not self.recipe.aligned_by_ctc:
@@ -205,16 +258,16 @@ class Decoder:
             (number, code)
             for number, request in enumerate(requests)
             for code in request.targets
-            if transcripts[number].text or not self.recipe.writes_transcripts
+            if transcripts[number].text or not (self.recipe.writes_transcripts or self.smt)
         ]
         numbers, codes = [number for number, _ in spoken], [code for _, code in spoken]
-        prefixes = [escape(requests[number].prefixes.get(code, "")) for number, code in spoken]
+        begun = [escape(requests[number].prefixes.get(code, "")) for number, code in spoken]
         rows = [
             replace(
                 self._translation_row(requests[number].source, code, transcripts[number].text),
                 answer=self.text.plain(text),
             )
-            for (number, code), text in zip(spoken, prefixes, strict=True)
+            for (number, code), text in zip(spoken, begun, strict=True)
         ]
         before = [self._before(requests[number].source, code, transcripts[number].text) for number, code in spoken]
         terms = [self._terms(requests[number], code, transcripts[number].text) for number, code in spoken]
@@ -227,7 +280,7 @@ class Decoder:
             outputs = self.search(
                 audio_prefix, request_numbers, asked, biases, self.beams, [before[at] for at in chosen]
             )
-            return [replace(o, text=prefixes[at] + o.text) for at, o in zip(chosen, outputs, strict=True)]
+            return [replace(o, text=begun[at] + o.text) for at, o in zip(chosen, outputs, strict=True)]
 
         found: list[dict[str, Translation]] = [
             {code: Translation("", "", transcript.truncated) for code in request.targets}
@@ -251,12 +304,8 @@ class Decoder:
         scores = [output.stats.score for output in outputs]
         continued = [at for at, row in enumerate(rows) if row.answer]
         whole = [replace(rows[at], answer=self.text.answer(outputs[at].text.strip())) for at in continued]
-        prefixed = replace(
-            audio_prefix, audio_of_request=tuple(audio_prefix.audio_of_request[numbers[at]] for at in continued)
-        )
-        for at, score in zip(
-            continued, log_likelihoods(self.model, prefixed, whole, self.tokenizer.pad_token_id), strict=True
-        ):
+        known = self._likelihoods(audio_prefix, [numbers[at] for at in continued], whole)
+        for at, score in zip(continued, known, strict=True):
             scores[at] = score
         return scores
 
@@ -266,7 +315,7 @@ class Decoder:
         item = TaskItem(source, target, transcript)
         if self.translate_from == "transcript":
             return TextRow(self.text.prompt(TASKS["mt"].prompt(item, self.tags)))
-        if self.whisper is not None:
+        if self.smt:
             return TextRow(self.text.prompt(TASKS["smt"].prompt(item, self.tags)))
         if self.recipe.translates_directly:
             return TextRow(self.text.prompt(TASKS["st"].prompt(TaskItem(source, target), self.tags)))

@@ -1,16 +1,24 @@
-"""The LLM's search for what to write: greedy or with beams, steered, many rows from shared beginnings."""
+"""The LLM writes: greedily or with beams, steered, many rows from shared beginnings.
+
+B rows, R rows of a search (with beams, `beams` neighbours are one of the B), T tokens, V pieces.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from transformers import GenerationConfig, LogitsProcessorList
+from torch import Tensor
 
 from dragoman.data.batching import TextRow, pad_rows
+from dragoman.inference.decoding.beams import search_with_beams
 from dragoman.inference.decoding.constraints import DecodeStats, DecodingConstraints, PhraseBias
+from dragoman.inference.decoding.ctc_prefix import CtcPrefixScorer
+from dragoman.inference.decoding.greedy import LlmStepModel, search_greedily
 from dragoman.inference.decoding.prefix_cache import AudioPrefix
+from dragoman.inference.decoding.search import SearchInput, SearchLimits, WrittenRow
 from dragoman.model.build import LoadedModel
 from dragoman.model.llm import embed
 from dragoman.model.splice import splice
@@ -18,17 +26,19 @@ from dragoman.model.splice import splice
 
 @dataclass(frozen=True)
 class GeneratedText:
-    """`text` as the tokenizer decodes it, without what was begun; `truncated`: max_new_tokens came before the end."""
+    """`text` as the tokenizer decodes it, without what was begun; `truncated`: max_new_tokens came before the end.
+    `ids` are its tokens and what ended it."""
 
     text: str
     truncated: bool
     stats: DecodeStats
+    ids: tuple[int, ...] = ()
 
 
 EMPTY_OUTPUT = GeneratedText("", False, DecodeStats(0.0, 1, False, ()))
 
 
-class BeamSearch:
+class TextSearch:
     """At most `max_rows` rows, beams counted, are searched at a time. `no_repeat_ngram_size`: see
     DecodingConstraints."""
 
@@ -38,6 +48,7 @@ class BeamSearch:
         self.model, self.tokenizer, self.max_rows = loaded.model, loaded.tokenizer, max(1, max_rows)
         self.max_new_tokens, self.no_repeat_ngram_size = max_new_tokens, no_repeat_ngram_size
         self.min_new_tokens = 0
+        self.ctc_weight = loaded.recipe.decoding.ctc_weight
 
     def __call__(
         self,
@@ -47,61 +58,105 @@ class BeamSearch:
         phrase_biases: Sequence[Sequence[PhraseBias]],
         beams: int,
         before: Sequence[Sequence[int]] = (),
+        is_complete: Callable[[int, str], bool] | None = None,
+        transcript_ends: Sequence[Sequence[int]] | None = None,
     ) -> list[GeneratedText]:
         """What follows each row's prompt and the answer that it has begun; `request_of` says which request a row is of,
-        `before` what of the output the row's prompt holds. `beams` 1 is greedy."""
+        `before` what of the output the row's prompt holds. `beams` 1 is greedy. A row also ends where `is_complete`,
+        asked with its number and its text whenever a `>` was written, says so. `transcript_ends`: what is written is
+        what was said, up to one of these tokens of each row, so that CTC may have its say."""
         outputs: list[GeneratedText] = []
         size = max(1, self.max_rows // beams)
-        for start in range(0, len(rows), size):
-            chunk = slice(start, start + size)
-            prefixes = [row.answer for row in rows[chunk]]
+        order = sorted(range(len(rows)), key=lambda at: len(rows[at].prompt) + len(rows[at].answer))
+        for start in range(0, len(order), size):
+            chunk = order[start : start + size]
+            audio_rows = audio_prefix.rows([request_of[at] for at in chunk])
+            prefixes = [rows[at].answer for at in chunk]
+            chunk_ends = [transcript_ends[at] for at in chunk] if transcript_ends else []
             constraints = DecodingConstraints(
-                self.tokenizer, beams, phrase_biases[chunk], prefixes, self.no_repeat_ngram_size, before[chunk]
+                self.tokenizer,
+                beams,
+                [phrase_biases[at] for at in chunk],
+                prefixes,
+                self.no_repeat_ngram_size,
+                [before[at] for at in chunk] if before else (),
+                self._ctc(audio_prefix, audio_rows, chunk_ends, prefixes, beams),
             )
-            outputs += self._chunk(audio_prefix, audio_prefix.rows(request_of[chunk]), rows[chunk], constraints)
-        return outputs
+            search = self._input(audio_prefix, audio_rows, [rows[at] for at in chunk], constraints)
+            ends = None if is_complete is None else self._ends(chunk, constraints, is_complete)
+            if beams == 1:
+                written = search_greedily(LlmStepModel(self.model.llm, search), self._limits, constraints, ends)
+            else:
+                written = search_with_beams(self.model.llm, search, self._limits, constraints, ends)
+            outputs += [self._output(row, number, constraints) for number, row in enumerate(written)]
+        place = {at: number for number, at in enumerate(order)}
+        return [outputs[place[at]] for at in range(len(rows))]
 
-    def _chunk(
+    def _ctc(
         self,
         audio_prefix: AudioPrefix,
-        audio_rows: torch.Tensor,
+        audio_rows: Tensor,
+        ends: Sequence[Sequence[int]],
+        prefixes: Sequence[Sequence[int]],
+        beams: int,
+    ) -> CtcPrefixScorer | None:
+        if not ends or not self.ctc_weight:
+            return None
+        audio, num_audio = audio_prefix.audio[audio_rows], audio_prefix.num_audio[audio_rows]
+        return CtcPrefixScorer(self.model, audio, num_audio, self.ctc_weight, ends, prefixes, beams)
+
+    def _input(
+        self,
+        audio_prefix: AudioPrefix,
+        audio_rows: Tensor,
         rows: Sequence[TextRow],
         constraints: DecodingConstraints,
-    ) -> list[GeneratedText]:
+    ) -> SearchInput:
         text = pad_rows(rows, self.tokenizer.pad_token_id, "left").to(audio_rows.device)
-        embeddings, mask, _ = splice(
+        embeddings, mask, position_ids = splice(
             audio_prefix.audio,
             audio_prefix.num_audio,
             embed(self.model.llm, text.input_ids),
             text.attention_mask,
             audio_rows,
         )
-        found = self.model.llm.generate(
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            past_key_values=audio_prefix.cache_of(audio_rows.repeat_interleave(constraints.beams)),
-            generation_config=self._generation_config(constraints.beams),
-            logits_processor=LogitsProcessorList([constraints]),
-        )
-        return [self._output(ids, number, constraints) for number, ids in enumerate(found.tolist())]
-
-    def _generation_config(self, beams: int) -> GenerationConfig:
-        """The checkpoint's own generation settings (sampling, penalties) are not ours: everything is said here."""
-        return GenerationConfig(
-            do_sample=False,
-            num_beams=beams,
-            min_new_tokens=self.min_new_tokens,
-            max_new_tokens=self.max_new_tokens,
-            eos_token_id=self.tokenizer.eos_token_id,
-            pad_token_id=self.tokenizer.pad_token_id,
+        return SearchInput(
+            embeddings,
+            mask,
+            position_ids,
+            audio_prefix.cache_of(audio_rows.repeat_interleave(constraints.beams)),
         )
 
-    def _output(self, ids: list[int], number: int, constraints: DecodingConstraints) -> GeneratedText:
+    @property
+    def _limits(self) -> SearchLimits:
+        end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
+        return SearchLimits(end, pad, self.max_new_tokens, self.min_new_tokens)
+
+    def _ends(
+        self, chunk: Sequence[int], constraints: DecodingConstraints, is_complete: Callable[[int, str], bool]
+    ) -> Callable[[Tensor, Sequence[int]], list[int]]:
+        """Which of the rows (R, T), of these requests of the chunk, are complete by their text."""
+
+        def ends(ids: Tensor, requests: Sequence[int]) -> list[int]:
+            possible = self._closes_tag.to(ids.device)[ids[:, -1]].nonzero()[:, 0].tolist()
+            texts = {at: [*constraints.prefixes[requests[at]], *ids[at].tolist()] for at in possible}
+            return [at for at, one in texts.items() if is_complete(chunk[requests[at]], self.tokenizer.decode(one))]
+
+        return ends
+
+    @cached_property
+    def _closes_tag(self) -> Tensor:
+        """(V,): pieces that may be the end of a tag; bytes may be, too."""
+        size = self.model.llm.get_input_embeddings().num_embeddings
+        pieces = self.tokenizer.convert_ids_to_tokens(list(range(min(size, len(self.tokenizer)))))
+        closes = torch.tensor([">" in (piece or "") for piece in pieces] + [False] * (size - len(pieces)))
+        closes[self.tokenizer.eos_token_id] = False
+        return closes
+
+    def _output(self, row: WrittenRow, number: int, constraints: DecodingConstraints) -> GeneratedText:
+        stats = constraints.stats(number, row.path, row.log_probs, row.scores)
         end = self.tokenizer.eos_token_id
-        written = ids[: ids.index(end)] if end in ids else ids
-        stats = constraints.stats(number, ids[: len(written) + 1])
-        prefixes = constraints.prefixes[number]
-        text = self.tokenizer.decode([*prefixes, *written])[
-            len(self.tokenizer.decode(prefixes)) :
-        ]  # with its first space
-        return GeneratedText(text, end not in ids, stats)
+        written = [token for token in row.ids if token != end]
+        begun = constraints.prefixes[number]
+        text = self.tokenizer.decode([*begun, *written])[len(self.tokenizer.decode(begun)) :]  # with its first space
+        return GeneratedText(text, not row.is_finished, stats, tuple(row.ids))

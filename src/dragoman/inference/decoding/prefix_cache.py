@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from dragoman.data.batching import IGNORED, TextRow, pad_features, pad_ids, pad_rows
+from dragoman.batch import IGNORED
+from dragoman.data.batching import TextRow, pad_features, pad_ids, pad_rows
 from dragoman.data.features import Features
 from dragoman.model.llm import embed
 from dragoman.model.speech_llm import SpeechLLM
@@ -47,13 +48,16 @@ class AudioPrefix:
     def cache_of(self, rows: Tensor) -> DynamicCache:
         """Keys and values of these rows (B,), to be written on; those of the U stay as they are: a cache's tensors are
         replaced when it grows, never written into."""
-        if not self.cache.get_seq_length():  # nothing was read
-            return copy.copy(self.cache)
-        grown = copy.copy(self.cache)
-        grown.layers = [copy.copy(layer) for layer in self.cache.layers]
-        for layer in grown.layers:  # of an LLM over several GPUs each lies on its own
-            layer.batch_select_indices(rows.to(layer.keys.device))
-        return grown
+        return select_rows(self.cache, rows)
+
+
+def select_rows(cache: DynamicCache, rows: Tensor) -> DynamicCache:
+    """Keys and values of these rows (B,); where nothing was read, of any. The cache given stays as it is."""
+    selected = copy.copy(cache)
+    selected.layers = [copy.copy(layer) for layer in cache.layers]
+    for layer in selected.layers if cache.get_seq_length() else ():  # of an LLM over several GPUs each lies on its own
+        layer.batch_select_indices(rows.to(layer.keys.device))
+    return selected
 
 
 def encode_audio_prefix(model: SpeechLLM, features: Sequence[Features]) -> AudioPrefix:

@@ -5,13 +5,13 @@ Shapes: U utterances, M mel bins, F mel frames, S encoder frames, E encoder widt
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, GenerationMixin, WhisperForConditionalGeneration
+from transformers import EncoderDecoderCache, GenerationConfig, GenerationMixin, WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from dragoman.data.batching import pad_features
@@ -19,6 +19,8 @@ from dragoman.data.features import Features, LogMel
 from dragoman.errors import ModelError
 from dragoman.inference.decoding.constraints import DecodeStats
 from dragoman.inference.decoding.generate import GeneratedText
+from dragoman.inference.decoding.greedy import search_greedily
+from dragoman.inference.decoding.search import SearchLimits
 from dragoman.model.bases import find_encoder
 from dragoman.model.encoder import MelEncoder
 from dragoman.model.llm import load_pretrained, load_tokenizer
@@ -54,18 +56,42 @@ class WhisperDecoder:
         if recipe.encoder.name == "base" or recipe.audio.kind != "log-mel":
             raise ModelError(f"{recipe.name}: its encoder has no decoder of its own; leave transcript_by as adapter.")
         place = find_encoder(recipe.encoder, None)
-        options = {"revision": place.revision, "dtype": dtype}
-        whisper = load_pretrained(WhisperForConditionalGeneration, place.weights, what="Whisper", **options)
+        kind = WhisperForConditionalGeneration
+        whisper = load_pretrained(kind, place.weights, what="Whisper", revision=place.revision, dtype=dtype)
         return cls(whisper.to(device), load_tokenizer(place.weights, place.revision))
 
     @torch.inference_mode()
     def __call__(self, mels: Sequence[Features], languages: Sequence[str], beams: int) -> list[GeneratedText]:
         """mel (M, F) each and the language spoken in it -> what is said."""
+        frames, valid = self._hear(mels)
+        prompts = self._prompts(languages).to(frames.device)
+        if beams > 1:
+            return [self._output(ids) for ids in self._search_with_beams(frames, valid, prompts, beams)]
+        known = self.whisper.generation_config
+        limits = SearchLimits(known.eos_token_id, known.pad_token_id, self._most_tokens)
+        model = _WhisperStepModel(self.whisper, frames, valid, prompts)
+        with _attending(self.whisper, lambda: model.valid):
+            return [self._output(row.ids) for row in search_greedily(model, limits, self._suppressed)]
+
+    @torch.inference_mode()
+    def language_scores(self, mels: Sequence[Features], languages: Sequence[str]) -> Tensor:
+        """mel (M, F) each -> (U, L) log-probabilities of the languages, by the first token that it writes."""
+        frames, valid = self._hear(mels)
+        start = torch.full((len(mels), 1), self.whisper.generation_config.decoder_start_token_id, device=frames.device)
+        with _attending(self.whisper, lambda: valid):
+            logits = _WhisperStepModel(self.whisper, frames, valid, start).start()
+        return logits[:, [self.languages[code] for code in languages]].log_softmax(-1)
+
+    def _hear(self, mels: Sequence[Features]) -> tuple[Tensor, Tensor]:
+        """mel (M, F) each -> frames (U, S, E), and which of them are its own (U, S)."""
         weights = next(self.whisper.parameters())
         mel, num_frames = pad_features(mels)
         frames, lengths = self.encoder(mel.to(weights.device, weights.dtype), num_frames.to(weights.device))
-        with self._attending(lengths, frames.shape[1], beams):
-            prompts = self._prompts(languages).to(weights.device)
+        return frames, torch.arange(frames.shape[1], device=lengths.device) < lengths[:, None]
+
+    def _search_with_beams(self, frames: Tensor, valid: Tensor, prompts: Tensor, beams: int) -> list[list[int]]:
+        repeated = valid.repeat_interleave(beams, 0)
+        with _attending(self.whisper, lambda: repeated):
             found = GenerationMixin.generate(
                 self.whisper,
                 encoder_outputs=BaseModelOutput(last_hidden_state=frames),
@@ -73,19 +99,20 @@ class WhisperDecoder:
                 decoder_attention_mask=torch.ones_like(prompts),
                 generation_config=self._generation_config(beams),
             )
-        return [self._output(ids) for ids in found[:, prompts.shape[1] :].tolist()]
+        rows: list[list[int]] = found[:, prompts.shape[1] :].tolist()
+        return rows
 
-    def language_scores(self, mels: Sequence[Features], languages: Sequence[str]) -> Tensor:
-        """mel (M, F) each -> (U, L) log-probabilities of the languages, by the first token that it writes."""
-        weights = next(self.whisper.parameters())
-        mel, num_frames = pad_features(mels)
-        frames, lengths = self.encoder(mel.to(weights.device, weights.dtype), num_frames.to(weights.device))
-        start = torch.full((len(mels), 1), self.whisper.generation_config.decoder_start_token_id, device=weights.device)
-        with torch.inference_mode(), self._attending(lengths, frames.shape[1], 1):
-            logits = self.whisper(
-                encoder_outputs=BaseModelOutput(last_hidden_state=frames), decoder_input_ids=start
-            ).logits[:, -1]
-        return logits[:, [self.languages[code] for code in languages]].float().log_softmax(-1)
+    def _suppressed(self, ids: Tensor, logits: Tensor, rows: Sequence[int]) -> Tensor:
+        """Without what Whisper never writes, or not as its first token."""
+        known = self.whisper.generation_config
+        logits[:, known.suppress_tokens or []] = -torch.inf
+        if not ids.shape[1]:
+            logits[:, known.begin_suppress_tokens or []] = -torch.inf
+        return logits
+
+    @property
+    def _most_tokens(self) -> int:
+        return min(_MOST_TOKENS, int(self.whisper.config.max_target_positions) - _PROMPT)
 
     def _prompts(self, languages: Sequence[str]) -> Tensor:
         """(U, 4): start, language, task, no timestamps."""
@@ -98,7 +125,7 @@ class WhisperDecoder:
         return GenerationConfig(
             do_sample=False,
             num_beams=beams,
-            max_new_tokens=min(_MOST_TOKENS, self.whisper.config.max_target_positions - _PROMPT),
+            max_new_tokens=self._most_tokens,
             suppress_tokens=known.suppress_tokens,
             begin_suppress_tokens=known.begin_suppress_tokens,
             eos_token_id=known.eos_token_id,
@@ -112,19 +139,46 @@ class WhisperDecoder:
         text = self.tokenizer.decode(written, skip_special_tokens=True)
         return GeneratedText(text.strip(), end not in ids, DecodeStats(0.0, 1, False, ()))
 
-    @contextmanager
-    def _attending(self, lengths: Tensor, size: int, beams: int) -> Iterator[None]:
-        """Let the decoder see each clip's own frames alone: transformers' Whisper knows no padding there."""
-        valid = torch.arange(size, device=lengths.device) < lengths[:, None]
-        mask = valid[:, None, None].repeat_interleave(beams, 0)
 
-        def masked(layer: Any, args: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-            return args, {**options, "encoder_attention_mask": mask}
+class _WhisperStepModel:
+    """Its decoder after prompts (U, T): what it hears are frames (U, S, E), of which `valid` (U, S) are its own."""
 
-        layers = self.whisper.model.decoder.layers
-        hooks = [layer.register_forward_pre_hook(masked, with_kwargs=True) for layer in layers]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+    def __init__(
+        self, whisper: WhisperForConditionalGeneration, frames: Tensor, valid: Tensor, prompts: Tensor
+    ) -> None:
+        self.whisper, self.frames, self.valid, self.prompts = whisper, frames, valid, prompts
+        self.cache: EncoderDecoderCache | None = None
+
+    def start(self) -> Tensor:
+        return self._logits(self.prompts)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        return self._logits(tokens[:, None])
+
+    def keep(self, rows: Tensor) -> None:
+        self.frames, self.valid = self.frames[rows], self.valid[rows]
+        if self.cache is not None:
+            self.cache.batch_select_indices(rows)
+
+    def _logits(self, ids: Tensor) -> Tensor:
+        found = self.whisper.model.decoder(
+            input_ids=ids, encoder_hidden_states=self.frames, past_key_values=self.cache, use_cache=True
+        )
+        self.cache = found.past_key_values
+        logits: Tensor = self.whisper.proj_out(found.last_hidden_state[:, -1]).float()
+        return logits
+
+
+@contextmanager
+def _attending(whisper: WhisperForConditionalGeneration, valid: Callable[[], Tensor]) -> Iterator[None]:
+    """Let the decoder see each row's own frames alone, `valid` (U, S): transformers' Whisper knows no padding there."""
+
+    def masked(layer: Any, args: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {**options, "encoder_attention_mask": valid()[:, None, None]}
+
+    hooks = [layer.register_forward_pre_hook(masked, with_kwargs=True) for layer in whisper.model.decoder.layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

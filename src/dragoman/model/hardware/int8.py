@@ -37,13 +37,13 @@ class Int8Linear(nn.Module):
 
 
 def quantise_to_int8(llm: nn.Module) -> None:
-    """Quantise the linear layers of an LLM to 8 bits and the rest into fp32; the head and LoRA, which stands beside the
-    layers, are the rest."""
+    """Quantise the linear layers of an LLM to 8 bits and put the rest into fp32: the head, and LoRA, which
+    stands beside the layers."""
     for name, layer in [*llm.named_modules()]:
         if isinstance(layer, nn.Linear) and is_quantised(name):
             parent, _, child = name.rpartition(".")
             setattr(llm.get_submodule(parent), child, Int8Linear(layer))
-            layer.weight = None  # memory never holds all of both
+            layer.weight = None  # type: ignore[assignment]  # memory never holds all of both
     llm.float()
 
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import torch
 
-from dragoman.errors import ModelError
+from dragoman.errors import ModelError, missing_extra
 from dragoman.model.hardware.int8 import can_int8
 from dragoman.recipe import Quantisation
 
@@ -46,7 +46,7 @@ def precision(compute_type: str, device: torch.device, trained: Quantisation | N
             raise ModelError("The compute type int8 needs kernels that this CPU or torch lacks; take float32.")
         return Precision(compute_type, torch.float32, by_fbgemm=True)
     if find_spec("bitsandbytes") is None:
-        raise ModelError(f"The compute type {compute_type} needs bitsandbytes: pip install 'dragoman[quantised]'.")
+        raise missing_extra(f"The compute type {compute_type}", "bitsandbytes", "quantised")
     return Precision(compute_type, _DTYPES[usual], _BITS[compute_type])
 
 

@@ -10,7 +10,7 @@ sets     SETS of languages, FAMILIES
 names    find, expand, and what a model knows of what is asked
 """
 
-from dragoman.text.languages.names import all_or_none, expand, find, known_source, known_targets
+from dragoman.text.languages.names import asked_targets, expand, find, known_source, known_targets
 from dragoman.text.languages.sets import FAMILIES, SETS
 from dragoman.text.languages.table import LANGUAGES, Language, is_code
 
@@ -19,7 +19,7 @@ __all__ = [
     "LANGUAGES",
     "SETS",
     "Language",
-    "all_or_none",
+    "asked_targets",
     "expand",
     "find",
     "is_code",

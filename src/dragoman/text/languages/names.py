@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from typing import Literal
 
 from dragoman.errors import LanguageError
 from dragoman.text.languages.sets import SETS
@@ -44,36 +43,37 @@ def known_source(name: str, known: Collection[str], who: str) -> str:
     return _among(name, known, f"{who} does not hear")
 
 
-def known_targets(
-    names: str | Sequence[str], known: Collection[str], who: str, source: str | None = None
-) -> tuple[str, ...]:
-    """The codes of languages that `who` writes, given by codes, names or sets; "all" means every one but `source`, the
-    code of what is spoken, and "none" that nothing is translated.
-
-    Raises LanguageError for one that is unknown, not among them, or the source itself, and when nothing is named.
-    """
-    word = all_or_none(names)
-    if word == "none":
-        return ()
-    if word == "all":
-        if known is LANGUAGES:
-            raise LanguageError(f"{who} may be asked for any language; name the targets instead of all.")
-        return tuple(code for code in known if code != source)
-    codes = [_among(code, known, f"{who} does not write") for code in expand(names)]
-    if not codes:
-        raise LanguageError("No target language is given; name at least one.")
-    if source in codes:
-        raise LanguageError(f"Source and target are both {source!r}; name a target that differs from the speech.")
-    return tuple(codes)
-
-
-def all_or_none(names: str | Iterable[str]) -> Literal["all", "none"] | None:
-    """Whether every target is asked for, or that nothing is translated. Raises LanguageError where none has company."""
+def asked_targets(names: str | Iterable[str]) -> tuple[str, ...] | None:
+    """The codes of the targets that a person names, see `expand`: () for "none", a transcript and no more, and None for
+    "all", every language that is written. Raises LanguageError, also when nothing is named."""
     joined = names if isinstance(names, str) else ",".join(names)
     asked = {name.strip().lower() for name in joined.split(",")}
     if "none" in asked and len(asked) > 1:
         raise LanguageError("none says that nothing is to be translated; leave it out, or all other targets.")
-    return "none" if "none" in asked else "all" if "all" in asked else None
+    if "none" in asked:
+        return ()
+    if "all" in asked:
+        return None
+    codes = expand(joined)
+    if not codes:
+        raise LanguageError("No target language is given; name at least one, as in --to deu.")
+    return codes
+
+
+def known_targets(
+    codes: Sequence[str] | None, known: Collection[str], who: str, source: str | None = None
+) -> tuple[str, ...]:
+    """These targets, all of which `who` writes; None is every one but `source`, the code of what is spoken.
+
+    Raises LanguageError for one that is not among them, or the source itself.
+    """
+    if codes is None:
+        if known is LANGUAGES:
+            raise LanguageError(f"{who} may be asked for any language; name the targets instead of all.")
+        return tuple(code for code in known if code != source)
+    if source in codes:
+        raise LanguageError(f"Source and target are both {source!r}; name a target that differs from the speech.")
+    return tuple(_among(code, known, f"{who} does not write") for code in codes)
 
 
 def _among(name: str, known: Collection[str], complaint: str) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-# LLM-SRT scores these with one token per character (PUBLISHED_SYSTEMS.md, section 5).
+# LLM-SRT scores these with one token per character.
 _CHARACTER_BLEU = frozenset({"cmn", "jpn", "kor", "tha", "yue"})
-# The same five, and three more that put no space between words, for which a word error rate means nothing
-# (PEERS.md, evaluation conventions). Korean has spaces; it stays to be comparable with the papers.
+# The same five, and three more that put no space between words, for which a word error rate means nothing.
+# Korean has spaces; it stays to be comparable with the papers.
 _CHARACTER_ERRORS = _CHARACTER_BLEU | frozenset({"khm", "lao", "mya"})
 _UNSPACED = _CHARACTER_ERRORS - {"kor"}
 # Brahmic scripts write most vowels as combining marks; Arabic and Hebrew ones seldom write theirs. Yoruba's tones stand
@@ -39,7 +39,7 @@ class Language:
     """Further lower-case codes and names that people type."""
     is_unspaced: bool = False
     has_marks: bool = False
-    """How a language beyond the 102 is written, once its texts have shown (`scripts.with_script`)."""
+    """How a language beyond the 102 is written, once its texts have shown it (`scripts.with_script`)."""
 
     @property
     def bleu_tokenizer(self) -> str:

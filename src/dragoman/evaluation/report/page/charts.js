@@ -1,5 +1,5 @@
 // Bars per source and per target (smallest first, other runs as ticks), and scatters with their correlation.
-const TICKS = ["#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]; // Okabe and Ito's, told apart by all eyes
+const TICKS = ["#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]; // Okabe and Ito's, distinct to colour-blind eyes too
 const ends = { from: "", into: "" };
 
 function grouped(which, end, only) {

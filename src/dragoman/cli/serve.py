@@ -1,0 +1,105 @@
+"""`dragoman serve`: OpenAI's audio API, and a page, over one model."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dragoman.cli.console import say
+from dragoman.cli.flags import with_flags
+from dragoman.cli.options import BatchedLoadFlags, ModelOption, read_targets, resolve_model
+from dragoman.errors import DragomanError
+
+_MB = 1_000_000
+
+HostOption = Annotated[str, typer.Option(help="The address to listen on; others than this machine's need a key.")]
+PortOption = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")]
+ApiKeyOption = Annotated[
+    str | None, typer.Option("--api_key", envvar="DRAGOMAN_API_KEY", help="What clients have to know.")
+]
+AllowNoKeyOption = Annotated[
+    bool, typer.Option("--allow_no_key", help="Serve other machines without a key; another program guards the door.")
+]
+ServedModelNameOption = Annotated[
+    list[str] | None,
+    typer.Option("--served_model_name", help="What clients may call the model, repeated; its own name by default."),
+]
+AllowedOriginsOption = Annotated[
+    list[str] | None,
+    typer.Option("--allowed_origins", help="Pages of other origins that may ask, as https://example.org; repeated."),
+]
+AllowedHostsOption = Annotated[
+    list[str] | None, typer.Option("--allowed_hosts", help="Names that the server may be called by; repeated.")
+]
+WorkersOption = Annotated[
+    int, typer.Option(min=0, help="Replicas of the model, a process each; 0: one, in the server's own process.")
+]
+JobsDirOption = Annotated[
+    Path | None, typer.Option("--jobs_dir", help="Where jobs are kept, which outlive the server; none by default.")
+]
+MaxFileOption = Annotated[int, typer.Option("--max_file_mb", min=1, help="The largest file, in MB.")]
+MaxDurationOption = Annotated[
+    float, typer.Option("--max_duration_s", min=1, help="The longest recording, and live session, in seconds.")
+]
+MaxRequestsOption = Annotated[int, typer.Option("--max_requests", min=1, help="Requests at once.")]
+RequestTimeoutOption = Annotated[
+    float, typer.Option("--request_timeout_s", min=1, help="The longest that one request may take, in seconds.")
+]
+
+
+@with_flags
+def serve(
+    load: BatchedLoadFlags,
+    model: ModelOption = "tiny",
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
+    api_key: ApiKeyOption = None,
+    allow_no_key: AllowNoKeyOption = False,
+    served_model_name: ServedModelNameOption = None,
+    allowed_origins: AllowedOriginsOption = None,
+    allowed_hosts: AllowedHostsOption = None,
+    workers: WorkersOption = 0,
+    jobs_dir: JobsDirOption = None,
+    max_file_mb: MaxFileOption = 1000,
+    max_duration_s: MaxDurationOption = 4 * 3600.0,
+    max_requests: MaxRequestsOption = 32,
+    request_timeout_s: RequestTimeoutOption = 3600.0,
+) -> None:
+    """Serve transcripts and translations to OpenAI's clients and to a browser (docs/server.md).
+
+    Ctrl-C ends it; requests that are on their way are still answered.
+    """
+    try:
+        from dragoman.server.app import create_app
+        from dragoman.server.run import listening, run
+        from dragoman.server.settings import ServerSettings
+    except ModuleNotFoundError as error:
+        raise DragomanError(f"The server needs {error.name}; run `pip install 'dragoman[serve]'`.") from error
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        api_key=api_key or None,
+        allow_no_key=allow_no_key,
+        allowed_origins=tuple(allowed_origins or ()),
+        allowed_hosts=tuple(allowed_hosts or ()),
+        served_model_names=tuple(served_model_name or ()),
+        workers=workers,
+        jobs_dir=jobs_dir,
+        max_file_bytes=max_file_mb * _MB,
+        max_duration_s=max_duration_s,
+        max_live_s=max_duration_s,
+        max_requests=max_requests,
+        request_timeout_s=request_timeout_s,
+    )
+    folder = resolve_model(model, read_targets(["all"]), load.device, load.threads)
+    logging.getLogger("dragoman.server").setLevel(logging.INFO)
+    from dragoman.inference.translator import Translator
+
+    listener = listening(settings)
+    say(f"http://{host}:{listener.getsockname()[1]} is served; the model is being loaded. Ctrl-C ends.")
+    read = partial(Translator.from_pretrained, folder, load.read())  # another process can call it
+    run(create_app(settings, read), settings, listener)

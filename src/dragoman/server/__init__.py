@@ -1,0 +1,12 @@
+"""The server: OpenAI's audio API, and the page, over one model that all requests share.
+
+settings     what a server is told
+app          the application: routes, life and death
+guards       what is refused before a body is read; headers of every answer
+protocol     HTTP/1.1 with a deadline for headers
+errors_api   errors as OpenAI's clients know them
+metrics      numbers for Prometheus
+api/         one road, one file
+backend/     the model behind them: batches of many clients, recordings decoded in child processes
+page/        what a browser shows; static files
+"""

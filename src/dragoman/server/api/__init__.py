@@ -1,0 +1,1 @@
+"""The roads: what is asked, and what is answered."""

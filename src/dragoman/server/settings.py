@@ -1,0 +1,61 @@
+"""What a server is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dragoman.errors import DragomanError
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """Limits and doors of a server. Raises DragomanError where it would stand open to strangers."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_key: str | None = None
+    allow_no_key: bool = False
+    """Serve other machines without a key: somebody else guards the door."""
+    allowed_origins: tuple[str, ...] = ()
+    """Pages of other origins that may ask, as https://example.org."""
+    allowed_hosts: tuple[str, ...] = ()
+    """By which names it may be called; any, but on the own machine only that machine's own."""
+    served_model_names: tuple[str, ...] = ()
+    """What clients may call the model; its own name by default."""
+    workers: int = 0
+    """Replicas of the model, a process each; 0: one in the server's own process."""
+    jobs_dir: Path | None = None
+    """Where jobs are kept; None: there are none."""
+    jobs_at_once: int = 2
+    max_file_bytes: int = 1 << 30
+    max_duration_s: float = 4 * 3600.0
+    max_live_s: float = 4 * 3600.0
+    max_requests: int = 32
+    """At once; who comes then is told to come back."""
+    request_timeout_s: float = 3600.0
+    header_timeout_s: float = 15.0
+    body_grace_s: float = 30.0
+    """A body may take this long and a second for each `min_body_rate` bytes."""
+    min_body_rate: int = 16_384
+    send_timeout_s: float = 120.0
+    """So long a client may not read its answer."""
+    ping_s: float = 15.0
+    """How often a silent stream says that it lives."""
+    drain_s: float = 30.0
+    """How long requests may go on when the server is told to end."""
+
+    def __post_init__(self) -> None:
+        if not (self.is_local or self.api_key or self.allow_no_key):
+            raise DragomanError(
+                f"--host {self.host} lets other machines in; give --api_key (or DRAGOMAN_API_KEY), or --allow_no_key."
+            )
+        if min(self.max_file_bytes, self.max_duration_s, self.max_requests, self.request_timeout_s) <= 0:
+            raise DragomanError("Limits of the server are above 0; give larger ones.")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only programs of this machine can reach it."""
+        return self.host in LOOPBACK

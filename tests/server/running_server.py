@@ -1,0 +1,36 @@
+"""A server in a thread of the tests' process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from dragoman import Translator
+from dragoman.server.app import create_app
+from dragoman.server.run import server_of
+from dragoman.server.settings import ServerSettings
+from dragoman.server.state import ServerState
+
+
+class RunningServer:
+    """Its address, what it knows, and how to end it."""
+
+    def __init__(self, load: Callable[[], Translator], settings: ServerSettings) -> None:
+        self.app = create_app(settings, load)
+        self.state: ServerState = self.app.state.server
+        self._server = server_of(self.app, settings)
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self._thread.start()
+        while not (self._server.started and (self.state.is_ready or self.state.failure)):
+            time.sleep(0.02)
+        if self.state.failure:
+            raise self.state.failure
+        self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        """As a signal does."""
+        self._server.handle_exit(15, None)
+        self._thread.join(timeout=60)
+        assert not self._thread.is_alive()

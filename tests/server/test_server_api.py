@@ -1,0 +1,229 @@
+"""Truths of the roads: OpenAI's own client gets what the command line gets, in every format; what cannot be honoured is
+an error that names the field."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytest.importorskip("openai", reason="the extra [dev] is not installed")
+
+import openai
+
+from dragoman import Translator
+from dragoman.subtitles.cues import cues
+from dragoman.subtitles.writers import to_srt, to_vtt
+
+if TYPE_CHECKING:
+    from running_server import RunningServer
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+AUDIO = EXAMPLES / "english-video.mp4"
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> Iterator[Any]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def ask(client: Any, **fields: Any) -> Any:
+    extra = {name: fields.pop(name) for name in list(fields) if name.startswith(("target", "to_", "multi"))}
+    with open(fields.pop("path", AUDIO), "rb") as file:
+        return client.audio.transcriptions.create(
+            file=file, model="random", extra_body=extra, **{"language": "en", **fields}
+        )
+
+
+def curl(server: RunningServer, *arguments: str) -> tuple[int, str]:
+    """Status and body."""
+    command = ["curl", "-sS", "-m", "120", "-w", "\n%{http_code}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status), body
+
+
+# ------------------------------------------------------------------------------------------------- what is answered
+
+
+def test_answers_are_those_of_the_command_line(client: Any, random_translator: Translator) -> None:
+    expected = random_translator.translate(AUDIO, ["deu", "fra"], "eng")
+    found = ask(client, response_format="verbose_json", target_language=["de", "French"])
+    assert found.text == expected.transcript and found.translations == expected.translations
+    assert found.language == "english" and found.duration == pytest.approx(8.96, abs=0.05)
+    assert len(found.segments) == len(expected.segments) > 1
+    for number, (segment, same) in enumerate(zip(found.segments, expected.segments, strict=True)):
+        assert (segment.id, segment.text, segment.translations) == (number, same.transcript, same.translations)
+        assert (segment.start, segment.end) == pytest.approx((same.start_s, same.end_s), abs=1e-3)
+        assert segment.avg_logprob == pytest.approx(same.score, abs=1e-3)
+    assert found.usage.seconds == 9
+
+
+def test_a_detected_language_too(client: Any, random_translator: Translator) -> None:
+    expected = random_translator.translate(AUDIO, "all")
+    found = ask(client, language=openai.omit, response_format="verbose_json", target_language="all")
+    assert found.language_code == expected.language and found.translations == expected.translations
+    assert found.language_confidence == pytest.approx(expected.language_confidence, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["target_language", "target_languages", "to_language"])
+@pytest.mark.parametrize("given", ["de,fr", ["deu", "fra"]])
+def test_targets_by_any_name(client: Any, name: str, given: str | list[str]) -> None:
+    assert list(ask(client, path=EXAMPLES / "english-wav.wav", **{name: given}).translations) == ["deu", "fra"]
+
+
+def test_plain_formats(client: Any, random_translator: Translator) -> None:
+    expected = random_translator.translate(AUDIO, "none", "eng")
+    shown = cues(expected, ("eng",))
+    assert ask(client).text == expected.transcript
+    assert ask(client, response_format="text") == f"{expected.transcript}\n"
+    assert ask(client, response_format="srt") == to_srt(shown)
+    assert ask(client, response_format="vtt") == to_vtt(shown)
+
+
+def test_translations_are_in_the_first_target(client: Any, random_translator: Translator) -> None:
+    german = EXAMPLES / "german-flac.flac"
+    expected = random_translator.translate(german, ["eng"], "deu")
+    with warnings.catch_warnings(), open(german, "rb") as file:
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = client.audio.translations.create(
+            file=file, model="random", response_format="verbose_json", extra_body={"language": "de"}
+        )
+    assert found.text == expected.translations["eng"] and found.language == "english"
+    assert [one.text for one in found.segments] == [one.translations["eng"] for one in expected.segments]
+
+
+def test_a_stream_is_the_whole_in_pieces(client: Any) -> None:
+    whole = ask(client, response_format="verbose_json", target_language="de")
+    events = list(ask(client, stream=True, target_language="de"))
+    assert [event.type for event in events] == ["transcript.text.segment"] * len(whole.segments) + [
+        "transcript.text.done"
+    ]
+    assert [(one.start, one.text, one.translations) for one in events[:-1]] == [
+        (one.start, one.text, one.translations) for one in whole.segments
+    ]
+    assert events[-1].text == whole.text and len(events[-1].segments) == len(whole.segments)
+    plain = list(ask(client, stream=True))
+    assert "".join(one.delta for one in plain[:-1]).strip() == plain[-1].text == whole.text
+
+
+def test_silence_and_no_file_of_ours(client: Any, tmp_path: Path) -> None:
+    import numpy as np
+
+    from dragoman.data.synthesis import write_flac
+
+    write_flac(tmp_path / "silence.flac", np.zeros(32_000, np.float32))
+    found = ask(client, path=tmp_path / "silence.flac", response_format="verbose_json", target_language="de")
+    assert (found.text, found.segments, found.translations) == ("", [], {"deu": ""}) and found.duration == 2.0
+
+
+def test_the_model_is_described(client: Any) -> None:
+    (model,) = client.models.list()
+    assert model.id == client.models.retrieve("random").id == "random"
+    assert [one["code"] for one in model.targets] == ["eng", "deu", "fra"]
+
+
+# ------------------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"model": "other"}, "model"),
+        ({"language": "Elvish"}, "language"),
+        ({"language": "ja"}, "language"),
+        ({"target_language": "Elvish"}, "target_language"),
+        ({"target_language": "ja"}, "target_language"),
+        ({"target_language": "none,de"}, "target_language"),
+        ({"response_format": "diarized_json"}, "response_format"),
+        ({"response_format": "srt", "target_language": "de"}, "response_format"),
+        ({"response_format": "text", "stream": "true"}, "response_format"),
+        ({"timestamp_granularities[]": "word", "response_format": "verbose_json"}, "timestamp_granularities"),
+        ({"include[]": "logprobs"}, "include"),
+        ({"temperature": "2"}, "temperature"),
+        ({"stream": "perhaps"}, "stream"),
+        ({"known_speaker_names[]": "Tom"}, "known_speaker_names"),
+        ({"chunking_strategy": '{"type": "server_vad", "threshold": 7}'}, "chunking_strategy.threshold"),
+        ({"chunking_strategy[type]": "client"}, "chunking_strategy.type"),
+        ({"multilingual": "true", "language": "en"}, "multilingual"),
+    ],
+)
+def test_a_field_that_cannot_be_honoured_is_named(server: RunningServer, fields: dict[str, str], param: str) -> None:
+    given = {"model": "random", **fields}
+    form = [part for name, value in given.items() for part in ("--form-string", f"{name}={value}")]
+    status, body = curl(server, f"{server.url}/v1/audio/transcriptions", *form, "-F", f"file=@{AUDIO}")
+    error = json.loads(body)["error"]
+    assert status == (404 if param == "model" else 400) and set(error) == {"message", "type", "param", "code"}
+    assert error["param"] == param and error["message"].endswith((".", "?"))
+
+
+def test_a_prompt_is_said_to_be_left_out(client: Any) -> None:
+    assert "prompt" in ask(client, prompt="names").warnings[0]
+    assert ask(client).warnings == []
+
+
+def test_what_is_no_recording(client: Any, tmp_path: Path) -> None:
+    (tmp_path / "talk.mp3").write_text("This is a text.")
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError, match="media file") as caught:
+            ask(client, path=tmp_path / "talk.mp3", stream=stream)
+        assert caught.value.param == "file" and str(tmp_path) not in str(caught.value)
+
+
+def test_what_is_no_form(server: RunningServer) -> None:
+    for kind in ("application/json", "application/x-www-form-urlencoded", "text/plain"):
+        status, body = curl(
+            server, f"{server.url}/v1/audio/transcriptions", "-H", f"content-type: {kind}", "-d", "model=random"
+        )
+        assert status == 415 and json.loads(body)["error"]["param"] == "file"
+
+
+# ------------------------------------------------------------------------------------------------------ subtitles
+
+GERMAN = {"deu": "Wo ist der Bahnhof?"}
+SEGMENTS = [
+    {"start": 0.5, "end": 2.5, "text": "Where is the station?", "language": "eng", "translations": GERMAN},
+    {"start": 3.0, "end": 4.0, "text": "There.", "language": "en", "translations": {"de": "Dort."}, "id": 1, "seek": 0},
+]
+
+
+def subtitles(server: RunningServer, **asked: Any) -> tuple[int, str]:
+    body = json.dumps({"segments": SEGMENTS, **asked})
+    return curl(server, f"{server.url}/v1/subtitles", "-H", "content-type: application/json", "-d", body)
+
+
+def test_edited_segments_become_subtitles(server: RunningServer) -> None:
+    assert subtitles(server) == (200, subtitles(server, languages=["eng"])[1])
+    assert "00:00:00,500 --> 00:00:02,500\nWhere is the station?\n" in subtitles(server)[1]
+    bilingual = subtitles(server, languages=["de", "en"], format="vtt")[1]
+    assert bilingual.startswith("WEBVTT\n") and "Wo ist der Bahnhof?\nWhere is the station?\n" in bilingual
+    as_they_are = subtitles(server, languages=["deu"], divide=False)[1]
+    assert (
+        as_they_are
+        == "1\n00:00:00,500 --> 00:00:02,500\nWo ist der Bahnhof?\n\n2\n00:00:03,000 --> 00:00:04,000\nDort.\n"
+    )
+    assert subtitles(server, languages=["deu"], format="tsv")[1].splitlines()[2] == "3000\t4000\tDort."
+    assert subtitles(server, languages=["deu"], format="txt")[1] == "Wo ist der Bahnhof?\nDort.\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"languages": ["fra"]}, "languages"),
+        ({"languages": ["Elvish"]}, "languages"),
+        ({"languages": ["deu", "eng"], "format": "txt"}, "languages"),
+        ({"format": "docx"}, "format"),
+        ({"segments": [{"start": 2, "end": 1, "text": "x"}]}, "segments"),
+        ({"segments": [{"start": 2, "end": "later", "text": "x"}]}, "segments.0.end"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_subtitles_that_cannot_be_made(server: RunningServer, asked: dict[str, Any], param: str) -> None:
+    status, body = subtitles(server, **asked)
+    assert status == 400 and json.loads(body)["error"]["param"] == param

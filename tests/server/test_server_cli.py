@@ -1,0 +1,36 @@
+"""`dragoman serve` says in one sentence what keeps it from serving."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
+
+
+def serve(*flags: str, before: str = "pass") -> tuple[int, str]:
+    """Exit code and standard error."""
+    code = f"import sys; {before}; sys.argv = {['dragoman', 'serve', *flags]!r}; from dragoman.cli import main; main()"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stderr
+
+
+def test_a_missing_extra_is_named() -> None:
+    code, said = serve(before="sys.modules['fastapi'] = None")
+    assert (code, said) == (2, "dragoman: The server needs fastapi; run `pip install 'dragoman[serve]'`.\n")
+
+
+def test_other_machines_are_not_let_in_without_a_key() -> None:
+    code, said = serve("--host", "0.0.0.0")
+    assert code == 2 and "--api_key" in said and said.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, said = serve("--port", str(port))
+    assert code == 2 and said.splitlines()[-1].endswith(f"127.0.0.1:{port}: Address already in use.")

@@ -59,6 +59,24 @@ def test_saved_and_loaded_give_the_same_to_the_bit(adapter: dict[str, Any], tmp_
     assert torch.equal(logits(load_model(tmp_path / "model")), logits(loaded))
 
 
+def test_a_folder_from_when_whisper_was_the_only_encoder_loads(tmp_path: Path) -> None:
+    """Its recipe does not say what the encoder hears; LoRA's names are those of the encoder below our own module."""
+    loaded, folder = model(tmp_path, recipe(**LORAS)), tmp_path / "model"
+    save_model(loaded, folder)
+    table = json.loads((folder / "recipe.json").read_text())
+    assert table["audio"].pop("kind", "log-mel") == "log-mel"
+    (folder / "recipe.json").write_text(json.dumps(table))
+    assert set(load_file(folder / "encoder_lora" / "adapter_model.safetensors")) == {
+        f"base_model.model.layers.{layer}.self_attn.{part}.lora_{factor}.weight"
+        for layer in range(2)
+        for part in ("q_proj", "v_proj")
+        for factor in "AB"
+    }
+    again = load_model(folder)
+    assert again.recipe == loaded.recipe
+    assert torch.equal(logits(again), logits(loaded))
+
+
 def test_a_calibration_is_that_of_the_weights_it_was_fitted_to(tmp_path: Path) -> None:
     save_model(model(tmp_path, recipe()), tmp_path / "model")
     assert load_model(tmp_path / "model").calibration is None

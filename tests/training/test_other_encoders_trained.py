@@ -66,7 +66,7 @@ def test_training_from_audio_and_from_stored_frames_is_one(
 
 def assert_a_clip_is_translated_alike_alone_and_in_a_batch(model: Path, data: Path) -> None:
     translator = Translator(load_model(model), batch_size=4)
-    clips = [translator.features(load_audio(data / f"{name}.flac")) for name in ("eng0", "eng2", "eng3")]
+    clips = translator.features.batch([load_audio(data / f"{name}.flac") for name in ("eng0", "eng2", "eng3")])
     requests = [DecodeRequest(clip, "eng", ("deu", "fra")) for clip in clips]
     together = translator.decoder(requests)
     for request, decoded in zip(requests, together, strict=True):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dragoman.data.batching import Mel
+from dragoman.data.features import Features
 from dragoman.model.build import LoadedModel, new_model
 from dragoman.model.load import load_for_inference
 from dragoman.pretraining.encoder import new_whisper_encoder
@@ -76,10 +76,11 @@ def random_bases(recipe: Recipe, folder: Path) -> None:
     new_whisper_encoder(recipe.bases.encoder, recipe).save_pretrained(folder / "encoder")
 
 
-def clips(loaded: LoadedModel, durations_s: list[float]) -> list[Mel]:
+def clips(loaded: LoadedModel, durations_s: list[float]) -> list[Features]:
     """Noise; as long as the window where the model pads to it."""
     audio, random = loaded.recipe.audio, np.random.default_rng(0)
-    whole = loaded.recipe.window_frames
+    assert audio.kind == "log-mel"
+    whole = 2 * audio.window_frames
     frames = [whole if audio.padding == "window" else min(whole, 2 * round(50 * seconds)) for seconds in durations_s]
     return [random.normal(size=(audio.mel_bins, size)).astype(np.float32) for size in frames]
 

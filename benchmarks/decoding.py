@@ -64,7 +64,7 @@ def like_lengths(loaded: LoadedModel, decoder: Decoder, options: argparse.Namesp
     longest = min(6.0, loaded.recipe.audio.window_s)
     durations = np.random.default_rng(1).uniform(1.0, longest, 48).tolist()
     requests = [DecodeRequest(clip, source, (target,)) for clip in clips(loaded, durations)]
-    by_length = sorted(requests, key=lambda request: request.mel.shape[1])
+    by_length = sorted(requests, key=lambda request: request.features.shape[1])
     compare(
         f"48 clips of 1 to {longest:g} s in batches of 16 sorted by length",
         lambda: [decoder(by_length[start : start + 16]) for start in range(0, 48, 16)],

@@ -196,7 +196,7 @@ def throughput(folder: Path, clips: int, repeats: int) -> None:
         return iter(DataLoader(plain, size, shuffle=True, num_workers=1, prefetch_factor=4, collate_fn=joined))
 
     def padding(batches: Iterator[Any]) -> float:
-        sizes = [(int(batch.num_frames.sum()), batch.mel.shape[0] * batch.mel.shape[2]) for batch in batches]
+        sizes = [(int(batch.num_frames.sum()), batch.features.shape[0] * batch.features.shape[2]) for batch in batches]
         return 1 - sum(full for full, _ in sizes) / sum(whole for _, whole in sizes)
 
     compare(

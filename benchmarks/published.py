@@ -27,12 +27,12 @@ from typing import Any
 import numpy as np
 import torch
 from common import CLOCKS
-from shapes import TOY_ADAPTER, TOY_LLM, TOY_WHISPER, WHISPER_LARGE, llm_of, qwen2_audio, whisper
+from shapes import TOY_ADAPTER, TOY_LLM, TOY_WHISPER, WHISPER_LARGE, encoder_of, llm_of, qwen2_audio
 from transformers import GenerationConfig
 
 from dragoman.data.audio import SAMPLE_RATE
-from dragoman.data.batching import Mel, TextRow
-from dragoman.data.features import FRAMES_PER_SECOND, LogMel
+from dragoman.data.batching import TextRow
+from dragoman.data.features import FRAMES_PER_SECOND, Features, LogMel
 from dragoman.inference.decoding.generate import TextSearch
 from dragoman.inference.decoding.prefix_cache import encode_audio_prefix
 from dragoman.model.build import LoadedModel, assemble
@@ -94,7 +94,7 @@ class Machine:
 
 class System(ABC):
     @abstractmethod
-    def __call__(self, mels: Sequence[Mel], beams: int, tokens: int) -> list[int]:
+    def __call__(self, mels: Sequence[Features], beams: int, tokens: int) -> list[int]:
         """One batch, heard and answered in `tokens` tokens; returns how many were written for each clip."""
 
 
@@ -103,19 +103,20 @@ class SpeechLlm(System):
 
     def __init__(self, name: str, machine: Machine) -> None:
         recipe = load_recipe(name)
+        assert recipe.audio.kind == "log-mel"
         assert (recipe.audio.mel_bins, recipe.audio.window_s, recipe.audio.padding) == (MEL_BINS, WINDOW_S, "window")
         if not machine.full:
             recipe = recipe.model_copy(update={"adapter": recipe.adapter.model_copy(update=TOY_ADAPTER)})
         tokenizer = train_tokenizer(["a b c"], recipe.languages[:2], 300)  # the LLM's has no part in the time
         with machine.weights():
-            encoder, llm = whisper(recipe, machine.encoder), llm_of(recipe, **machine.llm)
+            encoder, llm = encoder_of(recipe, **machine.encoder), llm_of(recipe, **machine.llm)
         llm.generation_config = GenerationConfig()
         with machine.device:  # the adapter is held in fp32, as in a model that is loaded
             model = assemble(recipe, encoder, llm, tokenizer)
         merge_lora(model)
         self.loaded = LoadedModel(recipe, model.eval(), tokenizer, None)
 
-    def __call__(self, mels: Sequence[Mel], beams: int, tokens: int) -> list[int]:
+    def __call__(self, mels: Sequence[Features], beams: int, tokens: int) -> list[int]:
         search = TextSearch(self.loaded, tokens, len(mels) * beams)
         search.min_new_tokens = tokens
         heard = encode_audio_prefix(self.loaded.model, mels)
@@ -131,7 +132,7 @@ class Qwen2Audio(System):
         with machine.weights():
             self.model = qwen2_audio(machine.encoder, AUDIO, **machine.llm).eval()
 
-    def __call__(self, mels: Sequence[Mel], beams: int, tokens: int) -> list[int]:
+    def __call__(self, mels: Sequence[Features], beams: int, tokens: int) -> list[int]:
         device, frames = self.machine.device, CLIP_S * FRAMES_PER_SECOND
         heard = torch.from_numpy(np.stack(mels)).to(device, self.machine.dtype)
         speech = torch.arange(heard.shape[2], device=device).expand(len(mels), -1) < frames
@@ -185,7 +186,7 @@ def empty() -> None:
 
 
 @functools.cache
-def log_mels(count: int) -> tuple[Mel, ...]:
+def log_mels(count: int) -> tuple[Features, ...]:
     """Of noise, (128, 3000) each, of which 10 s are it."""
     random, features = np.random.default_rng(0), LogMel(MEL_BINS, WINDOW_S)
     noise = (random.normal(scale=0.1, size=CLIP_S * SAMPLE_RATE) for _ in range(count))
@@ -196,7 +197,7 @@ def log_mels(count: int) -> tuple[Mel, ...]:
 def measure(
     system: System,
     machine: Machine,
-    mels: Sequence[Mel],
+    mels: Sequence[Features],
     beams: int,
     tokens: int,
     samples: float,
@@ -261,7 +262,7 @@ def one_turn(shelf: Shelf, names: Sequence[str], amounts: Sequence[Amount], opti
         found.setdefault((name, amount), []).append(cell(shelf, name, amount, mels, options))
 
 
-def cell(shelf: Shelf, name: str, amount: Amount, mels: Sequence[Mel], options: Any) -> Cell | None:
+def cell(shelf: Shelf, name: str, amount: Amount, mels: Sequence[Features], options: Any) -> Cell | None:
     """One turn of one system. Nothing holds the system when this returns but the shelf."""
     system, (batch, beams) = shelf.take(name), amount
     given = (options.tokens, options.samples / options.turns, options.seconds / options.turns, options.clock)

@@ -11,6 +11,8 @@ from transformers import (
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    HubertConfig,
+    HubertModel,
     LlamaConfig,
     LlamaForCausalLM,
     M2M100Config,
@@ -36,7 +38,7 @@ from transformers import (
 )
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from dragoman.model.encoder import SpeechEncoder
+from dragoman.model.encoder import ENCODERS, SpeechEncoder
 from dragoman.recipe import Recipe
 
 # What the hub's config.json of each LLM says, where transformers' defaults do not say it already.
@@ -73,13 +75,45 @@ CONFIGS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         "hidden_size": 5120, "num_hidden_layers": 40, "num_attention_heads": 40, "num_key_value_heads": 40,
         "intermediate_size": 13824, "vocab_size": 32000,
     }),
+    "Qwen/Qwen1.5-7B-Chat": (Qwen2ForCausalLM, Qwen2Config, {
+        "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32,
+        "intermediate_size": 11008, "vocab_size": 151936, "tie_word_embeddings": False,
+    }),
+    "chargoddard/internlm2-7b-llama": (LlamaForCausalLM, LlamaConfig, {
+        "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "intermediate_size": 14336, "vocab_size": 92544,
+    }),
 }  # fmt: skip
+
+
+def _whisper(width: int, layers: int) -> tuple[Any, Any, dict[str, int]]:
+    heads = {"encoder_layers": layers, "encoder_attention_heads": width // 64, "encoder_ffn_dim": 4 * width}
+    return WhisperEncoder, WhisperConfig, {"d_model": width, **heads}
+
+
+ENCODER_CONFIGS: dict[str, tuple[Any, Any, dict[str, int]]] = {
+    "openai/whisper-base": _whisper(512, 6),
+    "openai/whisper-small": _whisper(768, 12),
+    "openai/whisper-medium": _whisper(1024, 24),
+    "openai/whisper-large-v2": _whisper(1280, 32),
+    "openai/whisper-large-v3": _whisper(1280, 32),
+    "voidful/mhubert-base": (
+        HubertModel,
+        HubertConfig,
+        {"mask_time_prob": 0},
+    ),  # transformers' defaults are HuBERT-base
+}
 WHISPER_LARGE = {"d_model": 1280, "encoder_layers": 32, "encoder_attention_heads": 20, "encoder_ffn_dim": 5120}
 TOY_LLM = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
     "intermediate_size": 48, "pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1,
 }  # fmt: skip
 TOY_WHISPER = {"d_model": 32, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 48}
+TOY_HUBERT = {
+    "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48, "conv_dim": (16,) * 7,
+    "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
+}  # fmt: skip
+TOY_ENCODERS = {"log-mel": TOY_WHISPER, "waveform": TOY_HUBERT}
 TOY_ADAPTER = {"layers": 2, "hidden": 16, "heads": 2, "feed_forward": 24, "mlp_hidden": 20}
 # Of Qwen/Qwen2-Audio-7B's config.json, what transformers' defaults do not say already (its encoder is theirs).
 QWEN2_AUDIO_LLM = {
@@ -93,11 +127,12 @@ def llm_of(recipe: Recipe, **over: Any) -> Any:
     return kind(config(**{**table, **over}))
 
 
-def whisper(recipe: Recipe, table: dict[str, int]) -> SpeechEncoder:
-    config = WhisperConfig(
-        num_mel_bins=recipe.audio.mel_bins, max_source_positions=recipe.window_frames // 2, **table
-    )  # fmt: skip
-    return SpeechEncoder(WhisperEncoder(config), recipe.audio.padding)
+def encoder_of(recipe: Recipe, **over: Any) -> SpeechEncoder:
+    kind, config, table = ENCODER_CONFIGS[recipe.encoder.name]
+    audio = recipe.audio
+    if audio.kind == "log-mel":
+        over = {"num_mel_bins": audio.mel_bins, "max_source_positions": audio.window_frames, **over}
+    return ENCODERS[audio.kind].of(kind(config(**{**table, **over})), audio)
 
 
 def qwen2_audio(encoder: dict[str, int], audio_id: int, **over: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from common import arguments, clips, compare, load
 
 from dragoman.batch import Batch
-from dragoman.data.batching import Example, TextRow, collate, pad_mels
+from dragoman.data.batching import Example, TextRow, collate, pad_features
 from dragoman.data.frames import new_frames
 from dragoman.model.folder import merge_lora
 from dragoman.model.trainable import train_only
@@ -53,7 +53,7 @@ def main() -> None:
     single = [replace(example, rows=example.rows[:1]) for example in shared]
     with tempfile.TemporaryDirectory() as folder:
         store = new_frames(Path(folder), np.arange(len(mels), dtype=np.int32), len(mels), {})
-        store.write(0, frames_of(loaded.model.encoder, *pad_mels(mels)))
+        store.write(0, frames_of(loaded.model.encoder, *pad_features(mels)))
         compare(
             f"a step of {options.batch} utterances, a target each, that reads stored frames",
             lambda: step(collate([Example(None, own.rows, frames=store[at]) for at, own in enumerate(single)], pad)),

@@ -24,7 +24,7 @@ import torch
 
 from dragoman import Translator
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio, stream_audio
-from dragoman.data.batching import pad_mels
+from dragoman.data.batching import pad_features
 from dragoman.inference.decoding.decoder import DecodeRequest
 from dragoman.records import read_manifest
 from dragoman.vad import speech_segments
@@ -93,7 +93,7 @@ def ways_of(translator: Translator, path: Path, language: str) -> dict[str, Call
     def encode() -> None:
         with torch.inference_mode():
             for batch in batches:
-                model.encode_audio(*(tensor.to(translator.decoder.model.llm.device) for tensor in pad_mels(batch)))
+                model.encode_audio(*(tensor.to(translator.decoder.model.llm.device) for tensor in pad_features(batch)))
 
     return {
         "whole": lambda: translator.translate(path, to="all"),

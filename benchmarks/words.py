@@ -120,7 +120,7 @@ def wished(row: Utterance, decoded: DecodedSpeech) -> Glossary:
 
 
 def decoded_by(translator: Translator, requests: Sequence[DecodeRequest]) -> list[DecodedSpeech]:
-    order = sorted(range(len(requests)), key=lambda number: requests[number].mel.shape[1])
+    order = sorted(range(len(requests)), key=lambda number: requests[number].features.shape[1])
     found: dict[int, DecodedSpeech] = {}
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from shapes import TOY_ADAPTER, TOY_LLM, TOY_WHISPER, WHISPER_LARGE, llm_of, whisper
+from shapes import TOY_ADAPTER, TOY_ENCODERS, TOY_LLM, encoder_of, llm_of
 from torch import nn
 from toy import LORA, tokenizer
 from toy import recipe as toy_recipe
@@ -18,6 +18,7 @@ from toy import stage as toy_stage
 from dragoman.catalogue import HUB_MODELS, PUBLISHED_MODELS, catalogue_entries
 from dragoman.data.batching import Example, TextRow, collate
 from dragoman.data.examples import TextEncoder
+from dragoman.data.features import speech_features
 from dragoman.data.tasks import LanguageTags, TaskItem, build
 from dragoman.errors import RecipeError
 from dragoman.model.build import assemble
@@ -33,6 +34,10 @@ ADAPTERS = {
     "llm-srt-3b": 73_700_352, "llm-srt-7b": 80_521_728, "llm-srt-32b": 84_458_496, "mcat-small-9b": 80_575_488,
     "mcat-large-27b": 85_168_384, "llast-2b": 11_016_192, "llast-8b": 38_809_600, "llast-14b": 58_997_760,
     "smt-9b": 80_521_728,
+    # by hand, as LLaST's MLP is described: (E + 1) D + 2 (D + 1) D
+    "llast-2b-mhubert": 9_967_616, "llast-2b-whisper-base": 9_443_328, "llast-8b-whisper-base": 35_663_872,
+    "llast-8b-whisper-small": 36_712_448, "llast-8b-whisper-medium": 37_761_024, "llast-8b-qwen": 38_809_600,
+    "llast-8b-internlm2": 38_809_600,
 }  # fmt: skip
 LLM_LORA = {
     "llm-srt-3b-v2-lora": 1_843_200,
@@ -47,7 +52,7 @@ def sizes(name: str) -> dict[str, int]:
     """Parameters of the whole model by part."""
     recipe = load_recipe(name)
     with torch.device("meta"):
-        model = assemble(recipe, whisper(recipe, WHISPER_LARGE), llm_of(recipe), tokenizer())
+        model = assemble(recipe, encoder_of(recipe), llm_of(recipe), tokenizer())
     total = dict.fromkeys(["encoder", "llm", "adapter", "encoder_lora", "llm_lora"], 0)
     for key, parameter in model.named_parameters():
         total[part_of(key) or key.partition(".")[0]] += parameter.numel()
@@ -61,8 +66,9 @@ def test_every_recipe_is_listed() -> None:
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_size_is_the_published_one(name: str) -> None:
     recipe, found = load_recipe(name), sizes(name)
-    like = next(known for known in ADAPTERS if load_recipe(known).llm.name == recipe.llm.name)
-    assert found["adapter"] == ADAPTERS.get(name, ADAPTERS[like])
+    parts = recipe.encoder.name, recipe.llm.name
+    like = next(known for known in map(load_recipe, ADAPTERS) if (known.encoder.name, known.llm.name) == parts)
+    assert found["adapter"] == ADAPTERS.get(name, ADAPTERS[like.name])
     assert found["encoder"] == HUB_MODELS[recipe.encoder.name].parameters
     assert found["llm"] == HUB_MODELS[recipe.llm.name].parameters
     if name in LLM_LORA:
@@ -95,7 +101,8 @@ def shrunk(recipe: Recipe) -> Recipe:
 def toy_model(recipe: Recipe) -> SpeechLLM:
     torch.manual_seed(0)
     pieces = tokenizer()
-    model = assemble(recipe, whisper(recipe, TOY_WHISPER), llm_of(recipe, vocab_size=len(pieces), **TOY_LLM), pieces)
+    encoder = encoder_of(recipe, **TOY_ENCODERS[recipe.audio.kind])
+    model = assemble(recipe, encoder, llm_of(recipe, vocab_size=len(pieces), **TOY_LLM), pieces)
     for key, parameter in model.named_parameters():
         if ".lora_B." in key:  # PEFT starts it at zero, from where lora_A would not move
             nn.init.normal_(parameter, std=0.2)
@@ -106,11 +113,11 @@ def a_batch(recipe: Recipe, stage: Stage) -> Any:
     """A row of each task of the stage, asked as the recipe asks."""
     pieces, tags = tokenizer(), LanguageTags.from_prompt(recipe.prompt)
     text = TextEncoder(pieces, continues_text=bool(recipe.prompt.before_audio))
-    mel = np.random.default_rng(0).normal(size=(recipe.audio.mel_bins, 100)).astype(np.float32)
+    second = np.random.default_rng(0).normal(scale=0.1, size=16000).astype(np.float32)
     target = next(code for code in recipe.targets if code != recipe.sources[0])
     item = TaskItem(recipe.sources[0], target, "no", "nein")
     rows = [TextRow(text.prompt(p), text.answer(a)) for p, a in (build(task, item, tags) for task in stage.tasks)]
-    return collate([Example(mel, tuple(rows))], int(pieces.pad_token_id))
+    return collate([Example(speech_features(recipe.audio)(second), tuple(rows))], int(pieces.pad_token_id))
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -256,3 +263,43 @@ def test_a_recipe_with_the_keys_of_earlier_versions_still_loads(tmp_path: Path) 
     assert read_stored_recipe(tmp_path / "recipe.json") == recipe
     (tmp_path / "mine.toml").write_text('extends = "tiny-ind"\nstart = "elsewhere"\n', encoding="utf-8")
     assert load_recipe(tmp_path / "mine.toml").init_from == "elsewhere"
+
+
+def test_a_table_of_another_kind_is_replaced_whole(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'extends = "llast-2b"\n[audio]\nkind = "fbank"\n[adapter]\nkind = "stacked"\nstack = 2\nhidden = 9\n',
+        encoding="utf-8",
+    )
+    recipe = load_recipe(tmp_path / "mine.toml")
+    assert recipe.audio.model_dump() == {"kind": "fbank", "window_s": 30.0, "padding": "trimmed"}
+    assert recipe.adapter.kind == "stacked"
+    assert load_recipe("llast-2b").audio.kind == "log-mel"  # which it does not say
+
+
+def test_llasts_ablations_change_one_thing() -> None:
+    """Tables 3 to 6, Figures 3 and 4."""
+    plain = load_recipe("llast-8b")
+    assert plain.encoder.lora is not None and plain.llm.lora is not None
+    for name, loras in {"adapter": (), "s-lora": ("encoder",), "l-lora": ("llm",)}.items():
+        found = load_recipe(f"llast-8b-{name}-only")
+        assert [part for part in ("encoder", "llm") if getattr(found, part).lora] == list(loras)
+        assert found.stages[0].trains == ["adapter", *(f"{part}_lora" for part in loras)]
+        assert found.stages[0].schedule == plain.stages[0].schedule
+    french = load_recipe("llast-8b-french")
+    assert (french.sources, french.targets, french.stages[0].tasks) == (["fra"], ["eng"], plain.stages[0].tasks)
+    for llm in ("", "-qwen", "-internlm2"):
+        with_asr, without = load_recipe(f"llast-8b{llm}"), load_recipe(f"llast-8b{llm}-without-asr")
+        assert with_asr.prompt == without.prompt and with_asr.llm == without.llm
+        assert (set(with_asr.stages[0].tasks), set(without.stages[0].tasks)) == ({"asr", "st"}, {"st"})
+        assert with_asr.stages[0].schedule.epochs == 2 * (without.stages[0].schedule.epochs or 0)
+
+
+@pytest.mark.parametrize("name", ["llast-8b-qwen", "llast-8b-internlm2"])
+def test_a_chat_is_asked_in_its_own_template(name: str) -> None:
+    """Qwen's and InternLM2's are the same: ChatML."""
+    recipe = load_recipe(name)
+    prompt, _ = build("st", TaskItem("fra", "eng", "non", "no"), LanguageTags.from_prompt(recipe.prompt))
+    assert recipe.prompt.before_audio + "<audio>" + prompt == (
+        "<|im_start|>user\n<audio>\nPlease translate the French sentence into English.<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )

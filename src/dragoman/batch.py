@@ -1,7 +1,7 @@
 """What flows from data to model; every shape is written here.
 
-U unique utterances, B rows (several targets of one utterance are several rows), M mel bins, F mel frames, S encoder
-frames, E encoder width, L transcript tokens, T text tokens.
+U unique utterances, B rows (several targets of one utterance are several rows), C channels and F frames of speech
+features (see `data.features`), S encoder frames, E encoder width, L transcript tokens, T text tokens.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class TextRows:
 
 @dataclass(frozen=True)
 class Batch:
-    """mel (U, M, F) or, where the encoder has heard it before, frames (U, S, E), or neither; num_frames (U,); text
-    (B, T); utterance_of (B,): which utterance each row hears; transcripts (U, L) with their lengths (U,) for CTC;
-    rehearsed (B,): see data.batching.TextRow."""
+    """features (U, C, F) or, where the encoder has heard them before, frames (U, S, E), or neither; num_frames (U,), of
+    either; text (B, T); utterance_of (B,): which utterance each row hears; transcripts (U, L) with their lengths (U,)
+    for CTC; rehearsed (B,): see data.batching.TextRow."""
 
-    mel: Tensor | None
+    features: Tensor | None
     num_frames: Tensor
     text: TextRows
     utterance_of: Tensor
@@ -66,7 +66,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         return Batch(
-            None if self.mel is None else self.mel.to(device),
+            None if self.features is None else self.features.to(device),
             self.num_frames.to(device),
             self.text.to(device),
             self.utterance_of.to(device),
@@ -80,7 +80,7 @@ class Batch:
         """The rehearsed rows and what they hear, padded as they are here."""
         heard, utterance_of = torch.unique(self.utterance_of[self.rehearsed], return_inverse=True)
         return Batch(
-            None if self.mel is None else self.mel[heard],
+            None if self.features is None else self.features[heard],
             self.num_frames[heard],
             self.text.only(self.rehearsed),
             utterance_of,

@@ -28,8 +28,12 @@ class HubModel:
 HUB_MODELS: dict[str, HubModel] = {
     "whisper-base": HubModel(20_590_592, "MIT"),
     "gemma-3-270m": HubModel(268_098_176, "Gemma", pieces=262_144, width=640),
+    "openai/whisper-base": HubModel(20_590_592, "Apache-2.0"),
+    "openai/whisper-small": HubModel(88_154_112, "Apache-2.0"),
+    "openai/whisper-medium": HubModel(307_216_384, "Apache-2.0"),
     "openai/whisper-large-v2": HubModel(636_784_640, "Apache-2.0"),
     "openai/whisper-large-v3": HubModel(636_968_960, "Apache-2.0"),
+    "voidful/mhubert-base": HubModel(94_370_944, "unstated"),
     "Qwen/Qwen2.5-3B": HubModel(3_085_938_688, "Qwen Research"),
     "Qwen/Qwen2.5-7B": HubModel(7_615_616_512, "Apache-2.0"),
     "Qwen/Qwen2.5-32B": HubModel(32_763_876_352, "Apache-2.0"),
@@ -38,6 +42,8 @@ HUB_MODELS: dict[str, HubModel] = {
     "TinyLlama/TinyLlama-1.1B-Chat-v1.0": HubModel(1_100_048_384, "Apache-2.0"),
     "NousResearch/Llama-2-7b-chat-hf": HubModel(6_738_415_616, "Llama 2"),
     "NousResearch/Llama-2-13b-chat-hf": HubModel(13_015_864_320, "Llama 2"),
+    "Qwen/Qwen1.5-7B-Chat": HubModel(7_721_324_544, "Tongyi Qianwen"),
+    "chargoddard/internlm2-7b-llama": HubModel(7_737_708_544, "InternLM"),
 }
 WHISPER, NLLB, CHAT = "openai/whisper-large-v3", "facebook/nllb-200-3.3B", "Qwen/Qwen2.5-7B-Instruct"
 SEAMLESS, VOXTRAL = "facebook/seamless-m4t-v2-large", "mistralai/Voxtral-Mini-3B-2507"
@@ -72,6 +78,7 @@ class PublishedModel:
 
 
 _COVOST = "CoVoST-2 eng-deu/jpn/cmn: BLEU"
+_FRENCH = "CoVoST-2 fra-eng: BLEU"
 _INTO_ENGLISH = "CoVoST-2 fra/jpn/deu/cmn/spa/ita-eng: BLEU"
 PUBLISHED_MODELS: dict[str, PublishedModel] = {
     "llm-srt-3b": PublishedModel(73_700_352, "FLEURS 6x12: BLEU 20.6"),
@@ -98,6 +105,20 @@ PUBLISHED_MODELS: dict[str, PublishedModel] = {
     "llast-2b": PublishedModel(509_089_792, f"{_INTO_ENGLISH} 41.2/24.2/36.8/19.2/43.2/39.3"),
     "llast-8b": PublishedModel(1_412_444_160, f"{_INTO_ENGLISH} 44.1/24.4/40.8/23.3/45.3/42.1"),
     "llast-14b": PublishedModel(2_156_149_760, f"{_INTO_ENGLISH} 45.1/28.8/41.2/24.8/46.1/43.0"),
+    "llast-2b-mhubert": PublishedModel(413_669_376, f"{_FRENCH} 24.4"),
+    "llast-2b-whisper-base": PublishedModel(420_222_976, f"{_FRENCH} 28.7"),
+    "llast-8b-whisper-base": PublishedModel(1_322_004_480, f"{_FRENCH} 37.0"),
+    "llast-8b-whisper-small": PublishedModel(1_337_208_832, f"{_FRENCH} 41.2"),
+    "llast-8b-whisper-medium": PublishedModel(1_373_646_848, f"{_FRENCH} 43.1"),
+    "llast-8b-adapter-only": PublishedModel(38_809_600, f"{_FRENCH} 40.5"),
+    "llast-8b-s-lora-only": PublishedModel(133_181_440, f"{_FRENCH} 41.3"),
+    "llast-8b-l-lora-only": PublishedModel(1_318_072_320, f"{_FRENCH} 43.6"),
+    "llast-8b-french": PublishedModel(1_412_444_160, f"{_FRENCH} 42.5"),
+    "llast-8b-without-asr": PublishedModel(1_412_444_160),
+    "llast-8b-qwen": PublishedModel(1_412_444_160, "CoVoST-2 eng-cmn: BLEU 47.3"),
+    "llast-8b-qwen-without-asr": PublishedModel(1_412_444_160),
+    "llast-8b-internlm2": PublishedModel(1_475_358_720, "CoVoST-2 eng-cmn: BLEU 47.4"),
+    "llast-8b-internlm2-without-asr": PublishedModel(1_475_358_720),
 }
 
 
@@ -163,8 +184,8 @@ OTHER_CHECKPOINTS: dict[tuple[str, str], ExternalSystem] = {
 class CatalogueEntry:
     """One model. `sources` and `targets` are None, and `hears` and `writes` count, where the checkpoint knows them.
     `parameters` and `memory_bytes` (of its weights: bases in bf16, its own in fp32) are None where it has bases that
-    are not made yet; `llm` is the LLM of a recipe, the checkpoints of another system; `licence` is that of weights that
-    can be had, `llm_licence` that of the LLM."""
+    are not made yet; `encoder` and `llm` are those of a recipe, `llm` the checkpoints of another system; `licence` is
+    that of weights that can be had, `llm_licence` that of the LLM."""
 
     name: str
     about: str
@@ -172,6 +193,7 @@ class CatalogueEntry:
     targets: list[str] | None
     hears: int | None
     writes: int | None
+    encoder: str | None
     llm: str
     parameters: int | None
     memory_bytes: int | None
@@ -203,6 +225,7 @@ def _entry(recipe: Recipe) -> CatalogueEntry:
         targets=recipe.targets,
         hears=len(recipe.sources),
         writes=len(recipe.targets),
+        encoder="its own" if recipe.encoder.name == "base" else recipe.encoder.name,
         llm="its own" if recipe.llm.name == "base" else recipe.llm.name,
         parameters=None if count is None else sum(count),
         memory_bytes=None if count is None else 2 * count[0] + 4 * count[1],
@@ -223,6 +246,7 @@ def _external(name: str, get: str, other: ExternalSystem) -> CatalogueEntry:
         targets=None,
         hears=other.hears,
         writes=other.writes,
+        encoder=None,
         llm=" + ".join(other.checkpoints),
         parameters=count,
         memory_bytes=2 * count,

@@ -818,6 +818,7 @@ def test_models_lists_every_recipe_and_system_with_its_memory(call: Call) -> Non
     assert len(found["mcat-large-27b"]["sources"]) == 70 and found["tiny"]["parameters"] > 1e6
     both = found["whisper+nllb"]
     assert (both["hears"], both["get"], both["licence"]) == (100, "--system whisper+nllb", "Apache-2.0; CC-BY-NC-4.0")
+    assert found["llast-2b-mhubert"]["encoder"] == "voidful/mhubert-base" and both["encoder"] is None
     table = call("models").out
     assert (
         all(name in table for name in found) and "FLEURS 9x69: COMET 81.5" in table and "hub: yxdu/mcat-large" in table

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform
-from dragoman.data.augment import AugmentedMel, at_speed, masked, warped
+from dragoman.data.augment import AugmentedFeatures, at_speed, masked, warped
 from dragoman.data.features import LogMel, mel_centres
 from dragoman.recipe import AugmentConfig
 
@@ -33,8 +33,8 @@ def test_centres_are_those_of_the_filters() -> None:
 def test_nothing_asked_is_nothing_done() -> None:
     random = np.random.default_rng(1)
     plain = FEATURES(tone(500))
-    assert np.array_equal(AugmentedMel(FEATURES, None)(tone(500), random), plain)
-    assert np.array_equal(AugmentedMel(FEATURES, AugmentConfig())(tone(500), random), plain)
+    assert np.array_equal(AugmentedFeatures(FEATURES, None)(tone(500), random), plain)
+    assert np.array_equal(AugmentedFeatures(FEATURES, AugmentConfig())(tone(500), random), plain)
 
 
 @pytest.mark.parametrize("factor", [0.85, 1.0, 1.15])
@@ -57,6 +57,6 @@ def test_masks_hide_at_most_what_they_may() -> None:
 @given(seconds=st.floats(0.05, 2.0), seed=st.integers(0, 2**32), padded=st.booleans())
 def test_it_fits_the_window_and_follows_from_its_random_numbers(seconds: float, seed: int, padded: bool) -> None:
     features = LogMel(80, 2.0, padded)
-    one, same = (AugmentedMel(features, ALL)(tone(700, seconds), np.random.default_rng(seed)) for _ in range(2))
+    one, same = (AugmentedFeatures(features, ALL)(tone(700, seconds), np.random.default_rng(seed)) for _ in range(2))
     assert np.array_equal(one, same) and np.isfinite(one).all()
     assert one.shape[1] % 2 == 0 and one.shape[1] <= 200 and (one.shape[1] == 200 or not padded)

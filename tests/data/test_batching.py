@@ -17,7 +17,7 @@ def test_padded_on_the_right() -> None:
     assert batch.text.attention_mask.tolist() == [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]
     assert batch.text.labels.tolist() == [[I, I, 12, 1, I], [I, 21, 22, 23, 1], [I, I, I, I, I]]
     assert batch.utterance_of.tolist() == [0, 1, 1]
-    assert batch.mel.tolist() == [[[5, 5, 0, 0]] * 2, [[7, 7, 7, 7]] * 2]
+    assert batch.features.tolist() == [[[5, 5, 0, 0]] * 2, [[7, 7, 7, 7]] * 2]
     assert batch.num_frames.tolist() == [2, 4]
     assert batch.transcripts.tolist() == [[12], [0]] and batch.transcript_lengths.tolist() == [1, 0]
     assert (batch.num_targets, batch.num_rows) == (6, 3)

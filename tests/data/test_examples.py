@@ -47,7 +47,7 @@ def test_several_targets_share_one_mel(data: Path) -> None:
         "we go home<|eng|><|fra|> nous rentrons<|end|>",
     ]
     (batch,) = examples.micro_batches([draw, draw])
-    assert len(batch.mel) == 2 and batch.utterance_of.tolist() == [0, 0, 1, 1]
+    assert len(batch.features) == 2 and batch.utterance_of.tolist() == [0, 0, 1, 1]
 
 
 def test_targets_take_turns_and_follow_from_seed_visit_and_number(data: Path) -> None:
@@ -129,4 +129,6 @@ def test_ctc_gets_the_transcript_only_where_it_is_asked_for(data: Path) -> None:
         draw = selection.draw(0)
         example = examples.example(draw)
         assert example.transcript == (examples.text.plain(examples.utterance(draw).text) if weight else ())
-        assert example.mel.dtype == np.float32 and abs(example.mel.shape[1] - selection.order().lengths[0]) <= 2
+        assert (
+            example.features.dtype == np.float32 and abs(example.features.shape[1] - selection.order().lengths[0]) <= 2
+        )

@@ -49,7 +49,7 @@ def test_a_stretch_is_decoded_once_in_each_language(translator: Translator, tmp_
     likelihoods = translator.decoder.likelihoods
 
     def counted(requests: Sequence[DecodeRequest], beams: int) -> list[float]:
-        asked.extend((id(one.mel), one.source) for one in requests)
+        asked.extend((id(one.features), one.source) for one in requests)
         return likelihoods(requests, beams)
 
     mels = [translator.features(part.samples) for part in speech_segments([load_audio(path)], translator.vad)]

@@ -12,7 +12,7 @@ from toy import model, recipe, stage
 
 from dragoman import Translator
 from dragoman.data.audio import SAMPLE_RATE, load_audio
-from dragoman.data.batching import Mel
+from dragoman.data.features import Features
 from dragoman.data.synthesis import write_flac
 from dragoman.data.tasks import TASKS, TaskItem, escape
 from dragoman.errors import AudioError, DragomanError, LanguageError, ModelError
@@ -220,7 +220,7 @@ def test_beams_look_again_at_the_two_likeliest_languages_where_there_is_doubt(tr
     noise = np.random.default_rng(0).normal(0, 0.02, german.shape).astype(np.float32)
     sure, doubted = translator.features(english), translator.features((german + noise) / 2)
 
-    def alone(mel: Mel, beams: int) -> list[float]:
+    def alone(mel: Features, beams: int) -> list[float]:
         requests = [DecodeRequest(mel, code, ()) for code in translator.sources]
         return [translator.decoder.likelihoods([request], beams)[0] for request in requests]
 

@@ -13,8 +13,8 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration, Whisper
 from transformers.models.whisper.modeling_whisper import WhisperDecoder, WhisperEncoder
 
 from dragoman.errors import ModelError
-from dragoman.model.build import _load_whisper
-from dragoman.model.encoder import SpeechEncoder
+from dragoman.model.build import load_encoder
+from dragoman.model.encoder import MelEncoder
 
 CONFIG = WhisperConfig(
     num_mel_bins=80, d_model=32, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=48,
@@ -32,7 +32,7 @@ def whisper() -> WhisperEncoder:
 @torch.no_grad()
 def test_a_padded_window_is_whispers(whisper: WhisperEncoder) -> None:
     mel = torch.randn(2, 80, 100)
-    frames, num = SpeechEncoder(whisper, "window").eval()(mel, torch.tensor([100, 100]))
+    frames, num = MelEncoder(whisper, "window").eval()(mel, torch.tensor([100, 100]))
     assert torch.equal(frames, whisper(mel).last_hidden_state)
     assert num.tolist() == [50, 50]
 
@@ -40,14 +40,14 @@ def test_a_padded_window_is_whispers(whisper: WhisperEncoder) -> None:
 @torch.no_grad()
 def test_a_clip_that_fills_the_window_is_the_same_in_both_modes(whisper: WhisperEncoder) -> None:
     mel, lengths = torch.randn(2, 80, 100), torch.tensor([100, 100])
-    window, _ = SpeechEncoder(whisper, "window").eval()(mel, lengths)
-    trimmed, _ = SpeechEncoder(whisper, "trimmed").eval()(mel, lengths)
+    window, _ = MelEncoder(whisper, "window").eval()(mel, lengths)
+    trimmed, _ = MelEncoder(whisper, "trimmed").eval()(mel, lengths)
     torch.testing.assert_close(window, trimmed, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
 def test_a_trimmed_clip_does_not_depend_on_its_batch(whisper: WhisperEncoder) -> None:
-    encoder = SpeechEncoder(whisper, "trimmed").eval()
+    encoder = MelEncoder(whisper, "trimmed").eval()
     lengths = torch.tensor([96, 40, 2, 62])
     mel = torch.randn(4, 80, 96)  # what lies past the end of a clip is noise, not zeros
     frames, num = encoder(mel, lengths)
@@ -59,7 +59,7 @@ def test_a_trimmed_clip_does_not_depend_on_its_batch(whisper: WhisperEncoder) ->
 
 def test_too_long_a_clip_is_an_error(whisper: WhisperEncoder) -> None:
     with pytest.raises(ModelError, match="102 mel frames"):
-        SpeechEncoder(whisper, "trimmed")(torch.zeros(1, 80, 102), torch.tensor([102]))
+        MelEncoder(whisper, "trimmed")(torch.zeros(1, 80, 102), torch.tensor([102]))
 
 
 @pytest.mark.parametrize("kind", [WhisperModel, WhisperForConditionalGeneration])
@@ -70,7 +70,8 @@ def test_whole_whisper_models_give_their_encoder_and_nothing_else(kind: Any, tmp
     expected = {name: tensor.clone() for name, tensor in saved.get_encoder().state_dict().items()}
     del saved
     before = decoders()
-    loaded = _load_whisper(recipe(encoder={"name": str(tmp_path)}), None, torch.float32)
+    chosen = recipe(encoder={"name": str(tmp_path)}, audio={"mel_bins": 80, "window_s": 1.0, "padding": "trimmed"})
+    loaded = load_encoder(chosen, None, torch.float32).backbone
     assert type(loaded) is WhisperEncoder
     assert loaded.state_dict().keys() == expected.keys()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.state_dict().items())

@@ -41,7 +41,7 @@ Damage = Callable[[dict[str, torch.Tensor]], None]
 def logits(loaded: LoadedModel) -> torch.Tensor:
     speech_llm, batch = loaded.model, collate(examples(), 0)
     with torch.no_grad():
-        audio, _ = speech_llm.encode_audio(batch.mel, batch.num_frames)
+        audio, _ = speech_llm.encode_audio(batch.features, batch.num_frames)
         return speech_llm.llm(inputs_embeds=audio).logits
 
 
@@ -57,6 +57,24 @@ def test_saved_and_loaded_give_the_same_to_the_bit(adapter: dict[str, Any], tmp_
     )
     save_model(again, tmp_path / "model")  # over itself
     assert torch.equal(logits(load_model(tmp_path / "model")), logits(loaded))
+
+
+def test_a_folder_from_when_whisper_was_the_only_encoder_loads(tmp_path: Path) -> None:
+    """Its recipe does not say what the encoder hears; LoRA's names are those of the encoder below our own module."""
+    loaded, folder = model(tmp_path, recipe(**LORAS)), tmp_path / "model"
+    save_model(loaded, folder)
+    table = json.loads((folder / "recipe.json").read_text())
+    assert table["audio"].pop("kind", "log-mel") == "log-mel"
+    (folder / "recipe.json").write_text(json.dumps(table))
+    assert set(load_file(folder / "encoder_lora" / "adapter_model.safetensors")) == {
+        f"base_model.model.layers.{layer}.self_attn.{part}.lora_{factor}.weight"
+        for layer in range(2)
+        for part in ("q_proj", "v_proj")
+        for factor in "AB"
+    }
+    again = load_model(folder)
+    assert again.recipe == loaded.recipe
+    assert torch.equal(logits(again), logits(loaded))
 
 
 def test_a_calibration_is_that_of_the_weights_it_was_fitted_to(tmp_path: Path) -> None:
@@ -283,10 +301,10 @@ def test_a_model_of_downloaded_bases(family: str, tmp_path: Path) -> None:
     batch.text.labels.copy_(torch.where(batch.text.labels >= 0, batch.text.labels.clamp(max=20), -100))
     with torch.no_grad():
         assert torch.equal(again.model(batch)["loss"], loaded.model(batch)["loss"])
-        _, num_audio = again.model.encode_audio(batch.mel, batch.num_frames)
+        _, num_audio = again.model.encode_audio(batch.features, batch.num_frames)
     assert num_audio.tolist() == [3, 3]
     assert again.model.audio_scale == (32**0.5 if family == "gemma2" else 1.0)
-    requests = [DecodeRequest(example.mel, "eng", ("deu", "fra")) for example in given]
+    requests = [DecodeRequest(example.features, "eng", ("deu", "fra")) for example in given]
     decoder = Decoder(again, beams=1, max_new_tokens=5)
     together, alone = decoder(requests), [decoder([request])[0] for request in requests]
     assert [(d.transcript, d.translations) for d in together] == [(d.transcript, d.translations) for d in alone]

@@ -61,7 +61,7 @@ def test_the_loss_is_the_cross_entropy_of_the_sequence_written_out(speech_llm: S
     (example,) = examples((64,), (1,))
     (row,) = example.rows
     with torch.no_grad():
-        audio, _ = speech_llm.encode_audio(torch.from_numpy(example.mel)[None], torch.tensor([64]))
+        audio, _ = speech_llm.encode_audio(torch.from_numpy(example.features)[None], torch.tensor([64]))
         text = speech_llm.llm.get_input_embeddings()(torch.tensor([[*row.prompt, *row.answer]]))
         log_probs = speech_llm.llm(inputs_embeds=torch.cat([audio, text], 1)).logits[0].log_softmax(-1)
     first = audio.shape[1] + len(row.prompt)  # the place of the first token of the answer
@@ -70,7 +70,7 @@ def test_the_loss_is_the_cross_entropy_of_the_sequence_written_out(speech_llm: S
 
 
 def test_text_alone_costs_what_it_costs_the_llm(speech_llm: SpeechLLM) -> None:
-    given = [replace(example, mel=None) for example in examples()]
+    given = [replace(example, features=None) for example in examples()]
     text = collate(given, 0).text
     with torch.no_grad():
         logits = speech_llm.llm(input_ids=text.input_ids, attention_mask=text.attention_mask).logits[:, :-1]
@@ -85,7 +85,7 @@ def test_padding_never_changes_the_loss(speech_llm: SpeechLLM) -> None:
         expected = speech_llm(batch)["loss"]
         for before, after in ((0, 5), (4, 0), (3, 2)):
             torch.testing.assert_close(speech_llm(padded(batch, before, after))["loss"], expected)
-        noisy = replace(batch, mel=padded(batch, 0, 0, mel_after=30).mel)
+        noisy = replace(batch, features=padded(batch, 0, 0, mel_after=30).features)
         torch.testing.assert_close(speech_llm(noisy)["loss"], expected)
 
 
@@ -96,12 +96,12 @@ def padded(batch: Batch, before: int, after: int, mel_after: int = 0) -> Batch:
         return nn.functional.pad(values, (before, after), value=fill)
 
     text = TextRows(wide(batch.text.input_ids, 7), wide(batch.text.attention_mask, 0), wide(batch.text.labels, -100))
-    mel = torch.cat([batch.mel, torch.randn(*batch.mel.shape[:2], mel_after)], 2)
-    return replace(batch, mel=mel, text=text)
+    mel = torch.cat([batch.features, torch.randn(*batch.features.shape[:2], mel_after)], 2)
+    return replace(batch, features=mel, text=text)
 
 
 def test_audio_is_scaled_where_the_recipe_says_so(tmp_path: Path) -> None:
-    mel = torch.from_numpy(examples((40,), (1,))[0].mel)[None]
+    mel = torch.from_numpy(examples((40,), (1,))[0].features)[None]
     plain = model(tmp_path).model
     scaled = model(tmp_path, recipe(llm={"name": "base", "scale_audio": True})).model
     fresh = [each.encode_audio(mel, torch.tensor([40]))[0] for each in (plain, scaled)]
@@ -114,7 +114,7 @@ def test_training_switches_on_the_dropout_of_trained_parts_only(tmp_path: Path) 
     lora = {**LORA, "dropout": 0.1}
     chosen = recipe(adapter=Q_FORMER, encoder={"name": "base", "lora": lora}, llm={"name": "base", "lora": lora})
     speech_llm = model(tmp_path, chosen).model
-    speech_llm.encoder.whisper.get_base_model().dropout = 0.5
+    speech_llm.encoder.backbone.get_base_model().dropout = 0.5
 
     def awake() -> set[str]:
         return {
@@ -124,7 +124,7 @@ def test_training_switches_on_the_dropout_of_trained_parts_only(tmp_path: Path) 
     train_only(speech_llm, ["adapter"])
     speech_llm.train()
     assert awake() and {name.split(".")[0] for name in awake()} == {"adapter"}
-    assert not speech_llm.encoder.training and not speech_llm.encoder.whisper.training and not speech_llm.llm.training
+    assert not speech_llm.encoder.training and not speech_llm.encoder.backbone.training and not speech_llm.llm.training
     train_only(speech_llm, ["llm_lora"])
     speech_llm.train()
     assert awake() and all(name.startswith("llm.") and "lora_dropout" in name for name in awake())

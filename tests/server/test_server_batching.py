@@ -9,12 +9,18 @@ from collections.abc import Sequence
 from concurrent.futures import wait
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
 
+from dragoman.data.audio import SAMPLE_RATE
+from dragoman.data.features import speech_features
+from dragoman.inference.decoding.decoder import DecodeRequest
+from dragoman.recipe import AudioConfig, FbankConfig, LogMelConfig, WaveformConfig
 from dragoman.server.backend import batching
 from dragoman.server.backend.batching import BatchScheduler, ClientGone, Kind, outcome
+from dragoman.server.backend.translation import LaneDecoder
 from dragoman.server.metrics import ServerMetrics
 
 KIND: Kind = ("decode",)
@@ -100,6 +106,28 @@ def test_who_comes_next_does_not_wait_long(monkeypatch: pytest.MonkeyPatch) -> N
     scheduler.end()
     assert alone == [2, 4, 8, 16, 10]  # and its first come soon
     assert sizes[0] == 1 and max(sizes) <= 11
+
+
+@pytest.mark.parametrize(
+    "audio",
+    [
+        LogMelConfig(mel_bins=80, padding="trimmed"),
+        WaveformConfig(kind="waveform", normalise=True),
+        FbankConfig(kind="fbank"),
+    ],
+    ids=lambda audio: audio.kind,
+)
+def test_a_second_lasts_a_second_whatever_the_encoder_hears(
+    audio: AudioConfig, worker: HeldWorker, scheduler: BatchScheduler
+) -> None:
+    noise = np.random.default_rng(0).normal(size=3 * SAMPLE_RATE).astype(np.float32)
+    occupied(worker, scheduler)
+    lane = scheduler.lane()
+    LaneDecoder(lane, 1, False, audio).each([DecodeRequest(speech_features(audio)(noise), "eng", ())])
+    (waiting,) = lane.tasks
+    assert waiting.seconds == pytest.approx(3.0, abs=0.03)
+    lane.close()
+    worker.release()
 
 
 def test_rounds_are_counted_in_seconds(worker: HeldWorker, scheduler: BatchScheduler) -> None:

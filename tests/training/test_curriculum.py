@@ -162,7 +162,7 @@ def test_a_missing_manifest_is_one_sentence(prepared: Callable[[Recipe], Path]) 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     loaded = model(tmp_path)
-    bad = replace(collate(examples(), 0), mel=torch.full((3, 80, 100), float("nan")))
+    bad = replace(collate(examples(), 0), features=torch.full((3, 80, 100), float("nan")))
     (plan,) = recipe(stages=[stage("asr")]).stages
     job = TrainingJob("bad", loaded.model, lambda start: iter([[bad]] * 4), plan.schedule, tmp_path / "run")
     with pytest.raises(DataError, match=r"bad: the loss of step 1 is not finite \(seed 0; its rows have no ids\)"):

@@ -53,7 +53,7 @@ def rehearsed(given: list[Example], every: int) -> list[Example]:
 
 @pytest.mark.parametrize("heard", [True, False], ids=["speech", "text"])
 def test_the_divergence_is_that_from_a_copy_made_before(student: SpeechLLM, heard: bool) -> None:
-    given = rehearsed(examples() if heard else [replace(one, mel=None) for one in examples()], 2)
+    given = rehearsed(examples() if heard else [replace(one, features=None) for one in examples()], 2)
     student.eval()
     before = deepcopy(student)
     plain = student(collate(given, 0))["loss"]

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from toy import LORA, MLP, Q_FORMER, STACKED, recipe, stage, write_bases, write_corpus
 
+from dragoman.data.frames import FrameStore
 from dragoman.errors import DataError, OutputError, RecipeError
-from dragoman.model.encoder import SpeechEncoder
+from dragoman.model.encoder import MelEncoder
 from dragoman.recipe import Recipe
 from dragoman.training import encoding
 from dragoman.training.curriculum import train_curriculum
@@ -77,7 +78,7 @@ def test_losses_are_those_of_a_run_that_hears(
     features = stored(chosen, folder)
     for audio in (folder / "data").glob("*.flac"):
         audio.unlink()
-    monkeypatch.setattr(SpeechEncoder, "forward", None)  # neither audio nor encoder is needed any more
+    monkeypatch.setattr(MelEncoder, "forward", None)  # neither audio nor encoder is needed any more
     train_curriculum(chosen, out=folder / "read", features=features, **run)
     heard, read = logged(folder / "heard"), logged(folder / "read")
     assert len(heard) == 10 and read == pytest.approx(heard, rel=tolerance)
@@ -88,6 +89,8 @@ def test_files_do_not_depend_on_processes_and_workers(prepared: Callable[[Recipe
     folder = prepared(chosen)
     one = files(stored(chosen, folder))
     assert sorted(one) == ["train/000000.frames", "train/000001.frames", "train/000002.frames", "train/rows"]
+    said = '{"mel_bins": 80, "window_s": 2.0, "padding": "trimmed", "silence_s": 0.0}'
+    assert FrameStore(folder / "frames" / "train").made_with["audio setting"] == said  # as stores of old have it
     for rank in (1, 0):
         stored(chosen, folder, "two", rank=rank, processes=2, workers=1)
     assert files(folder / "two") == one

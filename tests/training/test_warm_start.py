@@ -21,7 +21,7 @@ LORAS = {"encoder": {"name": "base", "lora": LORA}, "llm": {"name": "base", "lor
 def logits(loaded: LoadedModel) -> torch.Tensor:
     speech_llm, batch = loaded.model, collate(examples(), 0)
     with torch.no_grad():
-        audio, _ = speech_llm.encode_audio(batch.mel, batch.num_frames)
+        audio, _ = speech_llm.encode_audio(batch.features, batch.num_frames)
         return speech_llm.llm(inputs_embeds=audio).logits
 
 

@@ -42,7 +42,7 @@ def _table(found: list[CatalogueEntry]) -> Table:
         "GB",
         "hears",
         "writes",
-        "LLM or parts",
+        "parts",
         "licence",
         "reported",
         "how to get it",
@@ -56,7 +56,7 @@ def _table(found: list[CatalogueEntry]) -> Table:
             _gigabytes(entry.memory_bytes),
             str(entry.hears or ""),
             str(entry.writes or ""),
-            entry.llm,
+            _parts(entry),
             _licence(entry),
             entry.reports,
             entry.get,
@@ -70,6 +70,11 @@ def _millions(parameters: int | None) -> str:
 
 def _gigabytes(count: int | None) -> str:
     return "" if count is None else f"{count / 1e9:.1f}" if count > 1e8 else f"{count / 1e9:.2f}"
+
+
+def _parts(entry: CatalogueEntry) -> str:
+    """Encoder and LLM of a recipe, the checkpoints of another system."""
+    return " + ".join(dict.fromkeys(part for part in (entry.encoder, entry.llm) if part))
 
 
 def _licence(entry: CatalogueEntry) -> str:

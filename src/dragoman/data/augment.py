@@ -11,24 +11,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from dragoman.data.audio import Waveform
-from dragoman.data.features import LogMel, Mel, mel_centres
+from dragoman.data.features import Features, SpeechFeatures, mel_centres
 from dragoman.recipe import AugmentConfig
 
 
 @dataclass(frozen=True)
-class AugmentedMel:
+class AugmentedFeatures:
     """A waveform's features; altered, when `settings` are given, by the random numbers of a call."""
 
-    features: LogMel
+    features: SpeechFeatures
     settings: AugmentConfig | None
 
-    def __call__(self, waveform: Waveform, random: np.random.Generator) -> Mel:
-        """(N,) -> (M, F)."""
+    def __call__(self, waveform: Waveform, random: np.random.Generator) -> Features:
+        """(N,) -> (C, F)."""
         if self.settings is None:
             return self.features(waveform)
         factor = 1 + self.settings.speed * random.uniform(-1, 1)
-        mel = self.features(at_speed(waveform, max(factor, len(waveform) / self.features.max_samples)))
-        mel = warped(mel, 1 + self.settings.warp * random.uniform(-1, 1))
+        features = self.features(at_speed(waveform, max(factor, len(waveform) / self.features.max_samples)))
+        if not self.settings.alters_mel:
+            return features
+        mel = warped(features, 1 + self.settings.warp * random.uniform(-1, 1))
         return masked(mel, self.settings, random)
 
 
@@ -39,17 +41,17 @@ def at_speed(waveform: Waveform, factor: float) -> Waveform:
     return faster
 
 
-def warped(mel: Mel, factor: float) -> Mel:
+def warped(mel: Features, factor: float) -> Features:
     """(M, F) with each bin moved to `factor` times its frequency: a shorter or a longer vocal tract."""
     centres = mel_centres(len(mel))
     below = np.interp(centres / factor, centres, np.arange(len(mel)))  # which bin, whole and part, comes here
     lower = np.minimum(below.astype(int), len(mel) - 2)
     share = (below - lower).astype(np.float32)[:, None]
-    moved: Mel = mel[lower] * (1 - share) + mel[lower + 1] * share
+    moved: Features = mel[lower] * (1 - share) + mel[lower + 1] * share
     return moved
 
 
-def masked(mel: Mel, settings: AugmentConfig, random: np.random.Generator) -> Mel:
+def masked(mel: Features, settings: AugmentConfig, random: np.random.Generator) -> Features:
     """(M, F) with bands of bins and stretches of frames as loud as the mean."""
     mel = mel.copy()
     mean = mel.mean()

@@ -8,13 +8,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dragoman.batch import IGNORED, Batch, TextRows
+from dragoman.data.features import Features
 from dragoman.data.frames import Frames
-
-Mel = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,11 @@ class TextRow:
 
 @dataclass(frozen=True)
 class Example:
-    """One utterance, mel (M, F) or the frames (S, E) that the encoder made of it before, and the rows that share it;
-    with neither it is text alone.
+    """One utterance, features (C, F) or the frames (S, E) that the encoder made of them before, and the rows that
+    share it; with neither it is text alone.
     `transcript` ids serve the auxiliary CTC loss."""
 
-    mel: Mel | None
+    features: Features | None
     rows: tuple[TextRow, ...]
     transcript: tuple[int, ...] = ()
     frames: Frames | None = None
@@ -41,38 +39,32 @@ class Example:
     @property
     def uses_speech(self) -> bool:
         """Whether there is speech."""
-        return self.mel is not None or self.frames is not None
-
-    @property
-    def mel_frames(self) -> int:
-        """F, even where the frames are stored: two to each of them."""
-        if self.frames is not None:
-            return 2 * len(self.frames)
-        return 0 if self.mel is None else self.mel.shape[1]
+        return self.features is not None or self.frames is not None
 
 
 def collate(examples: Sequence[Example], pad_id: int, side: Literal["left", "right"] = "right") -> Batch:
-    """Stack examples, all with mels, all with frames or all without either; `side` is where text is padded: right
+    """Stack examples, all with features, all with frames or all without either; `side` is where text is padded: right
     in training, left in decoding."""
-    mel = frames = None
+    features = frames = None
     num_frames = torch.zeros(len(examples), dtype=torch.long)
     if examples[0].frames is not None:
         frames, num_frames = pad_frames([example.frames for example in examples])  # type: ignore[misc]
-    elif examples[0].mel is not None:
-        mel, num_frames = pad_mels([example.mel for example in examples])  # type: ignore[misc]
+    elif examples[0].features is not None:
+        features, num_frames = pad_features([example.features for example in examples])  # type: ignore[misc]
     rows = [row for example in examples for row in example.rows]
     utterance_of = torch.tensor([at for at, example in enumerate(examples) for _ in example.rows], dtype=torch.long)
     transcripts, lengths = pad_ids([example.transcript for example in examples])
     rehearsed = torch.tensor([row.rehearsed for row in rows], dtype=torch.bool)
-    return Batch(mel, num_frames, pad_rows(rows, pad_id, side), utterance_of, transcripts, lengths, rehearsed, frames)
+    text = pad_rows(rows, pad_id, side)
+    return Batch(features, num_frames, text, utterance_of, transcripts, lengths, rehearsed, frames)
 
 
-def pad_mels(mels: Sequence[Mel]) -> tuple[Tensor, Tensor]:
-    """(M, F_i) each -> (U, M, F) padded with zeros on the right, and the lengths (U,)."""
-    lengths = torch.tensor([mel.shape[1] for mel in mels])
-    padded = torch.zeros(len(mels), mels[0].shape[0], int(lengths.max()))
-    for at, mel in enumerate(mels):
-        padded[at, :, : mel.shape[1]] = torch.from_numpy(mel)
+def pad_features(features: Sequence[Features]) -> tuple[Tensor, Tensor]:
+    """(C, F_i) each -> (U, C, F) padded with zeros on the right, and the lengths (U,)."""
+    lengths = torch.tensor([own.shape[1] for own in features])
+    padded = torch.zeros(len(features), features[0].shape[0], int(lengths.max()))
+    for at, own in enumerate(features):
+        padded[at, :, : own.shape[1]] = torch.from_numpy(own)
     return padded, lengths
 
 

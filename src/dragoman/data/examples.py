@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerBase
 
 from dragoman.batch import Batch
 from dragoman.data.audio import Waveform, load_audio
-from dragoman.data.augment import AugmentedMel
-from dragoman.data.batching import Example, Mel, TextRow, collate
-from dragoman.data.features import LogMel
+from dragoman.data.augment import AugmentedFeatures
+from dragoman.data.batching import Example, TextRow, collate
+from dragoman.data.features import Features, speech_features
 from dragoman.data.frames import FrameStore
 from dragoman.data.index import ManifestIndex
 from dragoman.data.index.selection import Draw, wanted
@@ -69,8 +69,7 @@ class Examples:
         self.tags = LanguageTags.from_prompt(recipe.prompt)
         self.text = TextEncoder(tokenizer, continues_text=bool(recipe.prompt.before_audio))
         self.pad_id = int(tokenizer.pad_token_id)
-        features = LogMel.from_config(recipe.audio)
-        self.features = AugmentedMel(features, stage.augment)
+        self.features = AugmentedFeatures(speech_features(recipe.audio), stage.augment)
         self.micro_batch, self.micro_tokens = micro_batch, micro_tokens
         self.frames = frames
         self.rehearsed = rehearsed
@@ -101,9 +100,15 @@ class Examples:
 
     def _widest(self, examples: Sequence[Example]) -> int:
         """Positions of a row of the batch that the LLM reads: [audio][text], each padded to the longest."""
-        heard = [example.mel_frames for example in examples if example.uses_speech]
+        heard = [self._encoder_frames(example) for example in examples if example.uses_speech]
         texts = [len(row.prompt) + len(row.answer) for example in examples for row in example.rows]
         return max(map(self.recipe.audio_tokens, heard), default=0) + max(texts, default=0)
+
+    def _encoder_frames(self, example: Example) -> int:
+        """S of an example that has speech."""
+        if example.features is not None:
+            return self.recipe.audio.encoder_frames(example.features.shape[1])
+        return 0 if example.frames is None else len(example.frames)
 
     def utterance(self, draw: Draw) -> Utterance:
         """With all the translations that the stage may ask for."""
@@ -121,7 +126,7 @@ class Examples:
         stored = None if self.frames is None else self.frames[draw.source]
         if stored is not None:
             return Example(None, rows, transcript, stored[draw.row])
-        return Example(mel_of(utterance, lambda waveform: self.features(waveform, random)), rows, transcript)
+        return Example(features_of(utterance, lambda waveform: self.features(waveform, random)), rows, transcript)
 
     def _targets(self, draw: Draw) -> list[str]:
         """The targets an item may ask for, sorted."""
@@ -162,8 +167,8 @@ class Examples:
         return TextRow(self.text.prompt(prompt), self.text.answer(*answer), rehearsed)
 
 
-def mel_of(utterance: Utterance, features: Callable[[Waveform], Mel]) -> Mel:
-    """(M, F) of an utterance; what is wrong with its audio names it. Raises AudioError."""
+def features_of(utterance: Utterance, features: Callable[[Waveform], Features]) -> Features:
+    """(C, F) of an utterance; what is wrong with its audio names it. Raises AudioError."""
     try:
         return features(
             load_audio(utterance.audio, utterance.start_s, utterance.duration_s, language=utterance.language)

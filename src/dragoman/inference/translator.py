@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Unpack
 
 from dragoman.data.audio import Waveform
-from dragoman.data.batching import Mel
-from dragoman.data.features import LogMel
+from dragoman.data.features import Features, speech_features
 from dragoman.errors import DataError, ModelError
 from dragoman.inference.decoding.decoder import BatchDecoder, DecodedSpeech, Decoder, DecodeRequest
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
@@ -39,7 +38,7 @@ class Translator(SpeechTranslator):
         self.smt_transcript = options.smt_transcript
         if self.smt_transcript is not None:
             _check_smt(self.recipe, self.smt_transcript, translate_from)
-        self.features = LogMel.from_config(audio)
+        self.features = speech_features(audio)
         self.name, self.batch_size, self.window_s = self.recipe.name, options.batch_size, audio.window_s
         self.model = loaded.model
         weights = next(self.model.encoder.parameters())
@@ -102,7 +101,7 @@ class Translator(SpeechTranslator):
         together, each = self.identifier.identify_both(self._identified(waveforms))
         return together, list(each)
 
-    def _identified(self, waveforms: Sequence[Waveform]) -> list[Mel]:
+    def _identified(self, waveforms: Sequence[Waveform]) -> list[Features]:
         """What the language is detected from."""
         features = self.features if self.whisper is None else self.whisper.features
         return features.batch(waveforms)
@@ -138,12 +137,12 @@ class Translator(SpeechTranslator):
         """`request` of each; neighbours in length are best together."""
         waveforms = [part.samples for part in parts]
         own = None if self.whisper is None else self.whisper.features.batch(waveforms)
-        mels = own  # in a cascade the adapter hears nothing
-        if mels is None or not self.is_cascade:
-            mels = self.features.batch(waveforms)
+        features = own  # in a cascade the adapter hears nothing
+        if features is None or not self.is_cascade:
+            features = self.features.batch(waveforms)
         return [
             DecodeRequest(
-                mels[number],
+                features[number],
                 part.language,
                 tuple(code for code in options.targets if code != part.language),
                 options.hotwords,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from huggingface_hub import try_to_load_from_cache
 from torch import nn
-from transformers import AutoConfig, PreTrainedTokenizerBase, WhisperConfig, WhisperModel
+from transformers import AutoConfig, PreTrainedTokenizerBase, Wav2Vec2FeatureExtractor, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from dragoman.errors import ModelError
@@ -19,10 +19,10 @@ from dragoman.model.adapters import make_adapter
 from dragoman.model.bases import BaseLocation, find_encoder, find_llm
 from dragoman.model.bases.catalogue import FETCHABLE_BASES
 from dragoman.model.calibration import Calibration
-from dragoman.model.encoder import SpeechEncoder
+from dragoman.model.encoder import ENCODERS, SpeechEncoder
 from dragoman.model.llm import empty_llm, first_line, load_llm, load_pretrained, width, with_lora
 from dragoman.model.speech_llm import SpeechLLM
-from dragoman.recipe import EncoderConfig, LlmConfig, Recipe
+from dragoman.recipe import EncoderConfig, LlmConfig, Recipe, WaveformConfig
 
 _BLANK = "<|blank|>"
 
@@ -54,10 +54,10 @@ def new_model(
 def skeleton(recipe: Recipe, bases: Path | None = None) -> SpeechLLM:
     """The model without its weights (on the meta device): names, shapes and sizes, from the configs of the bases alone.
     Raises ModelError when one of them cannot be read."""
-    whisper = _config(WhisperConfig, find_encoder(recipe.encoder, bases))
-    config = _config(AutoConfig, find_llm(recipe.llm, bases))
+    kind, encoder_config = _encoder_class(recipe, find_encoder(recipe.encoder, bases))
+    config = _config(find_llm(recipe.llm, bases))
     with torch.device("meta"):
-        encoder = SpeechEncoder(WhisperEncoder(whisper), recipe.audio.padding)
+        encoder = ENCODERS[recipe.audio.kind].of(kind(encoder_config), recipe.audio)
         adapter, llm = _fresh_parts(recipe, encoder, empty_llm(config))
         return SpeechLLM(encoder, adapter, llm, scale_audio=recipe.llm.scale_audio)
 
@@ -65,16 +65,16 @@ def skeleton(recipe: Recipe, bases: Path | None = None) -> SpeechLLM:
 def pinned(recipe: Recipe) -> Recipe:
     """With the commits of its bases on the hub where it names no revision: those that are there now. Raises ModelError
     when one of them cannot be read."""
-    parts = ("encoder", recipe.encoder, WhisperConfig), ("llm", recipe.llm, AutoConfig)
-    commits = {part: base.model_copy(update={"revision": _revision(base, kind)}) for part, base, kind in parts}
+    parts: dict[str, EncoderConfig | LlmConfig] = {"encoder": recipe.encoder, "llm": recipe.llm}
+    commits = {part: base.model_copy(update={"revision": _revision(base)}) for part, base in parts.items()}
     return recipe.model_copy(update=commits)
 
 
-def _revision(base: EncoderConfig | LlmConfig, kind: Any) -> str | None:
+def _revision(base: EncoderConfig | LlmConfig) -> str | None:
     """The recipe's, or else the commit that the hub's cache holds of this base; None for what is no hub's."""
     if base.revision is not None or base.name in ("base", *FETCHABLE_BASES) or Path(base.name).exists():
         return base.revision
-    _config(kind, BaseLocation(base.name, base.name))  # puts it there
+    _config(BaseLocation(base.name, base.name))  # puts it there
     file = try_to_load_from_cache(base.name, "config.json")
     return Path(file).parent.name if isinstance(file, str) else None
 
@@ -83,7 +83,7 @@ def context(recipe: Recipe, bases: Path | None) -> int | None:
     """How many positions the LLM reads at once, as far as its config says. Raises ModelError."""
     if bases is None and _has_own_bases(recipe):
         raise no_bases(recipe)
-    config = _config(AutoConfig, find_llm(recipe.llm, bases)).get_text_config()
+    config = _config(find_llm(recipe.llm, bases)).get_text_config()
     return getattr(config, "max_position_embeddings", None)
 
 
@@ -106,9 +106,9 @@ def assemble(recipe: Recipe, encoder: SpeechEncoder, llm: Any, tokenizer: PreTra
     return model
 
 
-def _config(kind: Any, place: BaseLocation) -> Any:
+def _config(place: BaseLocation) -> Any:
     try:
-        return kind.from_pretrained(place.weights, revision=place.revision)
+        return AutoConfig.from_pretrained(place.weights, revision=place.revision)
     except (OSError, ValueError) as error:
         raise ModelError(f"The config of {str(place.weights)!r} cannot be loaded: {first_line(error)}") from error
 
@@ -117,7 +117,7 @@ def _fresh_parts(recipe: Recipe, encoder: SpeechEncoder, llm: Any) -> tuple[nn.M
     """A fresh adapter, and the LLM with fresh LoRA; the encoder gets its LoRA in place."""
     adapter = make_adapter(recipe.adapter, encoder.width, width(llm))
     if recipe.encoder.lora is not None:
-        encoder.whisper = with_lora(encoder.whisper, recipe.encoder.lora)
+        encoder.backbone = with_lora(encoder.backbone, recipe.encoder.lora)
     return adapter, llm if recipe.llm.lora is None else with_lora(llm, recipe.llm.lora)
 
 
@@ -132,22 +132,43 @@ def no_bases(recipe: Recipe) -> ModelError:
 
 
 def load_encoder(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> SpeechEncoder:
-    encoder = SpeechEncoder(_load_whisper(recipe, bases, dtype), recipe.audio.padding)
-    if encoder.window_frames != recipe.window_frames:
-        raise ModelError(
-            f"audio.window_s: the encoder hears {encoder.window_frames / 100:g} s at a time, "
-            f"the recipe says {recipe.audio.window_s:g}."
-        )
-    if encoder.mel_bins != recipe.audio.mel_bins:
-        raise ModelError(
-            f"audio.mel_bins: the encoder hears {encoder.mel_bins}, the recipe says {recipe.audio.mel_bins}."
-        )
+    """The frozen encoder. Raises ModelError where it hears otherwise than the recipe says."""
+    place = find_encoder(recipe.encoder, bases)
+    encoder = ENCODERS[recipe.audio.kind].of(_load_backbone(recipe, place, dtype), recipe.audio)
+    encoder.check(recipe.audio)
+    if isinstance(recipe.audio, WaveformConfig):
+        _check_normalised(recipe.audio, place)
     return encoder
 
 
-def _load_whisper(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> WhisperEncoder:
-    place = find_encoder(recipe.encoder, bases)
-    if recipe.encoder.name == "base":
-        return load_pretrained(WhisperEncoder, place.weights, what="The encoder", own=True, dtype=dtype)
-    whole = load_pretrained(WhisperModel, place.weights, what="The encoder", revision=place.revision, dtype=dtype)
-    return whole.get_encoder()
+def _encoder_class(recipe: Recipe, place: BaseLocation) -> tuple[Any, Any]:
+    """The class of the encoder's backbone and its config, without the masks of its pre-training: the vector that stands
+    in them is often missing, and never heard here."""
+    config, models = _config(place), ENCODERS[recipe.audio.kind].models
+    if config.model_type not in models:
+        raise ModelError(
+            f"encoder.name: {str(place.weights)!r} is a {config.model_type}; the recipe's audio.kind, "
+            f"{recipe.audio.kind}, is heard by {' or '.join(models)}."
+        )
+    if config.model_type != "whisper":
+        config.mask_time_prob = config.mask_feature_prob = 0.0
+    return models[config.model_type], config
+
+
+def _load_backbone(recipe: Recipe, place: BaseLocation, dtype: torch.dtype) -> Any:
+    kind, config = _encoder_class(recipe, place)
+    options = {"config": config, "revision": place.revision, "dtype": dtype}
+    if kind is WhisperEncoder and not place.own:  # checkpoints of Whisper have its decoder too
+        return load_pretrained(WhisperModel, place.weights, what="The encoder", **options).get_encoder()
+    return load_pretrained(kind, place.weights, what="The encoder", own=place.own, **options)
+
+
+def _check_normalised(audio: WaveformConfig, place: BaseLocation) -> None:
+    """Raise ModelError where the checkpoint says otherwise; not all say it."""
+    try:
+        found, _ = Wav2Vec2FeatureExtractor.get_feature_extractor_dict(place.weights, revision=place.revision)
+    except OSError:
+        return
+    if found.get("do_normalize", audio.normalise) != audio.normalise:
+        wanted, said = str(not audio.normalise).lower(), str(audio.normalise).lower()
+        raise ModelError(f"audio.normalise: {place.weights} was trained with {wanted}, the recipe says {said}.")

@@ -76,7 +76,7 @@ def merge_lora(model: SpeechLLM) -> None:
         if part == "llm_lora":
             model.llm = module.merge_and_unload()
         else:
-            model.encoder.whisper = module.merge_and_unload()
+            model.encoder.backbone = module.merge_and_unload()
 
 
 def trainable_state(model: SpeechLLM) -> dict[str, Tensor]:
@@ -152,7 +152,7 @@ def _lora_tensors(module: PeftModel, path: Path) -> dict[str, Tensor]:
 
 def lora_parts(model: SpeechLLM) -> list[tuple[str, str, PeftModel]]:
     """Folder, prefix of the names in the model, and module of each part that has LoRA."""
-    parts = (("llm_lora", "llm.", model.llm), ("encoder_lora", "encoder.whisper.", model.encoder.whisper))
+    parts = (("llm_lora", "llm.", model.llm), ("encoder_lora", "encoder.backbone.", model.encoder.backbone))
     return [part for part in parts if isinstance(part[2], PeftModel)]
 
 

@@ -47,7 +47,7 @@ class SpeechLLM(nn.Module):
         self.encoder = encoder
         self.adapter = adapter
         self.llm = llm
-        self._no_split_modules = sorted({*_units(encoder.whisper), *_units(llm)})  # what FSDP shards as a whole
+        self._no_split_modules = sorted({*_units(encoder.backbone), *_units(llm)})  # what FSDP shards as a whole
         self.audio_scale = math.sqrt(width(llm)) if scale_audio else 1.0
         self.blank_id = blank_id
         self.register_buffer("lead_ids", torch.tensor(lead_ids, dtype=torch.long), persistent=False)
@@ -62,10 +62,10 @@ class SpeechLLM(nn.Module):
             self.embedding_std = float(embed(llm, some).detach().float().std())
             self.table_std = float(llm.get_input_embeddings().weight.detach().float().std())
 
-    def encode_audio(self, mel: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
-        """mel (U, M, F), num_frames (U,) -> audio (U, A, D), num_audio (U,): encoder and adapter, once an utterance; A
-        counts the lead too."""
-        return self.adapt(*self.encoder(mel.to(next(self.encoder.parameters()).dtype), num_frames))
+    def encode_audio(self, features: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (U, C, F), num_frames (U,) -> audio (U, A, D), num_audio (U,): encoder and adapter, once an
+        utterance; A counts the lead too."""
+        return self.adapt(*self.encoder(features.to(next(self.encoder.parameters()).dtype), num_frames))
 
     def adapt(self, frames: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
         """`encode_audio` from where the encoder has done its part: frames (U, S, E), num_frames (U,)."""
@@ -83,8 +83,8 @@ class SpeechLLM(nn.Module):
 
     def audio(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """A batch -> what is heard: audio (U, A, D), num_audio (U,)."""
-        if batch.mel is not None:
-            return self.encode_audio(batch.mel, batch.num_frames)
+        if batch.features is not None:
+            return self.encode_audio(batch.features, batch.num_frames)
         if batch.frames is not None:
             return self.adapt(batch.frames, batch.num_frames)
         return self.lead(len(batch.num_frames))
@@ -127,7 +127,7 @@ class SpeechLLM(nn.Module):
             rehearsed = batch.rehearsed[:, None].expand_as(learnt)[learnt]
             parts["divergence"] = self.teacher.divergence(self, batch, logits[rehearsed])
             loss = entropy[~rehearsed].sum() + self.teacher.weight * parts["divergence"]
-        if self.ctc_weight and (batch.mel is not None or batch.frames is not None):
+        if self.ctc_weight and (batch.features is not None or batch.frames is not None):
             parts["ctc"] = self.ctc_of(batch, audio, num_audio)
             loss = loss + self.ctc_weight * parts["ctc"]
         return {"loss": loss, **parts} if len(parts) > 1 else {"loss": loss}

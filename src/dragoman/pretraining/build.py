@@ -62,7 +62,8 @@ def build_bases(
     with only_run(out):
         if make_accelerator("fp32").num_processes > 1:
             raise DragomanError("`dragoman bases` runs in one process; start it without torchrun.")
-        wanted = [part for part in parts if not (out / part).is_dir()]
+        own = [part for part in parts if part != "encoder" or recipe.encoder.name == "base"]
+        wanted = [part for part in own if not (out / part).is_dir()]
         if "encoder" in wanted:  # the last: what is wrong with its data is told first
             _speech(job, "train")
         for part in wanted:

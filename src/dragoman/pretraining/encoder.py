@@ -15,14 +15,14 @@ from transformers import PreTrainedTokenizerBase, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from dragoman.data.audio import load_audio
-from dragoman.data.augment import AugmentedMel
-from dragoman.data.batching import Mel, pad_ids, pad_mels
-from dragoman.data.features import LogMel
+from dragoman.data.augment import AugmentedFeatures
+from dragoman.data.batching import pad_features, pad_ids
+from dragoman.data.features import Features, speech_features
 from dragoman.data.sampling import Step, StepSampler, row_random
-from dragoman.errors import needs_extra
-from dragoman.model.encoder import SpeechEncoder
+from dragoman.errors import RecipeError, needs_extra
+from dragoman.model.encoder import MelEncoder, SpeechEncoder
 from dragoman.progress import OnProgress, no_progress
-from dragoman.recipe import EncoderBaseConfig, Recipe
+from dragoman.recipe import EncoderBaseConfig, LogMelConfig, Recipe
 from dragoman.records import Utterance
 from dragoman.training.steps import stream_of_steps
 from dragoman.training.trainer import TrainingJob, fit
@@ -79,13 +79,15 @@ def _ctc(logits: Tensor, lengths: Tensor, labels: Tensor, label_lengths: Tensor)
 
 def new_whisper_encoder(base: EncoderBaseConfig, recipe: Recipe) -> WhisperEncoder:
     """Random weights in Whisper's shape; sinusoidal positions as Whisper's."""
+    if not isinstance(recipe.audio, LogMelConfig):
+        raise RecipeError(f"audio.kind: an encoder in Whisper's shape hears log-mel, not {recipe.audio.kind}.")
     config = WhisperConfig(
         num_mel_bins=recipe.audio.mel_bins,
         d_model=base.hidden,
         encoder_layers=base.layers,
         encoder_attention_heads=base.heads,
         encoder_ffn_dim=base.feed_forward,
-        max_source_positions=recipe.window_frames // 2,
+        max_source_positions=recipe.audio.window_frames,
     )
     return WhisperEncoder(config)
 
@@ -98,7 +100,7 @@ class CtcBatches:
         utterances: Sequence[Utterance],
         letters: dict[str, int],
         tokenizer: PreTrainedTokenizerBase,
-        features: AugmentedMel,
+        features: AugmentedFeatures,
         seed: int = 0,
     ) -> None:
         self.utterances = utterances
@@ -109,7 +111,7 @@ class CtcBatches:
 
     def batch(self, epoch: int, numbers: Sequence[int]) -> CtcBatch:
         chosen = [self.utterances[number] for number in numbers]
-        mel, num_frames = pad_mels([self._mel(epoch, number) for number in numbers])
+        mel, num_frames = pad_features([self._mel(epoch, number) for number in numbers])
         letters = pad_ids([[self.letters[c] for c in spoken(u.text) if c in self.letters] for u in chosen])
         pieces = pad_ids([self.tokenizer(u.text, add_special_tokens=False).input_ids for u in chosen])
         return CtcBatch(mel, num_frames, *letters, *pieces)
@@ -118,7 +120,7 @@ class CtcBatches:
         """One process's share of a step, at once; the last share of an epoch may be empty."""
         return [self.batch(int(share.visit[0]), share.item.tolist())] if len(share.item) else []
 
-    def _mel(self, epoch: int, number: int) -> Mel:
+    def _mel(self, epoch: int, number: int) -> Features:
         utterance = self.utterances[number]
         waveform = load_audio(utterance.audio, utterance.start_s, utterance.duration_s, language=utterance.language)
         return self.features(waveform, row_random(self.seed, epoch, number))
@@ -145,11 +147,12 @@ def pretrain_encoder(
     """Train (or go on training) the encoder in `folder`; returns it without the heads."""
     alphabet = sorted({letter for utterance in train for letter in spoken(utterance.text)})
     letters = {letter: number for number, letter in enumerate(alphabet, 1)}
-    features = LogMel.from_config(recipe.audio)
-    rows = CtcBatches(train, letters, tokenizer, AugmentedMel(features, base.augment), base.schedule.seed)
-    held_out = CtcBatches(valid, letters, tokenizer, AugmentedMel(features, None))
+    features = speech_features(recipe.audio)
+    rows = CtcBatches(train, letters, tokenizer, AugmentedFeatures(features, base.augment), base.schedule.seed)
+    held_out = CtcBatches(valid, letters, tokenizer, AugmentedFeatures(features, None))
     torch.manual_seed(base.schedule.seed)
-    encoder = SpeechEncoder(new_whisper_encoder(base, recipe), recipe.audio.padding)
+    whisper = new_whisper_encoder(base, recipe)
+    encoder = MelEncoder(whisper, recipe.audio.padding)
     module = CtcEncoder(encoder, len(letters) + 1, len(tokenizer))
     order = StepSampler(rows.lengths, base.schedule.batch, base.schedule.seed)
     job = TrainingJob(
@@ -164,7 +167,7 @@ def pretrain_encoder(
         ids=lambda step: [train[number].id for number in order.step(step).item],
     )
     fit(job, accelerator)
-    return encoder.whisper
+    return whisper
 
 
 def _letter_errors(module: CtcEncoder, rows: CtcBatches, device: torch.device) -> dict[str, float]:

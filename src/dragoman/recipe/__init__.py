@@ -3,14 +3,15 @@
 A recipe is a TOML file. Unknown keys, wrong types and unknown names are errors that name file and key. Nothing of
 the machine (devices, paths, micro-batch) is in it. `extends = "name"` takes another recipe, one beside it first,
 and overrides its tables key by key (lists and `tasks` are replaced whole). If it names stages, it has these, in its
-order; what one leaves unsaid is as in the other recipe's stage of the same name.
+order; what one leaves unsaid is as in the other recipe's stage of the same name. A table of another `kind` is replaced
+whole.
 """
 
+from dragoman.recipe.audio import ENCODER_FRAMES_PER_S, AudioConfig, FbankConfig, LogMelConfig, WaveformConfig
 from dragoman.recipe.bases import BasesConfig, EncoderBaseConfig, LlmBaseConfig, TatoebaConfig
 from dragoman.recipe.files import dump_recipe, load_recipe, names, parse_recipe, read_stored_recipe
 from dragoman.recipe.model import (
     AdapterConfig,
-    AudioConfig,
     EncoderConfig,
     LlmConfig,
     Lora,
@@ -24,11 +25,11 @@ from dragoman.recipe.model import (
     TranslateFrom,
     VocabularyConfig,
 )
-from dragoman.recipe.recipe import MEL_FRAMES_PER_S, Recipe
+from dragoman.recipe.recipe import Recipe
 from dragoman.recipe.stages import AugmentConfig, DataSource, Schedule, Stage
 
 __all__ = [
-    "MEL_FRAMES_PER_S",
+    "ENCODER_FRAMES_PER_S",
     "AdapterConfig",
     "AudioConfig",
     "AugmentConfig",
@@ -36,8 +37,10 @@ __all__ = [
     "DataSource",
     "EncoderBaseConfig",
     "EncoderConfig",
+    "FbankConfig",
     "LlmBaseConfig",
     "LlmConfig",
+    "LogMelConfig",
     "Lora",
     "MlpConfig",
     "PromptConfig",
@@ -52,6 +55,7 @@ __all__ = [
     "TranscriptBy",
     "TranslateFrom",
     "VocabularyConfig",
+    "WaveformConfig",
     "dump_recipe",
     "load_recipe",
     "names",

@@ -114,7 +114,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     given = _LENGTH if over.keys() & _LENGTH else set()  # a schedule has one of them
     merged = {key: value for key, value in base.items() if key not in given}
     for key, value in over.items():
-        if key != "tasks" and isinstance(value, dict) and isinstance(merged.get(key), dict):
+        if key != "tasks" and _are_tables([value, merged.get(key)]) and not _other_kind(merged[key], value):
             merged[key] = _merge(merged[key], value)
         elif key == "stages" and _are_tables(value) and _are_tables(base.get(key)):
             stages = {str(stage.get("name")): stage for stage in base[key]}
@@ -122,6 +122,11 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
+
+
+def _other_kind(base: dict[str, Any], over: dict[str, Any]) -> bool:
+    """A table of another kind has other keys."""
+    return "kind" in over and over["kind"] != base.get("kind")
 
 
 def _are_tables(value: Any) -> bool:

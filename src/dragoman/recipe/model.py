@@ -1,10 +1,10 @@
-"""The tables that describe a model: what it hears, its encoder, adapter and LLM, how it is asked."""
+"""The tables that describe a model: its encoder, adapter and LLM, how it is asked."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from dragoman.recipe.strict import StrictModel, TaskName
 
@@ -20,23 +20,21 @@ class Lora(StrictModel):
     targets: list[str] | Literal["all-linear"]
 
 
-class AudioConfig(StrictModel):
-    """What the encoder hears: mel bins, its window, and whether clips are padded to it (as Whisper and the papers
-    do) or trimmed to the speech."""
+def _none(value: Any) -> Any:
+    """TOML has no null: "none" takes away what another recipe has."""
+    return None if value == "none" else value
 
-    mel_bins: Literal[80, 128]
-    window_s: float = Field(default=30.0, gt=0.0)
-    padding: Literal["window", "trimmed"] = "window"
-    silence_s: float = Field(default=0.0, ge=0.0)
-    """Behind a trimmed clip: Whisper listens for the end of the speech."""
+
+OptionalLora = Annotated[Lora | None, BeforeValidator(_none)]
 
 
 class EncoderConfig(StrictModel):
-    """`name` is a Hugging Face name or folder; "base" is the one that `[bases]` describes."""
+    """`name` is a Hugging Face name or folder; "base" is the one that `[bases]` describes. What it hears, `[audio]`
+    says: which class of transformers it is follows from there and from its own config."""
 
     name: str
     revision: str | None = None
-    lora: Lora | None = None
+    lora: OptionalLora = None
 
 
 class VocabularyConfig(StrictModel):
@@ -58,13 +56,8 @@ class LlmConfig(StrictModel):
     revision: str | None = None
     scale_audio: bool = False
     quantisation: Quantisation | None = None
-    lora: Lora | None = None
+    lora: OptionalLora = None
     vocabulary: VocabularyConfig | None = None
-
-    @field_validator("lora", mode="before")
-    @classmethod
-    def _toml_has_no_null(cls, value: Any) -> Any:
-        return None if value == "none" else value
 
 
 class QFormerConfig(StrictModel):

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
+from dragoman.recipe.audio import AudioConfig
 from dragoman.recipe.bases import BasesConfig
 from dragoman.recipe.model import (
     AdapterConfig,
-    AudioConfig,
     DecodingConfig,
     EncoderConfig,
     LlmConfig,
@@ -23,8 +23,6 @@ from dragoman.recipe.stages import Stage
 from dragoman.recipe.strict import StrictModel
 from dragoman.text import languages
 from dragoman.text.languages import expand, is_code
-
-MEL_FRAMES_PER_S = 100  # Whisper: a hop of 160 samples at 16 kHz
 
 
 class Recipe(StrictModel):
@@ -79,6 +77,23 @@ class Recipe(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _heard_as_log_mel(self) -> Recipe:
+        kind = self.audio.kind
+        if kind == "log-mel":
+            return self
+        if self.encoder.name == "base":
+            raise ValueError(f"audio.kind: an encoder of [bases] is Whisper in small and hears log-mel, not {kind}")
+        if self.decoding.transcript_by == "whisper":
+            raise ValueError(f"decoding.transcript_by: whisper hears log-mel; an encoder of {kind} has no decoder")
+        for stage in self.stages:
+            if stage.augment and stage.augment.alters_mel:
+                raise ValueError(
+                    f"stages.{stage.name}.augment: warp and masks are made in log-mel, and this encoder hears {kind}; "
+                    "leave all but speed out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _bases(self) -> Recipe:
         if "base" in (self.encoder.name, self.llm.name) and self.bases is None:
             raise ValueError('bases: encoder or llm is "base", but there is no [bases] table')
@@ -92,11 +107,6 @@ class Recipe(StrictModel):
     def languages(self) -> tuple[str, ...]:
         """Sources and targets, each once, in the recipe's order."""
         return tuple(dict.fromkeys([*self.sources, *self.targets]))
-
-    @property
-    def window_frames(self) -> int:
-        """Mel frames of the encoder's window."""
-        return round(self.audio.window_s * MEL_FRAMES_PER_S)
 
     @property
     def transcribes(self) -> bool:
@@ -145,9 +155,8 @@ class Recipe(StrictModel):
             longest_s[source.name] = max(longest_s.get(source.name, 0.0), source.max_duration_s or math.inf)
         return longest_s
 
-    def audio_tokens(self, mel_frames: int) -> int:
-        """Number of audio embeddings that the adapter makes of a clip of this many mel frames (even)."""
-        frames = (self.window_frames if self.audio.padding == "window" else mel_frames) // 2
+    def audio_tokens(self, frames: int) -> int:
+        """Number of audio embeddings that the adapter makes of a clip of this many encoder frames."""
         match self.adapter:
             case QFormerConfig(queries=queries, pool=pool):
                 return queries // pool

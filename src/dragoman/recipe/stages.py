@@ -71,6 +71,11 @@ class AugmentConfig(StrictModel):
     time_masks: int = Field(default=0, ge=0)
     time_width: int = Field(default=0, ge=0)
 
+    @property
+    def alters_mel(self) -> bool:
+        """Whether more than the speed is altered."""
+        return bool(self.warp or self.frequency_masks or self.time_masks)
+
 
 class DataSource(StrictModel):
     """One manifest (`<data>/<name>.jsonl`) with filters; languages are codes or named sets, empty means any. Where

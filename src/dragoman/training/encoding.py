@@ -1,6 +1,6 @@
 """The frozen encoder run once over all that a recipe trains on; training then reads its frames from files.
 
-Shapes: U utterances, M mel bins, F mel frames, S encoder frames, E encoder width, n rows of a file.
+Shapes: U utterances, C channels and F frames of speech features, S encoder frames, E encoder width, n rows of a file.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dragoman.data.batching import pad_mels
-from dragoman.data.examples import mel_of
-from dragoman.data.features import LogMel
+from dragoman.data.batching import pad_features
+from dragoman.data.examples import features_of
+from dragoman.data.features import SpeechFeatures, speech_features
 from dragoman.data.frames import Frames, FrameStore, new_frames, open_frames
 from dragoman.data.index import ManifestIndex
 from dragoman.data.prefetch import prefetch_map, workers_watched
@@ -27,7 +27,7 @@ from dragoman.data.sampling import Rows
 from dragoman.errors import OutputError, RecipeError
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.progress import OnProgress, no_progress
-from dragoman.recipe import Recipe
+from dragoman.recipe import ENCODER_FRAMES_PER_S, Recipe
 from dragoman.training.manifests import used_rows
 from dragoman.training.warm_start import initial_encoder, with_initial_revisions
 
@@ -46,9 +46,9 @@ class StoredFrames:
 
     @classmethod
     def for_encoder(cls, folder: Path, recipe: Recipe, encoder: SpeechEncoder) -> StoredFrames:
-        made_with = {
+        made_with = {  # what kind of features they are is told by the encoder
             "encoder": encoder.digest(),
-            "audio setting": json.dumps(recipe.audio.model_dump()),
+            "audio setting": json.dumps(recipe.audio.model_dump(exclude={"kind"})),
             "precision": "fp32" if precision(recipe) is torch.float32 else "bf16",
         }
         return cls(folder, made_with)
@@ -81,17 +81,17 @@ class ClipReader:
     """Reads audio; a worker process gets a copy."""
 
     indexes: Sequence[ManifestIndex]
-    features: LogMel
+    features: SpeechFeatures
 
     def batches(self, shard: FrameShard, size: int) -> Iterator[FrameShard]:
         """The shard in parts of at most `size` rows, those of like length together."""
         by_length = shard.rows[np.argsort(self.indexes[shard.source].duration_s[shard.rows], kind="stable")]
         return (shard._replace(rows=by_length[at : at + size]) for at in range(0, len(by_length), size))
 
-    def mels(self, batch: FrameShard) -> tuple[Tensor, Tensor]:
-        """mel (U, M, F) and the number of frames (U,)."""
+    def padded(self, batch: FrameShard) -> tuple[Tensor, Tensor]:
+        """Features (U, C, F) and the number of frames (U,)."""
         index = self.indexes[batch.source]
-        return pad_mels([mel_of(index.utterance(int(row), ()), self.features) for row in batch.rows])
+        return pad_features([features_of(index.utterance(int(row), ()), self.features) for row in batch.rows])
 
 
 def check_storable(recipe: Recipe) -> None:
@@ -155,7 +155,7 @@ def encode(
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     encoder = initial_encoder(recipe, bases, dtype).to(chosen)
     frame_bytes = encoder.width * dtype.itemsize
-    per_shard = max(1, min(_MOST, _SHARD_BYTES // (recipe.window_frames // 2 * frame_bytes)))
+    per_shard = max(1, min(_MOST, _SHARD_BYTES // (recipe.audio.window_frames * frame_bytes)))
     frames = StoredFrames.for_encoder(out, recipe, encoder)
     stores = [frames.new(index, rows, per_shard) for index, rows in used]
     if processes == 1:
@@ -163,9 +163,9 @@ def encode(
     pairs = zip(stores, used, strict=True)
     _check_room(out, sum(_missing_bytes(store, index, frame_bytes, recipe) for store, (index, _) in pairs))
     shards = _shards(stores, rank, processes)
-    clips = ClipReader([index for index, _ in used], LogMel.from_config(recipe.audio))
+    clips = ClipReader([index for index, _ in used], speech_features(recipe.audio))
     parts = (batch for shard in shards for batch in clips.batches(shard, batch_size))
-    made = prefetch_map(clips.mels, parts, workers)
+    made = prefetch_map(clips.padded, parts, workers)
     done, total = 0, sum(len(shard.rows) for shard in shards)
     with workers_watched():
         for shard in shards:
@@ -178,13 +178,13 @@ def encode(
     return sum(len(rows) for _, rows in used)
 
 
-def frames_of(encoder: SpeechEncoder, mel: Tensor, num_frames: Tensor) -> list[Frames]:
-    """mel (U, M, F), num_frames (U,) -> (S, E) of each clip, as a training step computes them in the precision of the
-    encoder's weights."""
+def frames_of(encoder: SpeechEncoder, features: Tensor, num_frames: Tensor) -> list[Frames]:
+    """Features (U, C, F), num_frames (U,) -> (S, E) of each clip, as a training step computes them in the precision of
+    the encoder's weights."""
     weights = next(encoder.parameters())
     mixed = weights.dtype is torch.bfloat16
     with torch.inference_mode(), torch.autocast(weights.device.type, torch.bfloat16, enabled=mixed):
-        frames, lengths = encoder(mel.to(weights.device, weights.dtype), num_frames.to(weights.device))
+        frames, lengths = encoder(features.to(weights.device, weights.dtype), num_frames.to(weights.device))
     # mixed precision gives fp32, and the adapter's first layer rounds it: here already, nothing is lost
     frames = frames.to(weights.dtype).cpu()
     values = frames.view(torch.int16).numpy().view(np.uint16) if mixed else frames.numpy()
@@ -206,7 +206,7 @@ def _missing_bytes(store: FrameStore, index: ManifestIndex, frame_bytes: int, re
     longest_s = recipe.audio.window_s
     heard_s = np.full(len(rows), longest_s) if recipe.audio.padding == "window" else index.duration_s[rows]
     begun = sum(path.stat().st_size for path in store.folder.glob(".dragoman-*"))
-    return int(np.fmin(heard_s, longest_s).sum() * 50) * frame_bytes - begun
+    return int(np.fmin(heard_s, longest_s).sum() * ENCODER_FRAMES_PER_S) * frame_bytes - begun
 
 
 def _check_room(folder: Path, needed: int) -> None:

@@ -93,7 +93,7 @@ class Proportion:
 
     def _room(self, source: DataSource, stage: Stage) -> float:
         """Tokens that the texts of a row may have."""
-        audio = self.recipe.audio_tokens(self.recipe.window_frames) if stage.uses_speech(source) else 0
+        audio = self.recipe.audio_tokens(self.recipe.audio.window_frames) if stage.uses_speech(source) else 0
         return float("inf") if self.context is None else self.context - audio - _TAGS
 
     def _misfit(self, index: ManifestIndex, row: int, source: DataSource, stage: Stage) -> str | None:

@@ -119,7 +119,9 @@ def test_the_score_is_the_mean_log_probability_of_the_transcript(loaded: LoadedM
             others = [*request.targets, *(code for code in loaded.recipe.targets if code != request.source)]
             both = LanguageTags()(request.source, others[0])
             prompt, answer = text.prompt(both), text.plain(escape(decoded.transcript) + both)
-        audio, _ = loaded.model.encode_audio(torch.from_numpy(request.mel)[None], torch.tensor([request.mel.shape[1]]))
+        audio, _ = loaded.model.encode_audio(
+            torch.from_numpy(request.features)[None], torch.tensor([request.features.shape[1]])
+        )
         rows = torch.cat([audio, loaded.model.llm.get_input_embeddings()(torch.tensor([[*prompt, *answer]]))], 1)
         predicted = loaded.model.llm(inputs_embeds=rows).logits[0, -len(answer) - 1 : -1].log_softmax(-1)
         expected = predicted[range(len(answer)), list(answer)].mean()
@@ -134,7 +136,7 @@ def test_a_language_is_as_likely_as_its_transcript_to_the_llm_and_to_the_audio_a
     for request, (decoded, likely) in zip(REQUESTS, together, strict=True):
         ids = loaded.tokenizer(escape(decoded.transcript), add_special_tokens=False).input_ids
         audio, num_audio = loaded.model.encode_audio(
-            torch.from_numpy(request.mel)[None], torch.tensor([request.mel.shape[1]])
+            torch.from_numpy(request.features)[None], torch.tensor([request.features.shape[1]])
         )
         log_probs = loaded.model.ctc_logits(audio)[0].log_softmax(-1)
         loss = torch.nn.functional.ctc_loss(
@@ -147,7 +149,7 @@ def test_a_language_is_as_likely_as_its_transcript_to_the_llm_and_to_the_audio_a
 def plain(loaded: LoadedModel, beams: int, ids: tuple[int, ...]) -> str:
     llm, end = loaded.model.llm, loaded.tokenizer.eos_token_id
     audio, _ = loaded.model.encode_audio(
-        torch.from_numpy(REQUESTS[0].mel)[None], torch.tensor([REQUESTS[0].mel.shape[1]])
+        torch.from_numpy(REQUESTS[0].features)[None], torch.tensor([REQUESTS[0].features.shape[1]])
     )
     rows = torch.cat([audio, llm.get_input_embeddings()(torch.tensor([ids]))], 1)
     how = GenerationConfig(
@@ -240,7 +242,9 @@ def test_direct_translation_is_what_the_st_prompt_gives(transcribes: str, prompt
     words = prompt["worded"]["st"].format(source="English", target="French") if prompt else "<|eng|><|fra|>"
     request, found = REQUESTS[1], decoded[1].translations["fra"]
     with torch.no_grad():
-        frames, num = speech_llm.encoder(torch.tensor(request.mel)[None], torch.tensor([request.mel.shape[1]]))
+        frames, num = speech_llm.encoder(
+            torch.tensor(request.features)[None], torch.tensor([request.features.shape[1]])
+        )
         audio, _ = speech_llm.adapter(frames, num)
         before, after = (pieces(text, return_tensors="pt").input_ids for text in (lead, words))
         rows = torch.cat([embed(before.long()), audio, embed(after)], 1)
@@ -272,7 +276,7 @@ def test_a_known_transcript_is_translated_with_the_speech(beams: int, tmp_path: 
             item = TaskItem(request.source, code, found.transcript)
             prompt = TASKS["smt"].prompt(item, LanguageTags.from_prompt(loaded.recipe.prompt))
             assert translation.raw.startswith(prompt)
-            assert translation.raw.removeprefix(prompt) == after(loaded, request.mel, prompt, beams, 5)
+            assert translation.raw.removeprefix(prompt) == after(loaded, request.features, prompt, beams, 5)
     own = decoder(REQUESTS)
     again = decoder([replace(r, transcript=f.transcript) for r, f in zip(REQUESTS, own, strict=True)])
     assert [found.translations for found in own] == [found.translations for found in again]

@@ -14,7 +14,7 @@ from toy import LORA, model, recipe, stage
 from toy import mel as speech
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
-from dragoman.data.batching import Mel
+from dragoman.data.features import Features
 from dragoman.inference.decoding.decoder import Decoder, DecodeRequest
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.recipe import TranslateFrom
@@ -28,7 +28,7 @@ def whisper(tmp_path: Path) -> WhisperDecoder:
     )
 
 
-def mel(whisper: WhisperDecoder, frames: int, seed: int) -> Mel:
+def mel(whisper: WhisperDecoder, frames: int, seed: int) -> Features:
     """(M, F) of a random clip."""
     random = np.random.default_rng(seed)
     return random.normal(size=(whisper.encoder.mel_bins, frames)).astype(np.float32)

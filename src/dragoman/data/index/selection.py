@@ -16,7 +16,7 @@ from dragoman.data.index import ManifestIndex
 from dragoman.data.index.building import NO_AUDIO, Bits, numbered
 from dragoman.data.index.caps import cap_directions, cap_languages
 from dragoman.data.sampling import GroupQuotas, Rows, Step, StepSampler
-from dragoman.recipe import MEL_FRAMES_PER_S, DataSource, Recipe, Stage
+from dragoman.recipe import DataSource, Recipe, Stage
 
 _LETTERS_PER_S = 15
 """Read aloud, about; so that text alone is sorted by length among speech."""
@@ -133,8 +133,8 @@ class Selection:
         text = index.shard[rows] == NO_AUDIO
         seconds[text] = index.letters[rows][text] / _LETTERS_PER_S
         seconds[np.isnan(seconds)] = self.recipe.audio.window_s
-        frames: Rows = np.rint(MEL_FRAMES_PER_S * seconds).clip(0, 2**16 - 1).astype(np.uint16)  # ten minutes and more
-        return frames
+        hundredths: Rows = np.rint(100 * seconds).clip(0, 2**16 - 1).astype(np.uint16)  # ten minutes and more
+        return hundredths
 
     def _shards(self) -> Rows:
         """(I,) numbers of the tar files of all sources; the audio of one source that lies in no tar counts as one."""

@@ -9,8 +9,9 @@ from typing import Protocol
 
 import torch
 
-from dragoman.data.batching import Mel, TextRow
+from dragoman.data.batching import TextRow
 from dragoman.data.examples import TextEncoder
+from dragoman.data.features import Features
 from dragoman.data.tasks import TASKS, LanguageTags, Task, TaskItem, escape, said
 from dragoman.inference.decoding.constraints import PhraseBias
 from dragoman.inference.decoding.generate import EMPTY_OUTPUT, GeneratedText, TextSearch
@@ -33,18 +34,18 @@ HOTWORD_BIAS = 2.0
 
 @dataclass(frozen=True)
 class DecodeRequest:
-    """One utterance, mel (M, F), its language, and the languages wanted; words that may be said, and terms with their
-    translations. `prefixes` has what the text of "transcript" or of a target (its code) begins with: that stays, the
-    rest is written. `transcript` is what was said, of all utterances of a batch or of none; known, it is not written
-    anew."""
+    """One utterance, features (C, F), its language, and the languages wanted; words that may be said, and terms with
+    their translations. `prefixes` has what the text of "transcript" or of a target (its code) begins with: that stays,
+    the rest is written. `transcript` is what was said, of all utterances of a batch or of none; known, it is not
+    written anew."""
 
-    mel: Mel
+    features: Features
     source: str
     targets: tuple[str, ...]
     hotwords: tuple[str, ...] = ()
     glossary: Glossary | None = None
     prefixes: Mapping[str, str] = field(default_factory=dict)
-    whisper_mel: Mel | None = None
+    whisper_mel: Features | None = None
     """What Whisper's own decoder hears, where it writes the transcript."""
     transcript: str | None = None
 
@@ -150,7 +151,7 @@ class Decoder:
         return [score + ctc_score for score, ctc_score in both]
 
     def _audio_prefix(self, requests: Sequence[DecodeRequest]) -> AudioPrefix:
-        return encode_audio_prefix(self.model, [request.mel for request in requests])
+        return encode_audio_prefix(self.model, [request.features for request in requests])
 
     def _transcribe(
         self, requests: Sequence[DecodeRequest], audio_prefix: AudioPrefix, beams: int
@@ -160,7 +161,7 @@ class Decoder:
         if requests and all(request.transcript is not None for request in requests):
             return [replace(EMPTY_OUTPUT, text=str(request.transcript)) for request in requests]
         if self.whisper is not None:
-            mels = [request.mel if request.whisper_mel is None else request.whisper_mel for request in requests]
+            mels = [request.features if request.whisper_mel is None else request.whisper_mel for request in requests]
             return self.whisper(mels, [request.source for request in requests], beams)
         if not self.recipe.writes_transcripts:
             return [EMPTY_OUTPUT] * len(requests)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from dragoman.batch import IGNORED
-from dragoman.data.batching import Mel, TextRow, pad_ids, pad_mels, pad_rows
+from dragoman.data.batching import TextRow, pad_features, pad_ids, pad_rows
+from dragoman.data.features import Features
 from dragoman.model.llm import embed
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.splice import splice
@@ -27,7 +28,7 @@ _SCORED = 16
 @dataclass(frozen=True)
 class AudioPrefix:
     """Audio tokens (U, A, D), their valid counts (U,), the LLM's keys and values after them, and which of the U each
-    request hears: requests that share a mel share all this."""
+    request hears: requests that share their features share all this."""
 
     audio: Tensor
     num_audio: Tensor
@@ -59,14 +60,15 @@ def select_rows(cache: DynamicCache, rows: Tensor) -> DynamicCache:
     return selected
 
 
-def encode_audio_prefix(model: SpeechLLM, mels: Sequence[Mel]) -> AudioPrefix:
-    """Encoder, adapter and LLM over the audio, once a mel: the same object twice is one mel."""
+def encode_audio_prefix(model: SpeechLLM, features: Sequence[Features]) -> AudioPrefix:
+    """Encoder, adapter and LLM over features (C, F) each, once an utterance: the same object twice is one."""
     device = next(model.parameters()).device
-    unique = {id(mel): mel for mel in mels}
+    unique = {id(own): own for own in features}
     numbers = {key: number for number, key in enumerate(unique)}
-    mel, num_frames = pad_mels(list(unique.values()))
-    audio, num_audio = model.encode_audio(mel.to(device), num_frames.to(device))
-    return AudioPrefix(audio, num_audio, _fill_cache(model, audio, num_audio), tuple(numbers[id(mel)] for mel in mels))
+    padded, num_frames = pad_features(list(unique.values()))
+    audio, num_audio = model.encode_audio(padded.to(device), num_frames.to(device))
+    heard = tuple(numbers[id(own)] for own in features)
+    return AudioPrefix(audio, num_audio, _fill_cache(model, audio, num_audio), heard)
 
 
 def _fill_cache(model: SpeechLLM, audio: Tensor, num_audio: Tensor) -> DynamicCache:

@@ -14,15 +14,15 @@ from torch import Tensor
 from transformers import EncoderDecoderCache, GenerationConfig, GenerationMixin, WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
-from dragoman.data.batching import Mel, pad_mels
-from dragoman.data.features import LogMel
+from dragoman.data.batching import pad_features
+from dragoman.data.features import Features, LogMel
 from dragoman.errors import ModelError
 from dragoman.inference.decoding.constraints import DecodeStats
 from dragoman.inference.decoding.generate import GeneratedText
 from dragoman.inference.decoding.greedy import search_greedily
 from dragoman.inference.decoding.search import SearchLimits
 from dragoman.model.bases import find_encoder
-from dragoman.model.encoder import SpeechEncoder
+from dragoman.model.encoder import MelEncoder
 from dragoman.model.llm import load_pretrained, load_tokenizer
 from dragoman.recipe import Recipe
 from dragoman.text.languages import find
@@ -44,7 +44,7 @@ class WhisperDecoder:
 
     def __init__(self, whisper: WhisperForConditionalGeneration, tokenizer: Any) -> None:
         self.whisper, self.tokenizer = whisper.eval(), tokenizer
-        self.encoder = SpeechEncoder(whisper.get_encoder(), "trimmed")
+        self.encoder = MelEncoder(whisper.get_encoder(), "trimmed")
         known = getattr(whisper.generation_config, "lang_to_id", None)
         if not known:
             raise ModelError("This Whisper hears English only; its decoder cannot transcribe other languages.")
@@ -53,7 +53,7 @@ class WhisperDecoder:
     @classmethod
     def load(cls, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> WhisperDecoder:
         """The whole of the Whisper whose encoder a recipe names. Raises ModelError."""
-        if recipe.encoder.name == "base":
+        if recipe.encoder.name == "base" or recipe.audio.kind != "log-mel":
             raise ModelError(f"{recipe.name}: its encoder has no decoder of its own; leave transcript_by as adapter.")
         place = find_encoder(recipe.encoder, None)
         kind = WhisperForConditionalGeneration
@@ -61,7 +61,7 @@ class WhisperDecoder:
         return cls(whisper.to(device), load_tokenizer(place.weights, place.revision))
 
     @torch.inference_mode()
-    def __call__(self, mels: Sequence[Mel], languages: Sequence[str], beams: int) -> list[GeneratedText]:
+    def __call__(self, mels: Sequence[Features], languages: Sequence[str], beams: int) -> list[GeneratedText]:
         """mel (M, F) each and the language spoken in it -> what is said."""
         frames, valid = self._hear(mels)
         prompts = self._prompts(languages).to(frames.device)
@@ -74,7 +74,7 @@ class WhisperDecoder:
             return [self._output(row.ids) for row in search_greedily(model, limits, self._suppressed)]
 
     @torch.inference_mode()
-    def language_scores(self, mels: Sequence[Mel], languages: Sequence[str]) -> Tensor:
+    def language_scores(self, mels: Sequence[Features], languages: Sequence[str]) -> Tensor:
         """mel (M, F) each -> (U, L) log-probabilities of the languages, by the first token that it writes."""
         frames, valid = self._hear(mels)
         start = torch.full((len(mels), 1), self.whisper.generation_config.decoder_start_token_id, device=frames.device)
@@ -82,10 +82,10 @@ class WhisperDecoder:
             logits = _WhisperStepModel(self.whisper, frames, valid, start).start()
         return logits[:, [self.languages[code] for code in languages]].log_softmax(-1)
 
-    def _hear(self, mels: Sequence[Mel]) -> tuple[Tensor, Tensor]:
+    def _hear(self, mels: Sequence[Features]) -> tuple[Tensor, Tensor]:
         """mel (M, F) each -> frames (U, S, E), and which of them are its own (U, S)."""
         weights = next(self.whisper.parameters())
-        mel, num_frames = pad_mels(mels)
+        mel, num_frames = pad_features(mels)
         frames, lengths = self.encoder(mel.to(weights.device, weights.dtype), num_frames.to(weights.device))
         return frames, torch.arange(frames.shape[1], device=lengths.device) < lengths[:, None]
 

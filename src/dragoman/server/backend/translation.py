@@ -10,16 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dragoman.data.batching import Mel
+from dragoman.data.features import FRAMES_PER_SECOND, Features
 from dragoman.inference.decoding.decoder import DecodedSpeech, DecodeRequest
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageIdentifier
 from dragoman.inference.options import TranslateOptions
 from dragoman.inference.recordings import Speech
 from dragoman.inference.translator import Translator
+from dragoman.recipe import ENCODER_FRAMES_PER_S, AudioConfig
 from dragoman.server.backend.batching import DECODE, BatchScheduler, ClientLane, Kind, outcome
-
-FRAMES_PER_S = 100
 
 
 class LocalModel:
@@ -42,20 +41,23 @@ class LocalModel:
 class LaneDecoder:
     """The Decoder as one client sees it."""
 
-    def __init__(self, lane: ClientLane, beams: int, is_cascade: bool) -> None:
-        self.beams, self.is_cascade, self._lane = beams, is_cascade, lane
+    def __init__(self, lane: ClientLane, beams: int, is_cascade: bool, audio: AudioConfig) -> None:
+        self.beams, self.is_cascade, self._lane, self._audio = beams, is_cascade, lane, audio
 
     def __call__(self, requests: Sequence[DecodeRequest]) -> list[DecodedSpeech]:
         return list(self.each(requests))
 
     def each(self, requests: Sequence[DecodeRequest]) -> Iterator[DecodedSpeech]:
         """In order, each as soon as it is there."""
-        return map(outcome, self._lane.submit(DECODE, requests, [_seconds(one.mel) for one in requests]))
+        return map(outcome, self._lane.submit(DECODE, requests, self._seconds(requests)))
 
     def likelihoods(self, requests: Sequence[DecodeRequest], beams: int) -> list[float]:
         """As Decoder's."""
         kind = ("likelihoods", beams)
-        return [outcome(one) for one in self._lane.submit(kind, requests, [_seconds(one.mel) for one in requests])]
+        return [outcome(one) for one in self._lane.submit(kind, requests, self._seconds(requests))]
+
+    def _seconds(self, requests: Sequence[DecodeRequest]) -> list[float]:
+        return [self._audio.encoder_frames(one.features.shape[1]) / ENCODER_FRAMES_PER_S for one in requests]
 
 
 class LaneWhisper:
@@ -64,10 +66,11 @@ class LaneWhisper:
     def __init__(self, lane: ClientLane) -> None:
         self._lane = lane
 
-    def language_scores(self, mels: Sequence[Mel], languages: Sequence[str]) -> Tensor:
+    def language_scores(self, mels: Sequence[Features], languages: Sequence[str]) -> Tensor:
         """As WhisperDecoder's."""
         kind = ("languages", tuple(languages))
-        found = [outcome(one) for one in self._lane.submit(kind, mels, [_seconds(mel) for mel in mels])]
+        seconds = [mel.shape[1] / FRAMES_PER_SECOND for mel in mels]
+        found = [outcome(one) for one in self._lane.submit(kind, mels, seconds)]
         return torch.from_numpy(np.stack(found))
 
 
@@ -122,7 +125,7 @@ class ClientTranslator(WeightlessTranslator):
         sources: Sequence[str] = (),
     ) -> None:
         super().__init__(vars(translator))
-        self._lane_decoder = LaneDecoder(lane, facts.beams, facts.is_cascade)
+        self._lane_decoder = LaneDecoder(lane, facts.beams, facts.is_cascade, translator.recipe.audio)
         self.decoder = self._lane_decoder
         heard = sources or translator.sources
         if facts.tells_by_whisper:
@@ -147,7 +150,3 @@ class ModelServer:
         """For one request, whose lane is to be closed after it. Raises DragomanError."""
         lane = self.scheduler.lane()
         return ClientTranslator(self.translator, self._facts, lane, vad_parameters, sources), lane
-
-
-def _seconds(mel: Mel) -> float:
-    return mel.shape[1] / FRAMES_PER_S

@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "inference": {"errors", "files", "text", "records", "recipe", "data", "vad", "model"},
     "subtitles": {"errors", "files", "text", "inference"},
     "systems": {"errors", "files", "text", "records", "recipe", "data", "vad", "model", "inference"},
+    "engines": {"errors", "files", "text", "records", "recipe", "data", "vad", "model", "inference"},
     "evaluation": {"errors", "files", "parallel", "text", "records", "recipe", "data", "model", "inference"},
     "training": {"errors", "files", "progress", "records", "recipe", "data", "model"},
     "pretraining": {"errors", "files", "progress", "records", "recipe", "data", "model", "training"},  # one loop

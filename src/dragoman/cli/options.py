@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -83,6 +83,8 @@ Ngrams = Annotated[
         help="Of ours: no n tokens twice, in the place of the guard against loops; the papers have 5; 0: no guard.",
     ),
 ]
+Engine = Literal["torch", "vllm"]
+EngineOption = Annotated[Engine, typer.Option(help="What runs our models: torch, or vLLM where that is installed.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
 VadThresholdOption = Annotated[float | None, typer.Option("--vad_threshold", help="Speech begins at this probability.")]
 VadMinSpeechOption = Annotated[
@@ -160,10 +162,21 @@ class LoadOptions:
     transcript_by: TranscriptBy | None = None
     translate_from: TranslateFrom | None = None
     no_repeat_ngram_size: int | None = None
+    engine: Engine = "torch"
 
     def for_own_model(self) -> dict[str, Any]:
         """What `from_pretrained` of our own models takes."""
-        return {name: value for name, value in asdict(self).items() if name != "threads"}
+        return {name: value for name, value in asdict(self).items() if name not in ("threads", "engine")}
+
+    def for_vllm(self) -> dict[str, Any]:
+        """What `VllmTranslator.from_pretrained` takes. Raises ModelError for what vLLM does not do here."""
+        if self.beam_size not in (None, 1):
+            raise ModelError("vLLM is greedy here; leave --beam_size or --engine out.")
+        for name in ("device", "no_repeat_ngram_size"):
+            if getattr(self, name) is not None:
+                raise ModelError(f"--{name} is not for vLLM, which knows its device and holds loops; leave it out.")
+        names = ("batch_size", "compute_type", "transcript_by", "translate_from")
+        return {name: getattr(self, name) for name in names}
 
     def for_llm_alone(self) -> dict[str, Any]:
         """What `from_pretrained` of the LLM alone takes."""
@@ -174,6 +187,8 @@ class LoadOptions:
         for name in _OURS:
             if getattr(self, name) is not None:
                 raise ModelError(f"--{name} is for our own models; leave it or --system out.")
+        if self.engine != "torch":
+            raise ModelError("--engine is for our own models; leave it or --system out.")
         return self.for_llm_alone()
 
 

@@ -17,6 +17,7 @@ from dragoman.cli.options import (
     BeamSizeOption,
     ComputeTypeOption,
     DeviceOption,
+    EngineOption,
     LanguageFlags,
     LoadOptions,
     Ngrams,
@@ -64,6 +65,7 @@ def evaluate(
     transcript_by: TranscriptByOption = None,
     translate_from: TranslateFromOption = None,
     no_repeat_ngram_size: Ngrams = None,
+    engine: EngineOption = "torch",
     workers: WorkersOption = None,
     metric: MetricsOption = None,
     comet: CometOption = None,
@@ -84,7 +86,7 @@ def evaluate(
     metrics = _metrics(metric)
     _check_afterwards(languages, metrics if metric else {}, report, comet)
     rank, _ = launched()
-    road = (transcript_by, translate_from, no_repeat_ngram_size)
+    road = (transcript_by, translate_from, no_repeat_ngram_size, engine)
     load = LoadOptions(beam_size, batch_size, own_device(device), compute_type, threads, *road)
     with held(out, f".dragoman-lock{rank or ''}"):
         if not _generated(utterances, choose_system(system, model, text, utterances, languages, load), out, load):

@@ -72,6 +72,8 @@ def _own(folder: Path, text: bool, languages: LanguageFlags, load: LoadOptions) 
 
     recipe = read_stored_recipe(folder / "recipe.json")
     translate: Translate
+    if load.engine == "vllm":
+        return _by_vllm(folder, text, languages, load)
     if text:
         translate = TextTranslator.from_pretrained(folder, **load.for_llm_alone())
         works = translate.llm
@@ -93,6 +95,30 @@ def _own(folder: Path, text: bool, languages: LanguageFlags, load: LoadOptions) 
         translate,
         sum(parameter.numel() for parameter in works.parameters()),
         hardware(str(next(works.parameters()).device)),
+    )
+
+
+def _by_vllm(folder: Path, text: bool, languages: LanguageFlags, load: LoadOptions) -> EvaluatedSystem:
+    """The model, exported to vLLM."""
+    import torch
+
+    from dragoman.cli.devices import hardware
+    from dragoman.engines.vllm.translator import VllmTranslator
+    from dragoman.model.build import skeleton
+
+    if text:
+        raise DataError("--text is not for vLLM; leave it or --engine out.")
+    translate = VllmTranslator.from_pretrained(folder, **load.for_vllm())
+    recipe = translate.recipe
+    road = f"{'whisper' if translate.whisper else 'adapter'} to {translate.translate_from}"
+    return EvaluatedSystem(
+        f"{recipe.name} {digest_of_weights(folder)}, vllm, {road}, beams 1{_held(load)}",
+        recipe.name,
+        recipe.sources,
+        recipe.known_targets(languages.to),
+        translate,
+        sum(parameter.numel() for parameter in skeleton(recipe, folder).parameters()),
+        hardware("cuda" if torch.cuda.is_available() else "cpu"),
     )
 
 

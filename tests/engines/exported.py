@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from toy import LORA, Q_FORMER, STACKED, model, recipe, schedule, tokenizer, write_bases
-from transformers import Gemma2Config, Gemma2ForCausalLM
+from toy import LORA, Q_FORMER, STACKED, gemma2_llm, model, recipe, schedule, write_bases
 
 from dragoman.model.folder import save_model
 from dragoman.recipe import Recipe
@@ -33,29 +31,6 @@ def write_model(folder: Path, chosen: str) -> Path:
     one: Recipe = RECIPES[chosen]
     write_bases(folder / "bases", one)
     if chosen == "gemma2":
-        _gemma2().save_pretrained(folder / "bases" / "llm")
+        gemma2_llm().save_pretrained(folder / "bases" / "llm")
     save_model(model(folder, one), folder / "model")
     return folder / "model"
-
-
-def _gemma2() -> Gemma2ForCausalLM:
-    pieces = tokenizer()
-    torch.manual_seed(3)
-    return Gemma2ForCausalLM(
-        Gemma2Config(
-            vocab_size=len(pieces),
-            hidden_size=64,
-            intermediate_size=96,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=32,
-            query_pre_attn_scalar=32,
-            sliding_window=64,
-            max_position_embeddings=512,
-            bos_token_id=None,
-            eos_token_id=pieces.eos_token_id,
-            pad_token_id=pieces.pad_token_id,
-            initializer_range=0.1,
-        )
-    )

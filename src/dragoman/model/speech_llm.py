@@ -16,7 +16,6 @@ from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.llm import embed, width
 from dragoman.model.splice import splice
 
-
 LOGITS_AT_ONCE = 2**27
 """In fp32 half a GiB, and as much for their gradient: 883 tokens of a vocabulary of 152,000."""
 

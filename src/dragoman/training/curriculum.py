@@ -33,6 +33,7 @@ from dragoman.training.proportion import check_texts
 from dragoman.training.run_folder import as_recorded, remember_data, remember_recipe
 from dragoman.training.state import gathered_state
 from dragoman.training.steps import check_processes, stream_of_steps
+from dragoman.training.throughput import SpeechWork
 from dragoman.training.trainer import TrainingJob, fit, make_accelerator
 from dragoman.training.warm_start import (
     initial_model,
@@ -62,6 +63,7 @@ def train_curriculum(
     compiled: bool = False,
     checkpointed: bool = False,
     save_every: int = 200,
+    profile: bool = False,
     features: Path | None = None,
     skip_bad: bool = False,
     translation_scores: TranslationScores | None = None,
@@ -88,6 +90,7 @@ def train_curriculum(
                 compiled=compiled,
                 checkpointed=checkpointed,
                 save_every=save_every,
+                profile=profile,
                 features=features,
                 translation_scores=translation_scores,
                 on_progress=on_progress,
@@ -168,6 +171,7 @@ class StageRun:
     compiled: bool
     checkpointed: bool
     save_every: int
+    profile: bool
     features: Path | None
     translation_scores: TranslationScores | None
     on_progress: OnProgress
@@ -213,6 +217,8 @@ class StageRun:
             save_every=self.save_every,
             on_progress=self.on_progress,
             ids=lambda step: selection.ids(order.step(step)),
+            profile=self.profile,
+            work=SpeechWork(loaded.model, self.recipe),
         )
         frozen = trainable_state(loaded.model)  # under FSDP each process holds but a part of them afterwards
         tensors = {**frozen, **gathered_state(fit(job, accelerator))}

@@ -23,7 +23,7 @@ from vllm.tokenizers import cached_tokenizer_from_config
 from dragoman.data.audio import SAMPLE_RATE
 from dragoman.data.features import LogMel
 from dragoman.engines.vllm.export import AUDIO_TOKEN
-from dragoman.engines.vllm.processor import DummyInputsBuilder, Processor, ProcessingInfo
+from dragoman.engines.vllm.processor import DummyInputsBuilder, ProcessingInfo, Processor
 from dragoman.engines.vllm.prompts import after_tags, speech_prompt
 from dragoman.model.adapters import make_adapter
 from dragoman.model.encoder import SpeechEncoder

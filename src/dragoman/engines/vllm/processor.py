@@ -1,4 +1,4 @@
-"""What vLLM does with a recording before the model sees it: log-mel, and a place in the prompt for each audio embedding.
+"""What vLLM does with a recording before the model: log-mel, and a place in the prompt for each audio embedding.
 
 Shapes: N samples at 16 kHz, M mel bins, F mel frames, A audio tokens.
 """

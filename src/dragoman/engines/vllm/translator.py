@@ -159,7 +159,9 @@ class VllmTranslator(SpeechTranslator):
         return {"prompt_token_ids": ids, "multi_modal_data": {"audio": (part.samples, SAMPLE_RATE)}}
 
     def _translation(self, item: TaskItem, output: Translation) -> Translation:
-        before = "" if self.recipe.translates_directly else escape(item.transcript) + self.tags(item.source, item.target)
+        before = (
+            "" if self.recipe.translates_directly else escape(item.transcript) + self.tags(item.source, item.target)
+        )
         return Translation(said(output.raw).strip(), before + output.raw.strip(), output.truncated)
 
     def _write(self, prompts: Sequence[dict[str, Any]]) -> list[Translation]:

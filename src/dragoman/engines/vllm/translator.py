@@ -191,6 +191,7 @@ def _engine(exported: Path, config: DragomanConfig, options: Mapping[str, Any]) 
     frames = LogMel.from_config(recipe.audio).num_frames(round(recipe.audio.window_s * SAMPLE_RATE))
     longest = len(config.lead_ids) + recipe.audio_tokens(frames) + 3 * recipe.decoding.max_new_tokens + 128
     chosen = {
+        "dtype": str(config.dtype).removeprefix("torch."),  # left to itself vLLM makes 16 bits of float32
         "max_model_len": min(longest, getattr(text, "max_position_embeddings", longest)),
         "logits_processors": [LoopGuard],
         "limit_mm_per_prompt": {"audio": 1},

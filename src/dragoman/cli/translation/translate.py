@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -36,6 +36,7 @@ from dragoman.cli.options import (
     prepare_device,
     resolve_model,
 )
+from dragoman.cli.translation.batch_job import translate_manifest
 from dragoman.cli.translation.output import OutputFormat, OutputPlan, remark
 from dragoman.errors import OutputError
 
@@ -61,6 +62,9 @@ MaxCharsPerSecondOption = Annotated[
     typer.Option(
         "--max_chars_per_second", min=1, help="Subtitles stay for this reading speed, if they can; the language's own."
     ),
+]
+TranslateEngineOption = Annotated[
+    Literal["torch", "ray"], typer.Option(help="ray: a manifest (.jsonl) by many workers, into parquet files.")
 ]
 BilingualOption = Annotated[
     bool, typer.Option("--bilingual", help="Also subtitles of both: the translation, and below it what is said.")
@@ -97,6 +101,8 @@ def translate(
     hotwords: HotwordsOption = None,
     glossary: GlossaryOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a recording.")] = False,
+    engine: TranslateEngineOption = "torch",
+    workers: Annotated[int | None, typer.Option(min=1, help="Ray's actors, one model each; all GPUs, or 1.")] = None,
 ) -> None:
     """Translate recordings and videos of any length into one or several languages.
 
@@ -106,22 +112,21 @@ def translate(
     from dragoman.cli.files import recordings
 
     languages = LanguageFlags.read(to, language)
-    phrases = PhraseFlags.read(hotwords, glossary, languages)
-    if bilingual and languages.only_transcripts:
-        raise OutputError("--bilingual: with --to none there is no translation; name a target, or leave it out.")
-    subtitles = _subtitles(max_line_width, max_line_count, max_chars_per_second, bilingual)
-    output = OutputPlan.plan(recordings(inputs), output_dir, output_format, json, subtitles)
-    vad = {
-        "threshold": vad_threshold,
-        "min_speech_duration_ms": vad_min_speech_duration_ms,
-        "max_speech_duration_s": vad_max_speech_duration_s,
-        "min_silence_duration_ms": vad_min_silence_duration_ms,
-        "speech_pad_ms": vad_speech_pad_ms,
-    }
-    given = {name: value for name, value in vad.items() if value is not None}
-    flags = _TranslateFlags(languages, multilingual, phrases, bilingual, given, audio_track)
     road = (transcript_by, translate_from, no_repeat_ngram_size)
+    phrases = PhraseFlags.read(hotwords, glossary, languages)
     load = LoadOptions(beam_size, batch_size, device, compute_type, threads, *road)
+    if engine == "ray":
+        raise typer.Exit(2 if translate_manifest(inputs, model, languages, load, output_dir, workers) else 0)
+    subtitles = _subtitles(max_line_width, max_line_count, max_chars_per_second, bilingual, languages)
+    output = OutputPlan.plan(recordings(inputs), output_dir, output_format, json, subtitles)
+    vad = _given(
+        threshold=vad_threshold,
+        min_speech_duration_ms=vad_min_speech_duration_ms,
+        max_speech_duration_s=vad_max_speech_duration_s,
+        min_silence_duration_ms=vad_min_silence_duration_ms,
+        speech_pad_ms=vad_speech_pad_ms,
+    )
+    flags = _TranslateFlags(languages, multilingual, phrases, bilingual, vad, audio_track)
     translator, identity = _own(model, flags, load) if system is None else _external(system, model, flags, load)
     if _translate_all(translator, flags, output, output.finished(_settings(identity, translator, flags, load))):
         raise typer.Exit(2)
@@ -197,12 +202,18 @@ def _settings(
     }
 
 
+def _given(**values: float | None) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def _subtitles(
-    width: int | None, count: int | None, chars_per_second: float | None, bilingual: bool
+    width: int | None, count: int | None, chars_per_second: float | None, bilingual: bool, languages: LanguageFlags
 ) -> SubtitleOptions | None:
     """None where no flag is given. Raises OutputError."""
     from dragoman.subtitles.cues import SubtitleOptions
 
+    if bilingual and languages.only_transcripts:
+        raise OutputError("--bilingual: with --to none there is no translation; name a target, or leave it out.")
     if (width, count, chars_per_second, bilingual) == (None, None, None, False):
         return None
     if bilingual and count == 1:

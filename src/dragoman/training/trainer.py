@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 
 from dragoman.data.prefetch import workers_watched
-from dragoman.errors import DataError
+from dragoman.errors import DataError, DragomanError
 from dragoman.progress import OnProgress, no_progress
 from dragoman.recipe import Schedule
 from dragoman.training.metrics import StepMetrics, not_finite
@@ -82,7 +82,13 @@ def make_accelerator(precision: str) -> Accelerator:
         AcceleratorState._reset_state()  # it is one per process, and the stage before had another precision
     # the others wait while one downloads a model or indexes a manifest
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=2))
-    return Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[patience])
+    accelerator = Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[patience])
+    if accelerator.distributed_type is DistributedType.DEEPSPEED:
+        raise DragomanError(
+            "DeepSpeed wants to know beforehand how many micro-batches a step has, and here each has as many as its "
+            "utterances need; launch with docs/cluster/fsdp2.yaml, which shards as ZeRO-3 does."
+        )
+    return accelerator
 
 
 def fit(job: TrainingJob, accelerator: Accelerator) -> nn.Module:

@@ -28,7 +28,7 @@ from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.splice import splice
 from dragoman.model.trainable import train_only
 from dragoman.recipe import Recipe, Schedule, load_recipe
-from dragoman.training.throughput import peak_memory
+from dragoman.training.monitoring.throughput import peak_memory
 from dragoman.training.trainer import TrainingJob, fit, make_accelerator
 
 

@@ -29,11 +29,11 @@ from dragoman.records import Utterance
 from dragoman.training.distillation import Teacher
 from dragoman.training.encoding import StoredFrames, check_storable
 from dragoman.training.manifests import check_data, held_out, stage_indexes, valid_index
+from dragoman.training.monitoring.throughput import SpeechWork
 from dragoman.training.proportion import check_texts
 from dragoman.training.run_folder import as_recorded, remember_data, remember_recipe
 from dragoman.training.state import gathered_state
 from dragoman.training.steps import check_processes, stream_of_steps
-from dragoman.training.throughput import SpeechWork
 from dragoman.training.trainer import TrainingJob, fit, make_accelerator
 from dragoman.training.warm_start import (
     initial_model,

@@ -23,12 +23,12 @@ from dragoman.data.prefetch import workers_watched
 from dragoman.errors import DataError, DragomanError
 from dragoman.progress import OnProgress, no_progress
 from dragoman.recipe import Schedule
-from dragoman.training.metrics import StepMetrics, not_finite
+from dragoman.training.monitoring.metrics import StepMetrics, not_finite
+from dragoman.training.monitoring.profiling import profiled
+from dragoman.training.monitoring.runlog import RunLog
+from dragoman.training.monitoring.throughput import Throughput, Work, described
 from dragoman.training.optim import make_optimizer, make_scheduler
-from dragoman.training.profiling import profiled
-from dragoman.training.runlog import RunLog
 from dragoman.training.state import CheckpointWriter, load_state, random_state, restore_random_state
-from dragoman.training.throughput import Throughput, Work, described
 
 _SPEED_EVERY_S = 10.0
 

@@ -38,7 +38,7 @@ class RunLog:
         self._write(self.path, step, values)
 
     def speed(self, step: int, rates: dict[str, float]) -> None:
-        """One row of speed, see `training.throughput`."""
+        """One row of speed, see `training.monitoring.throughput`."""
         self._write(self.speed_path, step, rates, "speed/")
 
     def _write(self, path: Path, step: int, values: dict[str, float], prefix: str = "") -> None:

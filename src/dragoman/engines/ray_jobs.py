@@ -107,7 +107,7 @@ class ShardWorker:
         return {"utterances": [total for total, _ in counts], "failed": [failed for _, failed in counts]}
 
     def _shard(self, number: int, lines: Sequence[str]) -> tuple[int, int]:
-        utterances = [Utterance.model_validate_json(line) for line in lines]
+        utterances = [Utterance.model_validate_json(str(line)) for line in lines]
         rows: list[dict[str, Any]] = []
         for start in range(0, len(utterances), self.batch_size):
             rows += self._rows(utterances[start : start + self.batch_size])

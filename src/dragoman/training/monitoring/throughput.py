@@ -55,9 +55,9 @@ class SpeechWork:
         self._adapter = 4 * _weights(model.adapter) + 2 * _weights(model.adapter, trained=True)
 
     def __call__(self, batch: Any) -> Work:
-        frames = 0 if batch.mel is None and batch.frames is None else 1
-        heard = [self.recipe.audio_tokens(int(count)) for count in batch.num_frames] if frames else []
-        lengths = torch.tensor(heard or [0] * len(batch.num_frames)) + self.lead
+        step = 2 if batch.frames is not None else 0 if batch.mel is None else 1  # mel frames to each that is counted
+        heard = [self.recipe.audio_tokens(step * int(count)) if step else 0 for count in batch.num_frames]
+        lengths = torch.tensor(heard) + self.lead
         rows = int(lengths[batch.utterance_of].sum()) if batch.text.num_rows else 0
         tokens = rows + int(batch.text.attention_mask.sum())
         audio = sum(heard)

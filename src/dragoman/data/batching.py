@@ -66,7 +66,7 @@ class TextRows:
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
-    learnt: Tensor = field(default=None)  # type: ignore[arg-type]  # it follows from the labels
+    learnt: Tensor = field(default=None)
 
     def __post_init__(self) -> None:
         if self.learnt is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from dragoman.data.examples import TextEncoder
@@ -35,7 +35,7 @@ def speech_prompt(config: DragomanConfig, tokenizer: Any, language: str | None, 
         code = source if target is None else recipe.known_targets([target], source)[0]
     except LanguageError as error:
         raise ValueError(str(error)) from error
-    tasks = recipe.stages[-1].all_tasks if recipe.stages else TASKS.keys()
+    tasks: Collection[str] = recipe.stages[-1].all_tasks if recipe.stages else TASKS.keys()
     wanted = ("asr",) if target is None else ("st", "srt")
     task = next((name for name in wanted if name in tasks), None)
     if task is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +14,11 @@ from toy import mel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from dragoman.cli.options import LoadOptions
 from dragoman.engines.vllm.config import DragomanConfig
 from dragoman.engines.vllm.export import AUDIO_TOKEN, export_vllm
 from dragoman.engines.vllm.prompts import after_tags, speech_prompt
+from dragoman.engines.vllm.translator import VllmTranslator
 from dragoman.errors import ModelError
 from dragoman.model.adapters import make_adapter
 from dragoman.model.encoder import SpeechEncoder
@@ -69,3 +73,24 @@ def test_a_compute_type_of_fewer_bits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="float32, bfloat16, float16"):
         export_vllm(write_model(tmp_path, "qwen2"), tmp_path / "out", "int8")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed here")
+def test_without_vllm_a_sentence_says_where_to_read_how(tmp_path: Path) -> None:
+    out = export_vllm(write_model(tmp_path, "qwen2"), tmp_path / "out")
+    with pytest.raises(ModelError, match=r"vLLM is not installed here; docs/vllm.md says how"):
+        VllmTranslator(out)
+
+
+@pytest.mark.parametrize(
+    ("over", "flag"), [({"beam_size": 4}, "--beam_size"), ({"device": "cuda"}, "--device"), ({}, None)]
+)
+def test_options_that_vllm_has_no_use_for_are_refused(over: dict[str, Any], flag: str | None) -> None:
+    load = LoadOptions(
+        **{"beam_size": None, "batch_size": 16, "device": None, **over}, compute_type="auto", threads=None
+    )
+    if flag is None:
+        assert load.for_vllm()["batch_size"] == 16
+    else:
+        with pytest.raises(ModelError, match=flag):
+            load.for_vllm()

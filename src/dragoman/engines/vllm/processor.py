@@ -45,7 +45,8 @@ class ProcessingInfo(BaseProcessingInfo):
         return self.config.parsed_recipe().audio_tokens(self.features.num_frames(self.features.max_samples))
 
     def get_data_parser(self) -> MultiModalDataParser:
-        return MultiModalDataParser(target_sr=SAMPLE_RATE, target_channels=1)
+        # PyAV is a dependency of ours; vLLM's default, torchaudio, has no build for a CPU
+        return MultiModalDataParser(target_sr=SAMPLE_RATE, target_channels=1, audio_resample_method="pyav")
 
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
         return {"audio": 1}

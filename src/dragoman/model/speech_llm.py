@@ -133,7 +133,7 @@ class SpeechLLM(nn.Module):
 
         self._llm(batch, audio, num_audio, seen)
         size = max(1, LOGITS_AT_ONCE // pieces)
-        parts = zip(kept[0].split(size), labels.split(size), strict=True)
+        parts = zip(torch.split(kept[0], size), torch.split(labels, size), strict=True)
         return torch.cat([checkpoint(self._head_entropies, *part, use_reentrant=False) for part in parts])
 
     def _head_entropies(self, hidden: Tensor, labels: Tensor) -> Tensor:

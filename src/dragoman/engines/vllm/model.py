@@ -6,7 +6,7 @@ Shapes: U utterances, M mel bins, F mel frames, A audio tokens, D LLM width.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -33,6 +33,11 @@ from dragoman.model.encoder import SpeechEncoder
 class DragomanForConditionalGeneration(nn.Module, SupportsMultiModal, SupportsPP, SupportsTranscription):
     """An exported model (`engines.vllm.export`). Audio embeddings go into the prompt as they are: vLLM's Gemma scales
     what it reads of the table, never what it is given, as transformers does; `scale_audio` is applied here."""
+
+    # vLLM's own, whose types are not seen here
+    configure_mm_token_handling: Callable[..., None]
+    _mark_tower_model: Callable[..., Any]
+    _mark_language_model: Callable[..., Any]
 
     supported_languages: ClassVar[Mapping[str, str]] = ISO639_1_SUPPORTED_LANGS
 

@@ -133,7 +133,7 @@ class VllmTranslator(SpeechTranslator):
             for part in speech
         ]
         texts = [self.text.prompt(task.prompt(item, self.tags)) for item in items]
-        outputs = self._write([self._heard(part, ids) for part, ids in zip(speech, texts, strict=True)])
+        outputs = self._write([self._audio_prompt(part, ids) for part, ids in zip(speech, texts, strict=True)])
         return [self._transcript(item, output) for item, output in zip(items, outputs, strict=True)]
 
     def _transcript(self, item: TaskItem, output: Translation) -> Translation:
@@ -146,16 +146,16 @@ class VllmTranslator(SpeechTranslator):
         if self.translate_from == "transcript":
             return {"prompt_token_ids": without_audio(self.config, self._prompt("mt", item))}
         if self.whisper is not None:
-            return self._heard(part, self._prompt("smt", item))
+            return self._audio_prompt(part, self._prompt("smt", item))
         if self.recipe.translates_directly:
-            return self._heard(part, self._prompt("st", item))
+            return self._audio_prompt(part, self._prompt("st", item))
         begun = self.text.plain(escape(transcript) + self.tags(part.language, target))
-        return self._heard(part, (*self._prompt("srt", item), *begun))
+        return self._audio_prompt(part, (*self._prompt("srt", item), *begun))
 
     def _prompt(self, task: str, item: TaskItem) -> tuple[int, ...]:
         return self.text.prompt(TASKS[task].prompt(item, self.tags))
 
-    def _heard(self, part: Speech, text_ids: Sequence[int]) -> dict[str, Any]:
+    def _audio_prompt(self, part: Speech, text_ids: Sequence[int]) -> dict[str, Any]:
         ids = with_audio(self.config, text_ids)
         return {"prompt_token_ids": ids, "multi_modal_data": {"audio": (part.samples, SAMPLE_RATE)}}
 

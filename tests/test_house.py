@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "inference": {"batch", "errors", "files", "text", "records", "recipe", "data", "vad", "model"},
     "subtitles": {"errors", "files", "text", "inference"},
     "systems": {"batch", "errors", "files", "text", "records", "recipe", "data", "vad", "model", "inference"},
+    "engines": {"errors", "files", "text", "records", "recipe", "data", "vad", "model", "inference"},
     "evaluation": {"errors", "files", "parallel", "text", "records", "recipe", "data", "model", "inference"},
     "training": {"batch", "errors", "files", "progress", "records", "recipe", "data", "model"},
     "pretraining": {"batch", "errors", "files", "progress", "records", "recipe", "data", "model", "training"},

@@ -65,6 +65,7 @@ NEED = {
     "bases tiny --data OUT --out OUT": "train",
     "finetune seamless-m4t-v2-large MANIFEST --to deu --out OUT --steps 1": "train",
     "live --to deu": "live",
+    "translate MANIFEST --to deu --engine ray --output_dir OUT": "ray",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedTokenizerBase
 
 from dragoman.data.batching import Example, TextRow
 from dragoman.data.synthesis import write_flac
@@ -113,6 +113,31 @@ def examples(frames: Sequence[int] = (40, 100, 64), rows: Sequence[int] = (1, 3,
         Example(mel(size, seed + at), tuple(TextRow(ids(5), (*ids(7), 1)) for _ in range(count)), ids(4))
         for at, (size, count) in enumerate(zip(frames, rows, strict=True))
     ]
+
+
+def gemma2_llm() -> Gemma2ForCausalLM:
+    """Embeddings scaled by sqrt(hidden), logits held within +-2, heads of 32."""
+    pieces = tokenizer()
+    torch.manual_seed(3)
+    return Gemma2ForCausalLM(
+        Gemma2Config(
+            vocab_size=len(pieces),
+            hidden_size=64,
+            intermediate_size=96,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=32,
+            query_pre_attn_scalar=32,
+            sliding_window=64,
+            max_position_embeddings=512,
+            bos_token_id=None,
+            eos_token_id=pieces.eos_token_id,
+            pad_token_id=pieces.pad_token_id,
+            final_logit_softcapping=2.0,
+            initializer_range=0.1,
+        )
+    )
 
 
 def write_corpus(folder: Path, name: str = "train") -> list[Utterance]:

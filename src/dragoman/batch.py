@@ -6,7 +6,7 @@ features (see `data.features`), S encoder frames, E encoder width, L transcript 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,11 +17,25 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class TextRows:
-    """input_ids, attention_mask and labels, each (B, T); labels are IGNORED outside the answers."""
+    """input_ids, attention_mask and labels, each (B, T); labels are IGNORED outside the answers. `learnt` (N,): the
+    places, counted through all rows, whose next token has a label, row by row; found here, on the CPU: an accelerator
+    would have to be waited for to know how many there are. A prompt is never empty, so no label is lost."""
 
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
+    learnt: Tensor = field(default=None)  # type: ignore[assignment]  # a tensor from __post_init__ on
+
+    def __post_init__(self) -> None:
+        if self.learnt is None:
+            size = self.labels.shape[1]
+            rows, places = (self.labels[:, 1:] >= 0).nonzero(as_tuple=True)
+            object.__setattr__(self, "learnt", rows * size + places)
+
+    @property
+    def learnt_labels(self) -> Tensor:
+        """(N,)."""
+        return self.labels.flatten()[self.learnt + 1]
 
     @property
     def num_targets(self) -> int:
@@ -33,7 +47,8 @@ class TextRows:
         return len(self.input_ids)
 
     def to(self, device: torch.device) -> TextRows:
-        return TextRows(self.input_ids.to(device), self.attention_mask.to(device), self.labels.to(device))
+        own = (self.input_ids, self.attention_mask, self.labels, self.learnt)
+        return TextRows(*(_moved(tensor, device) for tensor in own))
 
     def only(self, rows: Tensor) -> TextRows:
         """Those that a mask (B,) names."""
@@ -66,14 +81,14 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         return Batch(
-            None if self.features is None else self.features.to(device),
-            self.num_frames.to(device),
+            None if self.features is None else _moved(self.features, device),
+            _moved(self.num_frames, device),
             self.text.to(device),
-            self.utterance_of.to(device),
-            self.transcripts.to(device),
-            self.transcript_lengths.to(device),
-            self.rehearsed.to(device),
-            None if self.frames is None else self.frames.to(device),
+            _moved(self.utterance_of, device),
+            _moved(self.transcripts, device),
+            _moved(self.transcript_lengths, device),
+            _moved(self.rehearsed, device),
+            None if self.frames is None else _moved(self.frames, device),
         )
 
     def rehearsed_part(self) -> Batch:
@@ -89,3 +104,10 @@ class Batch:
             self.rehearsed[self.rehearsed],
             None if self.frames is None else self.frames[heard],
         )
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """To a GPU from pinned memory, without waiting for it to arrive: what uses it there comes behind it."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

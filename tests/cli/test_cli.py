@@ -146,6 +146,18 @@ def test_version_and_usage() -> None:
             ["evaluate", "right.jsonl", "--to", "none", "--out", "out", "--metric", "chrF"],
             "chrF is of translations; leave it out",
         ),
+        (
+            ["evaluate", "right.jsonl", "--to", "deu", "--out", "out", "--engine", "vllm", "--system", "whisper"],
+            "--engine is",
+        ),
+        (
+            ["evaluate", "right.jsonl", "--to", "deu", "--out", "out", "--engine", "vllm", "--text"],
+            "--text is not for vLLM",
+        ),
+        (["translate", "a.wav", "--to", "deu", "--engine", "ray"], "takes one manifest (.jsonl) and an --output_dir"),
+        (["translate", "right.jsonl", "--to", "deu", "--engine", "ray", "--language", "eng"], "leave --language out"),
+        (["translate", "right.jsonl", "--to", "deu", "--engine", "ray", "--bilingual"], "leave --bilingual out"),
+        (["translate", "a.wav", "--to", "deu", "--workers", "2"], "--workers are Ray's; add --engine ray"),
         (["translate", "a.wav", "--to", "none,deu"], "none says that nothing is to be translated"),
         (["translate", "a.wav", "--to", "none", "--glossary", "g.csv"], "--glossary: with --to none nothing is transl"),
         (["score", "wrong.jsonl"], "wrong.jsonl:1: source: Field required"),

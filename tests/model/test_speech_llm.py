@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from toy import LORA, MLP, Q_FORMER, STACKED, examples, model, recipe
+from toy import LORA, MLP, Q_FORMER, STACKED, examples, gemma2_llm, model, recipe, write_bases
 
 from dragoman.batch import Batch, TextRows
 from dragoman.data.batching import Example, collate
@@ -161,3 +161,25 @@ def test_layers_computed_twice_give_the_same_gradient_from_less_memory(tmp_path:
     assert len(same) == len(gradients) > 10
     torch.testing.assert_close(same, gradients)
     assert less < 0.7 * much
+
+
+@pytest.mark.parametrize("gemma", [False, True])
+def test_a_loss_made_in_parts_has_the_same_gradients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gemma: bool
+) -> None:
+    """Gemma 2 bends its logits behind the head."""
+    chosen = recipe(llm={"name": "base", "lora": LORA})
+    if gemma:
+        gemma2_llm().save_pretrained(write_bases(tmp_path / "bases", chosen) / "llm")
+    speech_llm = model(tmp_path, chosen).model
+    train_only(speech_llm, ["adapter", "llm_lora"])
+    batch = collate(examples(), 0)
+    found = []
+    for limit in (2**27, 3 * speech_llm.llm.get_output_embeddings().weight.shape[0]):
+        monkeypatch.setattr("dragoman.model.speech_llm.LOGITS_AT_ONCE", limit)
+        speech_llm.zero_grad()
+        whole = speech_llm(batch)["loss"]
+        whole.backward()
+        found.append((whole.detach(), {n: p.grad.clone() for n, p in speech_llm.named_parameters() if p.requires_grad}))
+    assert batch.text.num_targets > 3  # more than one part
+    torch.testing.assert_close(found[1], found[0])

@@ -83,13 +83,31 @@ def test_what_two_processes_began_one_goes_on_with(
     prepared: Callable[[Recipe], Path], launch: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     folder = prepared(TWO_STAGES)
-    process = launch(folder, out := folder / "begun", *TORCHRUN)
+    kill_after_five_steps(launch(folder, folder / "begun", *TORCHRUN), folder / "begun")
+    assert_same(alone(folder, "whole", micro_batch=64), alone(folder, "begun", micro_batch=64))
+
+
+@pytest.mark.slow
+def test_what_fsdp_began_it_goes_on_with(
+    prepared: Callable[[Recipe], Path],
+    launch: Callable[..., subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From a checkpoint that holds weights and moments whole, to be shared out anew."""
+    folder = prepared(TWO_STAGES)
+    whole = alone(folder, "whole", micro_batch=64)
+    monkeypatch.setenv("TOY_FSDP", "1")
+    kill_after_five_steps(launch(folder, folder / "begun", *TORCHRUN), folder / "begun")
+    assert_same(whole, two_processes(launch, folder, "begun", micro_batch=2))
+
+
+def kill_after_five_steps(process: subprocess.Popen[bytes], out: Path) -> None:
+    """Which is when a checkpoint is due."""
     metrics = out / "1-asr" / "metrics.jsonl"
     while process.poll() is None and not (metrics.is_file() and metrics.read_bytes().count(b"\n") >= 5):
         time.sleep(0.003)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert_same(alone(folder, "whole", micro_batch=64), alone(folder, "begun", micro_batch=64))
 
 
 @pytest.mark.slow

@@ -13,9 +13,9 @@ from torch import nn
 
 from dragoman.errors import ModelError, OutputError
 from dragoman.recipe import Schedule
+from dragoman.training.monitoring.runlog import RunLog
 from dragoman.training.optim import make_optimizer, make_scheduler
-from dragoman.training.runlog import RunLog
-from dragoman.training.state import load_state, save_state
+from dragoman.training.state import load_state, take_state
 from dragoman.training.trainer import make_accelerator
 
 SCHEDULE = Schedule(steps=20, batch=1, learning_rate=0.1)
@@ -33,7 +33,7 @@ def checkpoints(tmp_path: Path) -> Path:
     accelerator, module, optimizer, scheduler = parts()
     for step in (5, 10, 15):
         nn.init.constant_(module.weight, step)
-        save_state(tmp_path, step, accelerator, module, optimizer, scheduler)
+        take_state(step, accelerator, module, optimizer, scheduler).write(tmp_path)
     return tmp_path
 
 
@@ -110,9 +110,9 @@ def test_what_the_system_does_not_let_be_read_is_not_damaged(checkpoints: Path, 
 def test_a_full_disk_leaves_the_checkpoint_before_and_is_told_in_the_words_of_the_system(
     tmp_path: Path, full_disk: None
 ) -> None:
-    save_state(tmp_path, 5, *parts())
+    take_state(5, *parts()).write(tmp_path)
     with pytest.raises(OutputError, match=r"step-0000010: cannot be written \(File too large\); make room"):
-        save_state(tmp_path, 10, *parts(5000))  # 40 kB of weights, and 80 of moments
+        take_state(10, *parts(5000)).write(tmp_path)  # 40 kB of weights, and 80 of moments
     assert [path.name for path in tmp_path.iterdir()] == ["step-0000005"]
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dragoman.cli import convert, fetch, models, serve
+from dragoman.cli import convert, export, fetch, models, serve
 from dragoman.cli.console import log_to_stderr, say
 from dragoman.cli.data import check, prepare, shard
 from dragoman.cli.evaluation import compare, evaluate, report
@@ -60,6 +60,7 @@ app.command("encode")(encode.encode)
 app.command("train")(train.train)
 app.command("finetune")(finetune.finetune)
 app.command("convert")(convert.convert)
+app.add_typer(export.app, name="export")
 
 
 def _version(wanted: bool) -> None:

@@ -38,6 +38,12 @@ def with_flags(command: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
+def flags_given(group: Any) -> list[str]:
+    """The flags of a group, of those that need not be given, that differ from their defaults."""
+    optional = [one for one in fields(group) if one.default is not MISSING]
+    return [f"--{one.name}" for one in optional if getattr(group, one.name) != one.default]
+
+
 def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 

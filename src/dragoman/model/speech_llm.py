@@ -17,6 +17,9 @@ from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.llm import embed, width
 from dragoman.model.splice import splice
 
+LOGITS_AT_ONCE = 2**27
+"""In fp32 half a GiB, and as much for their gradient: 883 tokens of a vocabulary of 152,000."""
+
 
 class DistillationTeacher(Protocol):
     """A teacher as the model knows it, see `training.distillation`."""
@@ -92,14 +95,17 @@ class SpeechLLM(nn.Module):
     def logits(self, batch: Batch, audio: Tensor, num_audio: Tensor) -> Tensor:
         """A batch and what is heard -> logits (N, V) of the N tokens that have a label, row by row, each
         from what stands before it. The head is most of a small LLM's work: it sees no other places."""
+        return self._llm(batch, audio, num_audio, lambda hidden: hidden.flatten(0, 1)[batch.text.learnt][None])[0]
+
+    def _llm(self, batch: Batch, audio: Tensor, num_audio: Tensor, seen: Callable[[Tensor], Tensor]) -> Tensor:
+        """The LLM's logits (1, N, V) of what `seen` lets the head see (1, N, D) of the hidden states of the text
+        (B, T, D)."""
         text = batch.text
-        learnt = _has_label(text.labels)
         rows, mask, position_ids = splice(
             audio, num_audio, embed(self.llm, text.input_ids), text.attention_mask, batch.utterance_of
         )
-        # The token at text place t is predicted one place before it. A prompt is never empty, so no label is lost.
         head = self.llm.get_output_embeddings()
-        only = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][:, :-1][learnt][None], *hidden[1:]))
+        only = head.register_forward_pre_hook(lambda _, hidden: (seen(hidden[0]), *hidden[1:]))
         try:
             logits: Tensor = self.llm(
                 inputs_embeds=rows,
@@ -110,7 +116,32 @@ class SpeechLLM(nn.Module):
             ).logits
         finally:
             only.remove()
-        return logits[0]
+        return logits
+
+    def entropies(self, batch: Batch, audio: Tensor, num_audio: Tensor) -> Tensor:
+        """The cross-entropy of each of the N tokens that have a label (N,). Where N x V logits are many they are made
+        a part at a time, and once more for the gradient: the same gradient, without holding them all."""
+        labels = batch.text.learnt_labels
+        pieces = self.llm.get_output_embeddings().weight.shape[0]
+        if len(labels) * pieces <= LOGITS_AT_ONCE or not _is_plain_head(self.llm):
+            return _entropies(self.logits(batch, audio, num_audio), labels)
+        kept: list[Tensor] = []
+
+        def seen(hidden: Tensor) -> Tensor:
+            kept.append(hidden.flatten(0, 1)[batch.text.learnt])
+            return hidden[:1, :1]  # the LLM's own call of its head gets one place, for nothing
+
+        self._llm(batch, audio, num_audio, seen)
+        size = max(1, LOGITS_AT_ONCE // pieces)
+        parts = zip(torch.split(kept[0], size), torch.split(labels, size), strict=True)
+        return torch.cat([checkpoint(self._head_entropies, *part, use_reentrant=False) for part in parts])
+
+    def _head_entropies(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        """hidden (N, D), labels (N,) -> (N,)."""
+        logits = self.llm.get_output_embeddings()(hidden)
+        if cap := getattr(self.llm.config.get_text_config(), "final_logit_softcapping", None):  # Gemma 2's
+            logits = torch.tanh(logits / cap) * cap
+        return _entropies(logits, labels)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """A batch -> {"loss": summed cross-entropy of the labels (+ CTC), and its parts}. With a teacher,
@@ -118,14 +149,14 @@ class SpeechLLM(nn.Module):
         audio, num_audio = self.audio(batch)
         if not batch.text.num_rows:
             return {"loss": self.ctc_weight * self.ctc_of(batch, audio, num_audio)}
-        logits = self.logits(batch, audio, num_audio)
-        learnt = _has_label(batch.text.labels)
-        entropy = nn.functional.cross_entropy(logits.float(), batch.text.labels[:, 1:][learnt], reduction="none")
-        parts = {"entropy": entropy.sum()}
-        loss = parts["entropy"]
-        if self.teacher is not None:
-            rehearsed = batch.rehearsed[:, None].expand_as(learnt)[learnt]
-            parts["divergence"] = self.teacher.divergence(self, batch, logits[rehearsed])
+        if self.teacher is None:
+            parts = {"entropy": self.entropies(batch, audio, num_audio).sum()}
+            loss = parts["entropy"]
+        else:
+            logits, text = self.logits(batch, audio, num_audio), batch.text
+            entropy = _entropies(logits, text.learnt_labels)
+            rehearsed = batch.rehearsed[text.learnt // text.labels.shape[1]]
+            parts = {"entropy": entropy.sum(), "divergence": self.teacher.divergence(self, batch, logits[rehearsed])}
             loss = entropy[~rehearsed].sum() + self.teacher.weight * parts["divergence"]
         if self.ctc_weight and (batch.features is not None or batch.frames is not None):
             parts["ctc"] = self.ctc_of(batch, audio, num_audio)
@@ -207,10 +238,15 @@ class SpeechLLM(nn.Module):
         return self
 
 
-def _has_label(labels: Tensor) -> Tensor:
-    """(B, T) -> (B, T - 1): which tokens from the second on have a label; torch's own mark, -100, is none. A prompt is
-    never empty, so none is lost."""
-    return labels[:, 1:] >= 0
+def _entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    """logits (N, V), labels (N,) -> cross-entropies (N,)."""
+    return nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+
+
+def _is_plain_head(llm: Any) -> bool:
+    """Whether nothing but Gemma's cap comes behind the head: Cohere's and Granite's models divide what it says."""
+    config = llm.config.get_text_config()
+    return not any(getattr(config, name, None) for name in ("logit_scale", "logits_scaling"))
 
 
 def _units(module: nn.Module) -> list[str]:

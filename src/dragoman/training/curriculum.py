@@ -29,6 +29,7 @@ from dragoman.records import Utterance
 from dragoman.training.distillation import Teacher
 from dragoman.training.encoding import StoredFrames, check_storable
 from dragoman.training.manifests import check_data, held_out, stage_indexes, valid_index
+from dragoman.training.monitoring.throughput import SpeechWork
 from dragoman.training.proportion import check_texts
 from dragoman.training.run_folder import as_recorded, remember_data, remember_recipe
 from dragoman.training.state import gathered_state
@@ -62,6 +63,7 @@ def train_curriculum(
     compiled: bool = False,
     checkpointed: bool = False,
     save_every: int = 200,
+    profile: bool = False,
     features: Path | None = None,
     skip_bad: bool = False,
     translation_scores: TranslationScores | None = None,
@@ -80,6 +82,7 @@ def train_curriculum(
         compiled: Compile the model first.
         checkpointed: Keep less of each layer and compute it twice.
         save_every: Steps from one checkpoint to the next.
+        profile: Write a trace of three steps of each stage.
         features: What the encoder heard in the data (see `encoding.encode`), read in the place of audio.
         skip_bad: Leave out rows that have more text than fits, instead of an error.
         translation_scores: Scores a model on held-out utterances, as `evaluation.validation.translation_scores`.
@@ -110,6 +113,7 @@ def train_curriculum(
                     compiled=compiled,
                     checkpointed=checkpointed,
                     save_every=save_every,
+                    profile=profile,
                     features=features,
                     translation_scores=translation_scores,
                     on_progress=on_progress,
@@ -190,6 +194,7 @@ class StageRun:
     compiled: bool
     checkpointed: bool
     save_every: int
+    profile: bool
     features: Path | None
     translation_scores: TranslationScores | None
     on_progress: OnProgress
@@ -235,6 +240,8 @@ class StageRun:
             save_every=self.save_every,
             on_progress=self.on_progress,
             ids=lambda step: selection.ids(order.step(step)),
+            profile=self.profile,
+            work=SpeechWork(loaded.model, self.recipe),
         )
         frozen = trainable_state(loaded.model)  # under FSDP each process holds but a part of them afterwards
         tensors = {**frozen, **gathered_state(fit(job, accelerator))}

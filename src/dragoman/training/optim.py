@@ -11,16 +11,19 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from dragoman.recipe import Schedule
 
+FUSED = ("cpu", "cuda")
 
-def make_optimizer(parameters: Iterable[nn.Parameter], schedule: Schedule) -> AdamW:
-    """AdamW over two groups: matrices are decayed, vectors (biases, norms) are not."""
+
+def make_optimizer(parameters: Iterable[nn.Parameter], schedule: Schedule, device: str = "cpu") -> AdamW:
+    """AdamW over two groups: matrices are decayed, vectors (biases, norms) are not. In one kernel where the `device`
+    that the parameters will be on has it."""
     trained = [p for p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": schedule.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    return AdamW(groups, lr=schedule.learning_rate, betas=schedule.betas)
+    return AdamW(groups, lr=schedule.learning_rate, betas=schedule.betas, fused=device in FUSED or None)
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, schedule: Schedule) -> LambdaLR:

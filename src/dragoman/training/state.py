@@ -7,13 +7,17 @@ position in the data is the step itself: which rows make up a step is a function
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import logging
 import pickle
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -56,25 +60,34 @@ def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name.removeprefix("module."): weight for name, weight in module.named_parameters() if weight.requires_grad}
 
 
-def save_state(
-    folder: Path,
-    step: int,
-    accelerator: Accelerator,
-    module: nn.Module,
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
-) -> None:
-    """Write `folder/step-N`, complete or not at all; of those before, all but the last are removed once it is read
-    back."""
-    model = {name: tensor.contiguous() for name, tensor in gathered_state(module).items()}
+def take_state(
+    step: int, accelerator: Accelerator, module: nn.Module, optimizer: Optimizer, scheduler: LRScheduler
+) -> RunState:
+    """What there is now, copied to the CPU; all processes take part, and the first one has it whole."""
+    tensors = {name: tensor.contiguous() for name, tensor in gathered_state(module).items()}
     moments = get_optimizer_state_dict(module, optimizer, options=_FULL)
+    if accelerator.device.type == "cpu":  # where they are themselves, and training goes on with them
+        tensors, moments = copy.deepcopy((tensors, moments))
     random = accelerator.gather_for_metrics(random_state(accelerator.device)[None]).cpu()
-    if accelerator.is_main_process:
-        state = {"step": step, "optimizer": moments, "scheduler": scheduler.state_dict(), "random": random}
-        path = folder / f"step-{step:07d}"
+    others = {"step": step, "optimizer": moments, "scheduler": scheduler.state_dict(), "random": random}
+    return RunState(step, tensors, others)
+
+
+@dataclass(frozen=True)
+class RunState:
+    """The parameters in training of a step, and what else is needed to go on from it."""
+
+    step: int
+    tensors: dict[str, torch.Tensor]
+    others: dict[str, Any]
+
+    def write(self, folder: Path) -> None:
+        """As `folder/step-N`, complete or not at all; of those before, all but the last are removed once it is read
+        back. Raises OutputError."""
+        path = folder / f"step-{self.step:07d}"
         with atomic_folder(path) as new:
-            save_file(model, new / _WEIGHTS)
-            _save(state, new / _STATE)
+            save_file(self.tensors, new / _WEIGHTS)
+            _save(self.others, new / _STATE)
             checksums = {name: digest_of_file(new / name) for name in (_WEIGHTS, _STATE)}
             (new / _CHECKSUMS).write_text(json.dumps(checksums), encoding="utf-8")
             to_disk(new)
@@ -82,7 +95,39 @@ def save_state(
             raise OutputError(f"{path}: reads otherwise than it was written; go on with --out on another disk.")
         for older in _written(folder)[:-_KEPT]:
             shutil.rmtree(older)
-    accelerator.wait_for_everyone()
+
+
+class CheckpointWriter:
+    """Writes checkpoints beside training, one at a time. What went wrong with one is raised when the next is due, or at
+    the end of the block, which waits for the last."""
+
+    def __init__(self, folder: Path, accelerator: Accelerator) -> None:
+        self.folder, self.accelerator = folder, accelerator
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
+
+    def save(self, step: int, module: nn.Module, optimizer: Optimizer, scheduler: LRScheduler) -> None:
+        """Copy what there is, by all processes, and begin to write it, by the first."""
+        self.wait()
+        state = take_state(step, self.accelerator, module, optimizer, scheduler)
+        if self.accelerator.is_main_process:
+            self._writing = self._thread.submit(state.write, self.folder)
+
+    def wait(self) -> None:
+        """Until what was begun is written. Raises OutputError."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def __enter__(self) -> CheckpointWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()  # a run that fails keeps what it had begun to write
+        if error is None:
+            self.wait()
 
 
 def load_state(

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import say, silence_libraries
-from dragoman.cli.evaluation.evaluated_system import SmtFlags, choose_system
+from dragoman.cli.evaluation.evaluated_system import SmtFlags, SystemFlags, choose_system
 from dragoman.cli.flags import with_flags
-from dragoman.cli.options import BatchedLoadFlags, OptionalModelOption, SystemOption, ToOption, read_targets
+from dragoman.cli.options import BatchedLoadFlags, ToOption, read_targets
 from dragoman.cli.progress import progress_bar
 from dragoman.errors import DataError
 from dragoman.files import atomic_file, held
@@ -46,12 +46,10 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Where hypotheses.jsonl and scores.json are written.")],
     flags: BatchedLoadFlags,
     smt: SmtFlags,
-    model: OptionalModelOption = None,
-    system: SystemOption = None,
+    chosen: SystemFlags,
     workers: WorkersOption = None,
     metric: MetricsOption = None,
     comet: CometOption = None,
-    text: Annotated[bool, typer.Option("--text", help="Translate the reference transcripts, without speech.")] = False,
     report: ReportOption = None,
 ) -> None:
     """Translate a manifest (--to none: transcribe it) and score that. An interrupted run goes on where it stopped.
@@ -70,7 +68,7 @@ def evaluate(
     rank, _ = launched()
     load = replace(flags.read(), device=own_device(flags.device), smt_transcript=smt_transcript)
     with held(out, f".dragoman-lock{rank or ''}"):
-        evaluated = choose_system(system, model, text, utterances, options, load, flags.threads)
+        evaluated = choose_system(chosen, utterances, options, load, flags.threads)
         if not _generated(utterances, evaluated, out, load.batch_size):
             return  # the process that joined the parts goes on
         metrics |= _comet(comet)  # not before: each process would load one

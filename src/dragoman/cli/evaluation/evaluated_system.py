@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dragoman.cli.options import for_external_system, prepare_device, resolve_model
+from dragoman.cli.options import OptionalModelOption, SystemOption, for_external_system, prepare_device, resolve_model
 from dragoman.errors import DataError
 from dragoman.files import digest_of_weights
 from dragoman.recipe import SmtTranscript, TranslateFrom
@@ -32,6 +32,30 @@ TranscriptOption = Annotated[
     SmtTranscript | None,
     typer.Option("--transcript", help="Of --task smt: the manifest's (reference), or what the model hears itself."),
 ]
+EngineOption = Annotated[
+    Literal["torch", "vllm"],
+    typer.Option("--engine", help="What runs our models: torch, or vLLM where it is installed."),
+]
+TextOption = Annotated[bool, typer.Option("--text", help="Translate the reference transcripts, without speech.")]
+
+
+@dataclass(frozen=True)
+class SystemFlags:
+    """What is evaluated, and what runs it."""
+
+    model: OptionalModelOption = None
+    system: SystemOption = None
+    engine: EngineOption = "torch"
+    text: TextOption = False
+
+    def check(self) -> None:
+        """Raise DataError for what only one of our own models can do, or only by torch."""
+        if self.system is not None and self.text:
+            raise DataError("--text is for our own models; leave out --system or --text.")
+        if self.system is not None and self.engine != "torch":
+            raise DataError("--engine is for our own models; leave it or --system out.")
+        if self.text and self.engine != "torch":
+            raise DataError("--text is not for vLLM; leave it or --engine out.")
 
 
 @dataclass(frozen=True)
@@ -78,28 +102,27 @@ class EvaluatedSystem:
 
 
 def choose_system(
-    system: str | None,
-    model: str | None,
-    text: bool,
+    chosen: SystemFlags,
     utterances: Sequence[Utterance],
     options: TranslateOptions,
     load: LoadOptions,
     threads: int | None,
 ) -> EvaluatedSystem:
-    """Our own `model`, with `text` its LLM alone; or another `system`. Raises DragomanError."""
-    if text and options.only_transcripts:
+    """One of our own models, its LLM alone, or another system. Raises DragomanError."""
+    chosen.check()
+    if chosen.text and options.only_transcripts:
         raise DataError("--text translates what was said; name a target instead of none.")
-    if load.smt_transcript is not None and (text or options.only_transcripts):
-        other = "--text" if text else "--to none"
+    if load.smt_transcript is not None and (chosen.text or options.only_transcripts):
+        other = "--text" if chosen.text else "--to none"
         raise DataError(f"--task smt translates speech with its transcript; leave it or {other} out.")
-    if system is None:
-        folder = resolve_model(model or "tiny", options, load.device, threads)
-        return _own(folder, text, utterances, options, load)
-    if text:
-        raise DataError("--text is for our own models; leave out --system or --text.")
+    if chosen.system is None:
+        folder = resolve_model(chosen.model or "tiny", options, load.device, threads)
+        if chosen.engine == "vllm":
+            return _by_vllm(folder, options, load)
+        return _own(folder, chosen.text, utterances, options, load)
     for_external_system(load)
     prepare_device(load.device, threads)
-    return _external(system, model, utterances, options, load)
+    return _external(chosen.system, chosen.model, utterances, options, load)
 
 
 def _check_transcripts(utterances: Sequence[Utterance], sources: Collection[str]) -> None:
@@ -148,6 +171,28 @@ def _own(
         translate,
         sum(parameter.numel() for parameter in works.parameters()),
         hardware(str(next(works.parameters()).device)),
+    )
+
+
+def _by_vllm(folder: Path, options: TranslateOptions, load: LoadOptions) -> EvaluatedSystem:
+    """The model, exported to vLLM."""
+    import torch
+
+    from dragoman.cli.devices import hardware
+    from dragoman.engines.vllm.translator import VllmTranslator
+    from dragoman.model.build import skeleton
+
+    translate = VllmTranslator.from_pretrained(folder, load)
+    recipe = translate.recipe
+    road = f"{'whisper' if translate.whisper else 'adapter'} to {translate.translate_from}"
+    return EvaluatedSystem(
+        f"{recipe.name} {digest_of_weights(folder)}, vllm, {road}, beams 1{_compute_type(load)}",
+        recipe.name,
+        recipe.sources,
+        recipe.known_targets(options.to),
+        translate,
+        sum(parameter.numel() for parameter in skeleton(recipe, folder).parameters()),
+        hardware("cuda" if torch.cuda.is_available() else "cpu"),
     )
 
 

@@ -77,6 +77,12 @@ def train(
     skip_bad: SkipBadOption = False,
     compiled: CompileOption = False,
     checkpoint_activations: CheckpointActivationsOption = False,
+    save_every: Annotated[
+        int, typer.Option("--save_every", min=1, help="Steps between checkpoints, which are written beside training.")
+    ] = 200,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Write a trace of three steps of each stage, for Perfetto.")
+    ] = False,
     threads: ThreadsOption = None,
 ) -> None:
     """Run the stages of a recipe, one after the other; prints the folder of the finished model."""
@@ -101,6 +107,8 @@ def train(
             workers=workers,
             compiled=compiled,
             checkpointed=checkpoint_activations,
+            save_every=save_every,
+            profile=profile,
             features=features,
             skip_bad=skip_bad,
             translation_scores=translation_scores,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dragoman.cli.console import say
-from dragoman.cli.flags import with_flags
+from dragoman.cli.flags import flags_given, with_flags
 from dragoman.cli.options import (
     BatchedLoadFlags,
     OptionalModelOption,
@@ -19,6 +19,7 @@ from dragoman.cli.options import (
     prepare_device,
     resolve_model,
 )
+from dragoman.cli.translation.batch_job import BatchJobFlags, translate_manifest
 from dragoman.cli.translation.output import OutputFormat, OutputPlan, remark
 from dragoman.errors import OutputError
 
@@ -78,6 +79,7 @@ def translate(
     wanted: TranslateFlags,
     subtitles: SubtitleFlags,
     load: BatchedLoadFlags,
+    job: BatchJobFlags,
     model: OptionalModelOption = None,
     system: SystemOption = None,
     output_dir: Annotated[Path | None, typer.Option("--output_dir", "-o", help="Where files are written.")] = None,
@@ -93,6 +95,10 @@ def translate(
     from dragoman.cli.files import recordings
 
     options = wanted.read(multilingual=multilingual)
+    others = {"--system": system, "--output_format": output_format, "--multilingual": multilingual, "--json": json}
+    job.check([*flags_given(wanted), *flags_given(subtitles), *(flag for flag, value in others.items() if value)])
+    if job.engine == "ray":
+        raise typer.Exit(2 if translate_manifest(inputs, model, options, load, output_dir, job.workers) else 0)
     if subtitles.bilingual and options.only_transcripts:
         raise OutputError("--bilingual: with --to none there is no translation; name a target, or leave it out.")
     output = OutputPlan.plan(recordings(inputs), output_dir, output_format, json, subtitles.read())

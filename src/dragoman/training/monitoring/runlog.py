@@ -1,9 +1,8 @@
-"""What a run leaves to be read: metrics.jsonl, TensorBoard's events."""
+"""What a run leaves to be read: metrics.jsonl, speed.jsonl, TensorBoard's events."""
 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from types import TracebackType
 
@@ -15,19 +14,19 @@ with needs_extra("Training", "train"):
 
 
 class RunLog:
-    """Rows are appended to `metrics.jsonl`; on resume, rows after the restored step are removed first, so that the
-    file reads as if the run had never stopped. On other ranks than the first it does nothing."""
+    """Rows are appended to `metrics.jsonl`, how fast they came to `speed.jsonl`; on resume, rows after the restored
+    step are removed first, so that the files read as if the run had never stopped. On other ranks than the first it
+    does nothing."""
 
     def __init__(self, folder: Path, *, first_step: int, active: bool) -> None:
         self.active = active
-        self.path = folder / "metrics.jsonl"
+        self.path, self.speed_path = folder / "metrics.jsonl", folder / "speed.jsonl"
         self.events = folder / "tensorboard"
         with written(self.events):
             self.writer = SummaryWriter(str(self.events), purge_step=first_step + 1) if active else None
-        self.clock = time.perf_counter()
-        self.samples = 0
         if active:
             truncate_rows(self.path, first_step)
+            truncate_rows(self.speed_path, first_step)
 
     def __enter__(self) -> RunLog:
         return self
@@ -43,21 +42,23 @@ class RunLog:
                 if error is None:  # else what stopped the run is said, not what followed from it
                     raise
 
-    def rate(self, samples: int) -> float:
-        """Samples a second since the start; `samples` are those of the step that is done."""
-        self.samples += samples
-        return self.samples / max(time.perf_counter() - self.clock, 1e-9)
-
     def row(self, step: int, values: dict[str, float]) -> None:
         """One row of metrics; numbers are written in full so that runs can be compared to the bit."""
+        self._write(self.path, step, values)
+
+    def speed(self, step: int, rates: dict[str, float]) -> None:
+        """One row of speed, see `training.monitoring.throughput`."""
+        self._write(self.speed_path, step, rates, "speed/")
+
+    def _write(self, path: Path, step: int, values: dict[str, float], prefix: str = "") -> None:
         if not self.active:
             return
-        with written(self.path), open(self.path, "a", encoding="utf-8") as out:
+        with written(path), open(path, "a", encoding="utf-8") as out:
             out.write(json.dumps({"step": step, **values}) + "\n")
         if self.writer is not None:
             with written(self.events):
                 for name, value in values.items():
-                    self.writer.add_scalar(name, value, step)
+                    self.writer.add_scalar(prefix + name, value, step)
 
 
 def truncate_rows(path: Path, last_step: int) -> None:

@@ -66,10 +66,11 @@ def test_answers_are_those_of_the_command_line(client: Any, random_translator: T
 
 
 def test_a_detected_language_too(client: Any, random_translator: Translator) -> None:
-    expected = random_translator.translate(AUDIO, "all")
+    detected = random_translator.translate(AUDIO, "all")
     found = ask(client, language=openai.omit, response_format="verbose_json", target_language="all")
-    assert found.language_code == expected.language and found.translations == expected.translations
-    assert found.language_confidence == pytest.approx(expected.language_confidence, abs=1e-3)
+    assert found.language_confidence == pytest.approx(detected.language_confidence, abs=1e-3)
+    # to this model all languages are alike: which it is, rounding decides
+    assert found.translations == random_translator.translate(AUDIO, "all", found.language_code).translations
 
 
 @pytest.mark.parametrize("name", ["target_language", "target_languages", "to_language"])

@@ -122,7 +122,7 @@ def test_the_arithmetic_counted_is_that_done(tmp_path: Path, trains: list[str]) 
     train_only(speech_llm, trains)
     batch = collate(examples((64,), (1,)), 0)
     work = SpeechWork(speech_llm, recipe())(batch)
-    assert work.tokens == recipe().audio_tokens(64) + int(batch.text.attention_mask.sum())
+    assert work.tokens == recipe().audio_tokens(32) + int(batch.text.attention_mask.sum())
     with FlopCounterMode(display=False) as counter:
         speech_llm(batch)["loss"].backward()
     done = {str(op): flops for op, flops in counter.get_flop_counts()["Global"].items()}

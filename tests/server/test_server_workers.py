@@ -30,7 +30,7 @@ AUDIO = Path(__file__).parents[2] / "examples" / "english-video.mp4"
 def test_a_killed_model_fails_nobody(
     start: Callable[..., RunningServer], random_model: Path, random_translator: Translator
 ) -> None:
-    expected = random_translator.translate(AUDIO, "all")
+    expected = random_translator.translate(AUDIO, "all", "eng")
     load = partial(Translator.from_pretrained, random_model, device="cpu", beam_size=1)
     server = start(load, workers=2)
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
@@ -40,7 +40,7 @@ def test_a_killed_model_fails_nobody(
         for _ in range(4):
             with open(AUDIO, "rb") as file:
                 answer = client.audio.transcriptions.create(
-                    file=file, model="random", extra_body={"target_language": "all"}
+                    file=file, model="random", language="en", extra_body={"target_language": "all"}
                 )
             assert answer.translations == expected.translations
             found.append(answer.text)

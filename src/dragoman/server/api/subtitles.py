@@ -58,7 +58,7 @@ class SubtitlesRequest(BaseModel):
 
 @router.post(
     "/v1/subtitles",
-    response_class=PlainTextResponse,
+    response_class=Response,
     responses={200: {"description": "The file.", "content": {"text/plain": _PLAIN, "text/vtt": _PLAIN}}},
 )
 def subtitles(request: SubtitlesRequest) -> Response:

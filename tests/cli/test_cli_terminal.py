@@ -58,6 +58,12 @@ class Terminal:
         while not self.shown().endswith(text):
             assert self._read(), f"the process has ended; of {text!r} there is: {self.shown()!r}"
 
+    def up_to(self, text: str) -> str:
+        """All that is shown up to the end of the text, once it is."""
+        while text not in self.shown():
+            assert self._read(), f"the process has ended; of {text!r} there is: {self.shown()!r}"
+        return self.shown().partition(text)[0] + text
+
     def wait_for_the_end(self) -> int:
         while self._read():
             pass
@@ -104,10 +110,11 @@ def test_in_a_terminal_stable_text_stays_final_lines_scroll_and_ctrl_c_leaves_no
     stable: list[tuple[str, ...]] = []
     try:
         terminal.wait_for("listening; Ctrl-C ends.")
-        before = terminal.shown()
+        before = ""
         for block in np.split(pcm, range(1600, len(pcm), 1600)):
             terminal.hear(block.tobytes())
             for event in live.push(block.astype(np.float32) / np.float32(32768)):
+                before = before or terminal.up_to("-f wav -` does.")  # how raw PCM is taken
                 if isinstance(event, FinalSegment):
                     finals.append(lines(event))
                     terminal.wait_for(" ".join([before, *finals]))

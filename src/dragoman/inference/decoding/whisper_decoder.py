@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import EncoderDecoderCache, GenerationConfig, GenerationMixin, WhisperForConditionalGeneration
@@ -62,7 +63,23 @@ class WhisperDecoder:
 
     @torch.inference_mode()
     def __call__(self, mels: Sequence[Features], languages: Sequence[str], beams: int) -> list[GeneratedText]:
-        """mel (M, F) each and the language spoken in it -> what is said."""
+        """mel (M, F) each and the language spoken in it -> what is said. What loops to the limit is heard again in the
+        whole window, as Whisper was trained."""
+        outputs = self._transcripts(mels, languages, beams)
+        looped = [number for number, output in enumerate(outputs) if output.truncated]
+        if looped:
+            windows = [self._in_window(mels[number]) for number in looped]
+            again = self._transcripts(windows, [languages[number] for number in looped], beams)
+            for number, output in zip(looped, again, strict=True):
+                outputs[number] = output
+        return outputs
+
+    def _in_window(self, mel: Features) -> Features:
+        """mel (M, F) -> (M, the window's F): silence behind it, as its own last frames are."""
+        missing = max(0, self.encoder.window_frames - mel.shape[1])
+        return np.pad(mel, ((0, 0), (0, missing)), constant_values=float(mel.min()))
+
+    def _transcripts(self, mels: Sequence[Features], languages: Sequence[str], beams: int) -> list[GeneratedText]:
         frames, valid = self._hear(mels)
         prompts = self._prompts(languages).to(frames.device)
         if beams > 1:

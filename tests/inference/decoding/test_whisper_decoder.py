@@ -55,6 +55,15 @@ def test_a_whole_window_is_transcribed_as_by_transformers(whisper: WhisperDecode
     assert [one[: len(other)] for one, other in zip(ours, texts, strict=True)] == texts
 
 
+def test_what_runs_to_the_limit_is_heard_again_in_the_whole_window(whisper: WhisperDecoder) -> None:
+    clip, size = mel(whisper, 20, 1), whisper.encoder.window_frames
+    window = np.pad(clip, ((0, 0), (0, size - 20)), constant_values=float(clip.min()))
+    (trimmed,) = whisper._transcripts([clip], ["eng"], 1)
+    assert trimmed.truncated  # this one knows no end
+    (found,) = whisper([clip], ["eng"], 1)
+    assert found == whisper([window], ["eng"], 1)[0] != trimmed
+
+
 def test_languages_are_told_by_the_first_token(whisper: WhisperDecoder) -> None:
     mels = [mel(whisper, whisper.encoder.window_frames, seed) for seed in range(3)]
     sources = list(whisper.languages)

@@ -37,7 +37,7 @@ _FIRST = 8
 _AHEAD = 4
 """This many batches of segments are read before the first is decoded, so that neighbours in length are found."""
 _FIRST_OF_PIPE = 64
-"""What comes through a pipe can be heard but once: so many segments are kept, half an hour at most."""
+"""What comes through a pipe can be heard but once: this many segments are kept, half an hour at most."""
 _SURE = 0.95
 """Languages that are so likely, at different places, are both spoken."""
 _log = logging.getLogger(__name__)
@@ -301,9 +301,9 @@ class SpeechTranslator(ABC):
     def _decoded(self, heard: Sequence[_HeardSegment], options: TranslateOptions) -> Iterator[Segment | None]:
         """A batch, each as soon as it is there; None where nothing is said."""
         unknown = [number for number, one in enumerate(heard) if one.detected is None]
-        told = self._detect_languages([heard[number].part.samples for number in unknown]) if unknown else []
+        found = self._detect_languages([heard[number].part.samples for number in unknown]) if unknown else []
         detected = [one.detected for one in heard]
-        for number, language in zip(unknown, told, strict=True):
+        for number, language in zip(unknown, found, strict=True):
             detected[number] = language
         spoken = [language for language in detected if language is not None]
         speech = [Speech(one.part.samples, language) for one, (language, _) in zip(heard, spoken, strict=True)]

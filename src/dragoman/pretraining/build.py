@@ -64,7 +64,7 @@ def build_bases(
             raise DragomanError("`dragoman bases` runs in one process; start it without torchrun.")
         own = [part for part in parts if part != "encoder" or recipe.encoder.name == "base"]
         wanted = [part for part in own if not (out / part).is_dir()]
-        if "encoder" in wanted:  # the last: what is wrong with its data is told first
+        if "encoder" in wanted:  # the last: what is wrong with its data is reported first
             _speech(job, "train")
         for part in wanted:
             makers[part](job)

@@ -1,6 +1,6 @@
 """The server: OpenAI's audio API, and the page, over one model that all requests share.
 
-settings     what a server is told
+settings     how a server is set up
 app          the application: routes, life and death
 guards       what is refused before a body is read; headers of every answer
 protocol     HTTP/1.1 with a deadline for headers

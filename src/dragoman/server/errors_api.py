@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class ApiError(HTTPException):
-    """What a client is told; `param` names the field that is wrong."""
+    """What a client reads; `param` names the field that is wrong."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class ApiError(HTTPException):
 
 
 def api_error(error: Exception, param: str | None = None) -> ApiError:
-    """What a client is told of any error. What is not its own doing is logged, without content."""
+    """The answer to any error. What is not its own doing is logged, without content."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, RecordingTooLong):
@@ -70,7 +70,7 @@ def api_error(error: Exception, param: str | None = None) -> ApiError:
 def add_error_handlers(app: FastAPI) -> None:
     """Every error in OpenAI's form."""
 
-    async def told(_: Request, error: Exception) -> Response:
+    async def answer(_: Request, error: Exception) -> Response:
         return api_error(error).response()
 
     async def invalid(_: Request, error: Exception) -> Response:
@@ -80,7 +80,7 @@ def add_error_handlers(app: FastAPI) -> None:
         return invalid_field(".".join(place), first["msg"]).response()
 
     for kind in (HTTPException, DragomanError, Exception):
-        app.add_exception_handler(kind, told)
+        app.add_exception_handler(kind, answer)
     app.add_exception_handler(RequestValidationError, invalid)
 
 

@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 class Places:
-    """So many requests at once."""
+    """This many requests at once."""
 
     def __init__(self, most: int, metrics: ServerMetrics) -> None:
         self._most, self._metrics, self.taken, self.draining = most, metrics, 0, False

@@ -45,7 +45,7 @@ class ServerMetrics:
         self._batch_s.observe(seconds)
 
     def waiting(self, count: int) -> None:
-        """So many stretches wait now."""
+        """This many stretches wait now."""
         self._waiting.set(count)
 
     def text(self) -> bytes:

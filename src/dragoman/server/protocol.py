@@ -10,7 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class DeadlineH11(H11Protocol):
-    """A connection that has not sent a whole head after so many seconds is closed."""
+    """A connection that has not sent a whole head after this many seconds is closed."""
 
     header_timeout_s: ClassVar[float]
     _deadline: asyncio.TimerHandle | None = None

@@ -20,7 +20,7 @@ _EVENT_BYTES = 24 << 20
 
 
 class DrainingServer(uvicorn.Server):
-    """It takes nothing new when it is told to end, and says so."""
+    """It takes nothing new when it is to end, and says so."""
 
     def __init__(self, config: uvicorn.Config, places: Places) -> None:
         super().__init__(config)

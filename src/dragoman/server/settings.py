@@ -1,4 +1,4 @@
-"""What a server is told."""
+"""How a server is set up."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ServerSettings:
     max_duration_s: float = 4 * 3600.0
     max_live_s: float = 4 * 3600.0
     max_requests: int = 32
-    """At once; who comes then is told to come back."""
+    """At once; who comes then is asked to come back."""
     request_timeout_s: float = 3600.0
     header_timeout_s: float = 15.0
     body_grace_s: float = 30.0
@@ -45,7 +45,7 @@ class ServerSettings:
     ping_s: float = 15.0
     """How often a silent stream says that it lives."""
     drain_s: float = 30.0
-    """How long requests may go on when the server is told to end."""
+    """How long requests may go on when the server is to end."""
 
     def __post_init__(self) -> None:
         if not (self.is_local or self.api_key or self.allow_no_key):

@@ -31,7 +31,7 @@ _LEAST = SAMPLE_RATE // 10
 
 class Speech2Text(SingleCheckpointSystem):
     """Beam 5, as its authors decode (fairseq, examples/speech_to_text/docs/covost_example.md). It hears one language
-    and writes one, or, taught on MuST-C, hears English and is told the target by the first token."""
+    and writes one, or, taught on MuST-C, hears English and takes the target as the first token."""
 
     name = "speech2text"
     checkpoint = CheckpointSpec(Speech2TextForConditionalGeneration, "facebook/s2t-small-covost2-fr-en-st", beams=5)

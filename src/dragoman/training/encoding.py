@@ -46,7 +46,7 @@ class StoredFrames:
 
     @classmethod
     def for_encoder(cls, folder: Path, recipe: Recipe, encoder: SpeechEncoder) -> StoredFrames:
-        made_with = {  # what kind of features they are is told by the encoder
+        made_with = {  # what kind of features they are, the encoder says
             "encoder": encoder.digest(),
             "audio setting": json.dumps(recipe.audio.model_dump(exclude={"kind"})),
             "precision": "fp32" if precision(recipe) is torch.float32 else "bf16",

@@ -51,7 +51,7 @@ def check_texts(
 
 
 def report_misfits(where: str, misfits: Mapping[str, str], of: int, skip_bad: bool) -> None:
-    """Say which rows of so many do not fit, by id, and why. Raises DataError, unless `skip_bad` leaves some of them."""
+    """Say which rows do not fit, by id, and why. Raises DataError, unless `skip_bad` leaves some of them."""
     if not misfits:
         return
     first = [f"{id} ({reason})" for id, reason in list(misfits.items())[:_NAMED]]

@@ -28,7 +28,7 @@ _IMPOSSIBLE = -1e4
 @dataclass(frozen=True)
 class _State:
     """What was written by B rows. `in_piece` and `in_blank` (B, A + 1): the log-probability of all ways to have written
-    it after so many audio tokens, the last of which is of the `last` piece (B,) or is blank; `score` (B,): of all that
+    it after as many audio tokens, the last of which is of the `last` piece (B,) or is blank; `score` (B,): of all that
     begins with it; `has_ended` (B,): CTC has nothing to say about what follows."""
 
     last: Tensor
@@ -157,7 +157,7 @@ class CtcPrefixScorer:
 
 
 def _stay(entered: Tensor, log_probs: Tensor) -> Tensor:
-    """What enters at each audio token (B, A) and stays with these log-probabilities (B, A) -> what is in after so many
+    """What enters at each audio token (B, A) and stays with these log-probabilities (B, A) -> what is in after each
     (B, A + 1): x[t] = (x[t - 1] + entered[t]) p[t]."""
     staying = pad(log_probs.clamp(min=-1e6).cumsum(1), (1, 0))  # past the end nothing counts, but sums stay finite
     found = staying[:, 1:] + torch.logcumsumexp(entered - staying[:, :-1], 1)

@@ -19,7 +19,7 @@ Constrain = Callable[[Tensor, Tensor, Sequence[int]], Tensor]
 _LOOK_EVERY = 4
 """Steps from one look at which rows have ended to the next, on a device that has to be waited for."""
 _LEAVE_AT = 0.8
-"""Rows that have ended leave when so many of those in the batch are left."""
+"""Rows that have ended leave when this many of those in the batch are left."""
 
 
 class StepModel(Protocol):

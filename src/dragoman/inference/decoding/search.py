@@ -14,8 +14,8 @@ EndsAt = Callable[[Tensor, Sequence[int]], list[int]]
 
 @dataclass(frozen=True)
 class SearchLimits:
-    """`end` is the token that ends a row, `pad` what stands behind it; it comes after so many new tokens at least, and
-    at most."""
+    """`end` is the token that ends a row, `pad` what stands behind it; it comes after `min_new_tokens` at least and
+    `max_new_tokens` at most."""
 
     end: int
     pad: int

@@ -60,7 +60,7 @@ class RealtimeEvents(ABC):
 
     @abstractmethod
     def of(self, event: LiveEvent) -> Iterator[Event]:
-        """What the client is told."""
+        """The next event for the client."""
 
     @abstractmethod
     def session(self) -> dict[str, Any]:
@@ -165,7 +165,7 @@ class TranscriptionEvents(RealtimeEvents):
 
 
 class TranslationEvents(RealtimeEvents):
-    """`/v1/realtime/translations`: texts that only ever grow, so what is tentative is not told."""
+    """`/v1/realtime/translations`: texts that only ever grow, so what is tentative is left out."""
 
     kinds: ClassVar[dict[str, ClientKind]] = {
         "session.update": "update",

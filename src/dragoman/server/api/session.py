@@ -99,9 +99,9 @@ class TranscriptionSession(BaseModel):
 
     def described(self, model: str) -> dict[str, Any]:
         """As the server tells it."""
-        told = self.model_dump(exclude_none=True)
-        told["audio"]["input"]["transcription"]["model"] = model
-        return told
+        shown = self.model_dump(exclude_none=True)
+        shown["audio"]["input"]["transcription"]["model"] = model
+        return shown
 
 
 class SpokenInput(BaseModel):

@@ -3,7 +3,7 @@ nothing to write to.
 
     python -c "…main()" WANTED, the recording on standard input -> frames on standard output
 
-A frame is one letter, four bytes of length and so many bytes: A samples (float32), M marks the end of an excerpt,
+A frame is one letter, four bytes of length and this many bytes: A samples (float32), M marks the end of an excerpt,
 D damage, E an error (JSON), Z the end. No torch.
 """
 
@@ -80,7 +80,7 @@ def _decode(wanted: dict[str, Any], out: BinaryIO) -> None:
 
 
 def _after(blocks: Iterator[Any], skip: int) -> Iterator[Any]:
-    """Without so many samples, which an earlier child gave."""
+    """Without this many samples, which an earlier child gave."""
     for block in blocks:
         if skip < len(block):
             yield block[skip:]

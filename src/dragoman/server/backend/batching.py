@@ -217,7 +217,7 @@ class BatchScheduler:
         return batch
 
     def _rows(self) -> int:
-        """At most so many."""
+        """At most this many."""
         alone = next(iter(self._lanes)) if len(self._lanes) == 1 else None
         if alone is None or alone.tasks[0].kind != DECODE:
             return self._max_rows

@@ -20,7 +20,7 @@ Begin = Callable[[StoredJob, int], RecordingJob]
 Finish = Callable[[StoredJob, RecordingJob], tuple[str, str]]
 """Do the work: media type and body of the result."""
 Tell = Callable[[Exception], str]
-"""What a client is told of an error, as JSON."""
+"""The answer to an error, as JSON."""
 
 
 class JobRunner:

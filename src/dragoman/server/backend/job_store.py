@@ -37,7 +37,7 @@ _FIELDS = "id, road, form, status, created, ended, attempts, error"
 
 
 class TooManyJobs(DragomanError):
-    """So many wait that another would wait too long."""
+    """This many wait that another would wait too long."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from dragoman.server.backend.batching import ClientGone
 CPU_SHARE = 0.02
 """Processor seconds a second of audio may take: an hour of 6 kbit/s Opus takes a third of that."""
 _CPU_S = 20.0
-"""And so many at least."""
+"""And this many at least."""
 _BYTES = 4
 
 

@@ -95,7 +95,7 @@ class ModelProcess:
 
 
 def start_workers(load: Load, count: int, metrics: ServerMetrics) -> list[ModelProcess]:
-    """So many replicas, loaded at the same time. Raises ModelError."""
+    """This many replicas, loaded at the same time. Raises ModelError."""
     threads = max(1, cores() // count)
     found: list[ModelProcess] = []
     errors: list[Exception] = []

@@ -66,7 +66,8 @@ class WhisperDecoder:
         """mel (M, F) each and the language spoken in it -> what is said. What loops to the limit is heard again in the
         whole window, as Whisper was trained."""
         outputs = self._transcripts(mels, languages, beams)
-        looped = [number for number, output in enumerate(outputs) if output.truncated]
+        shorter = [mel.shape[1] < self.encoder.window_frames for mel in mels]
+        looped = [number for number, output in enumerate(outputs) if output.truncated and shorter[number]]
         if looped:
             windows = [self._in_window(mels[number]) for number in looped]
             again = self._transcripts(windows, [languages[number] for number in looped], beams)
@@ -76,7 +77,7 @@ class WhisperDecoder:
 
     def _in_window(self, mel: Features) -> Features:
         """mel (M, F) -> (M, the window's F): silence behind it, as its own last frames are."""
-        missing = max(0, self.encoder.window_frames - mel.shape[1])
+        missing = self.encoder.window_frames - mel.shape[1]
         return np.pad(mel, ((0, 0), (0, missing)), constant_values=float(mel.min()))
 
     def _transcripts(self, mels: Sequence[Features], languages: Sequence[str], beams: int) -> list[GeneratedText]:

@@ -96,12 +96,12 @@ def test_files_do_not_depend_on_processes_and_workers(prepared: Callable[[Recipe
     assert files(folder / "two") == one
 
 
-def killed_after(renamed: int) -> Callable[[Any, Any], None]:
-    """An `os.replace` that ends its process in the place of one more."""
+def killed_after(renamed: int, folder: Path) -> Callable[[Any, Any], None]:
+    """An `os.replace` that ends its process in the place of one more file of `folder`."""
     rename, places = os.replace, iter(range(renamed))
 
     def replace(source: Any, target: Any) -> None:
-        if next(places, None) is None:
+        if folder in Path(target).parents and next(places, None) is None:
             os.kill(os.getpid(), signal.SIGKILL)
         rename(source, target)
 
@@ -119,7 +119,7 @@ def test_killed_at_the_worst_moment_it_goes_on(
     for renamed in (0, 3, 5):
         child = os.fork()
         if child == 0:
-            os.replace = killed_after(renamed)
+            os.replace = killed_after(renamed, folder / "killed")
             stored(chosen, folder, "killed")
             os._exit(0)
         assert os.waitpid(child, 0)[1] == signal.SIGKILL

@@ -41,9 +41,8 @@ class Translator(SpeechTranslator):
         self.features = speech_features(audio)
         self.name, self.batch_size, self.window_s = self.recipe.name, options.batch_size, audio.window_s
         self.model = loaded.model
-        weights = next(self.model.encoder.parameters())
         by_whisper = (options.transcript_by or decoding.transcript_by) == "whisper"
-        self.whisper = WhisperDecoder.load(self.recipe, weights.device, weights.dtype) if by_whisper else None
+        self.whisper = WhisperDecoder.load(self.recipe, self.model.encoder) if by_whisper else None
         self.decoder: BatchDecoder = Decoder(
             loaded,
             options.beam_size or decoding.beams,

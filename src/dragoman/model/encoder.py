@@ -9,7 +9,7 @@ E width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, ClassVar, Literal
 
@@ -23,6 +23,8 @@ from dragoman.recipe import AudioConfig, LogMelConfig
 
 _KERNELS, _STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 """Of the convolutions of all released HuBERT and wav2vec 2.0 models; `recipe.audio` counts on them."""
+_LIKE = 1.15
+"""How much longer than the shortest clip of a group its longest may be, on a CPU."""
 
 
 class SpeechEncoder(nn.Module, ABC):
@@ -102,7 +104,14 @@ class MelEncoder(SpeechEncoder):
         size = features.shape[-1]
         if size > self.window_frames:
             raise ModelError(f"A clip has {size} mel frames; this encoder hears at most {self.window_frames}.")
-        return self._trimmed(features, num_features), (num_features + 1) // 2
+        num_frames = (num_features + 1) // 2
+        if features.device.type != "cpu" or torch.is_grad_enabled():
+            return self._trimmed(features, num_features), num_frames
+        frames = features.new_zeros(len(features), (size + 1) // 2, self.width)
+        for rows in _of_like_length(num_features.tolist()):
+            heard = self._trimmed(features[rows, :, : int(num_features[rows].max())], num_features[rows])
+            frames[rows, : heard.shape[1]] = heard
+        return frames, num_frames
 
     def _trimmed(self, mel: Tensor, num_frames: Tensor) -> Tensor:
         whisper = self.backbone
@@ -115,6 +124,18 @@ class MelEncoder(SpeechEncoder):
         for layer in whisper.layers:
             hidden = layer(hidden, mask)
         return whisper.layer_norm(hidden)
+
+
+def _of_like_length(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """The rows of a batch in groups in which none is much longer than another: padding costs a CPU what speech does."""
+    rows: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
+        if rows and lengths[row] > _LIKE * lengths[rows[0]]:
+            yield rows
+            rows = []
+        rows.append(row)
+    if rows:
+        yield rows
 
 
 class WaveformEncoder(SpeechEncoder):

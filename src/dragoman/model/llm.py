@@ -82,7 +82,14 @@ def load_llm(
     llm.generation_config = GenerationConfig()
     if settings.quantisation == "8bit":
         llm.register_state_dict_post_hook(_without_scales)
+    llm.get_output_embeddings().register_forward_pre_hook(_contiguous)
     return llm, tokenizer
+
+
+def _contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The places whose logits are wanted are a slice of all. On a CPU torch's linear layer in bf16 takes six hundred
+    times as long over such a slice: for 64 rows of 72,845 pieces 10.5 s, and 17 ms over a copy of it."""
+    return (inputs[0].contiguous(), *inputs[1:])
 
 
 def _without_scales(llm: Any, state: dict[str, Tensor], prefix: str, _: Any) -> None:

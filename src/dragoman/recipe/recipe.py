@@ -124,6 +124,11 @@ class Recipe(StrictModel):
         return self.transcribes or not self.translates_directly
 
     @property
+    def trained_in_bf16(self) -> bool:
+        """Whether all its stages run in bf16, so that nothing is lost where it is used in it."""
+        return bool(self.stages) and all(stage.schedule.precision == "bf16" for stage in self.stages)
+
+    @property
     def aligned_by_ctc(self) -> bool:
         """Whether the audio tokens were taught to spell the transcript by themselves."""
         return any(stage.ctc_weight for stage in self.stages)

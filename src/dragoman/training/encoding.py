@@ -112,8 +112,7 @@ def check_storable(recipe: Recipe) -> None:
 
 def precision(recipe: Recipe) -> torch.dtype:
     """What frames are computed and stored in: bf16 where all stages run in it, and fp32 where any does not."""
-    all_bf16 = all(stage.schedule.precision == "bf16" for stage in recipe.stages)
-    return torch.bfloat16 if all_bf16 else torch.float32
+    return torch.bfloat16 if recipe.trained_in_bf16 else torch.float32
 
 
 def encode(

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from toy import LORA, model, recipe
+from toy import LORA, model, recipe, stage
 
 from dragoman.errors import MissingExtraError, ModelError
 from dragoman.inference.decoding.decoder import DecodeRequest
 from dragoman.inference.translator import Translator
+from dragoman.model import load
 from dragoman.model.folder import save_model
 from dragoman.model.hardware import memory, placement
+from dragoman.model.hardware import precision as hardware
 from dragoman.model.hardware.int8 import Int8Linear, can_int8
 from dragoman.model.hardware.precision import COMPUTE_TYPES, precision
 from dragoman.model.load import load_for_inference
@@ -63,6 +65,37 @@ def test_auto_is_what_it_was_trained_with() -> None:
     assert precision("auto", CPU, None).dtype == torch.float32
     assert precision("auto", torch.device("cuda"), None).dtype == torch.bfloat16
     assert precision("auto", torch.device("cuda"), "4bit").compute_type == "4bit"
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_on_a_cpu_is_bf16_for_what_was_trained_in_it_where_that_is_faster(
+    fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held(precision: str, worth: int) -> set[torch.dtype]:
+        plan = recipe(stages=[stage("asr", schedule={"precision": precision})])
+        folder = tmp_path / f"{precision}-{worth}"
+        save_model(model(folder, plan), folder / "model")
+        monkeypatch.setattr(load, "_WORTH_BF16", worth)
+        return {weight.dtype for weight in load_for_inference(folder / "model", "cpu").model.llm.parameters()}
+
+    monkeypatch.setattr(hardware, "cpu_is_fast_in_bf16", lambda: fast)
+    assert held("bf16", worth=1) == {torch.bfloat16 if fast else torch.float32}
+    assert held("bf16", worth=10**9) == held("fp32", worth=1) == {torch.float32}
+
+
+def test_whether_a_cpu_is_fast_in_bf16_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    for bf16, fast in ((0.7, True), (0.9, False)):
+        monkeypatch.setattr(hardware, "_seconds", {torch.float32: 1.0, torch.bfloat16: bf16}.__getitem__)
+        assert hardware.cpu_is_fast_in_bf16.__wrapped__() is fast
+
+
+def test_the_head_reads_no_slice(folder: Path) -> None:
+    """Over a slice a CPU is hundreds of times slower in bf16; that it is one is how transformers keeps logits."""
+    llm, seen = load_for_inference(folder, "cpu", merged=True).model.llm, []
+    llm.lm_head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        llm(inputs_embeds=torch.zeros(2, 5, llm.config.hidden_size), logits_to_keep=1)
+    assert seen[0].shape[1] == 1 and seen[0].is_contiguous()
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")

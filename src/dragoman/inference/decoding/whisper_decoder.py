@@ -23,7 +23,7 @@ from dragoman.inference.decoding.generate import GeneratedText
 from dragoman.inference.decoding.greedy import search_greedily
 from dragoman.inference.decoding.search import SearchLimits
 from dragoman.model.bases import find_encoder
-from dragoman.model.encoder import MelEncoder
+from dragoman.model.encoder import MelEncoder, SpeechEncoder
 from dragoman.model.llm import load_pretrained, load_tokenizer
 from dragoman.recipe import Recipe
 from dragoman.text.languages import find
@@ -52,14 +52,18 @@ class WhisperDecoder:
         self.languages = {find(token.strip("<|>")).code: number for token, number in known.items()}
 
     @classmethod
-    def load(cls, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> WhisperDecoder:
-        """The whole of the Whisper whose encoder a recipe names. Raises ModelError."""
+    def load(cls, recipe: Recipe, encoder: SpeechEncoder) -> WhisperDecoder:
+        """The whole of the Whisper whose encoder a recipe names, beside the `encoder` that is loaded: where that was
+        not trained, both hear through it. Raises ModelError."""
         if recipe.encoder.name == "base" or recipe.audio.kind != "log-mel":
             raise ModelError(f"{recipe.name}: its encoder has no decoder of its own; leave transcript_by as adapter.")
         place = find_encoder(recipe.encoder, None)
         kind = WhisperForConditionalGeneration
-        whisper = load_pretrained(kind, place.weights, what="Whisper", revision=place.revision, dtype=dtype)
-        return cls(whisper.to(device), load_tokenizer(place.weights, place.revision))
+        weights = next(encoder.parameters())
+        whisper = load_pretrained(kind, place.weights, what="Whisper", revision=place.revision, dtype=weights.dtype)
+        if recipe.encoder.lora is None:
+            whisper.model.encoder = encoder.backbone
+        return cls(whisper.to(weights.device), load_tokenizer(place.weights, place.revision))
 
     @torch.inference_mode()
     def __call__(self, mels: Sequence[Features], languages: Sequence[str], beams: int) -> list[GeneratedText]:

@@ -75,7 +75,7 @@ def unprinted(tokenizer: Any) -> list[int]:
     return [number for token, number in tokenizer.get_vocab().items() if token not in written]
 
 
-def small_whisper(folder: Path) -> Path:
+def small_whisper(folder: Path, mel_bins: int = 8) -> Path:
     end = "<|endoftext|>"
     tokens = ["<|startoftranscript|>", "<|en|>", "<|de|>", "<|fr|>", "<|no|>", "<|translate|>", "<|transcribe|>"]
     tokens += ["<|notimestamps|>", "<|0.00|>"]
@@ -84,7 +84,7 @@ def small_whisper(folder: Path) -> Path:
     tokenizer.add_tokens(tokens, special_tokens=True)
     ids = dict(zip([end, *tokens], tokenizer.convert_tokens_to_ids([end, *tokens]), strict=True))
     config = WhisperConfig(
-        vocab_size=len(tokenizer), num_mel_bins=8, d_model=16, encoder_layers=1, decoder_layers=1,
+        vocab_size=len(tokenizer), num_mel_bins=mel_bins, d_model=16, encoder_layers=1, decoder_layers=1,
         encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
         max_target_positions=16, decoder_start_token_id=ids[tokens[0]], bos_token_id=ids[end], eos_token_id=ids[end],
         pad_token_id=ids[end],
@@ -98,7 +98,7 @@ def small_whisper(folder: Path) -> Path:
         suppress_tokens=unprinted(tokenizer), max_length=16, max_initial_timestamp_index=50,
     )  # fmt: skip
     model.save_pretrained(folder)
-    WhisperProcessor(WhisperFeatureExtractor(feature_size=8), tokenizer).save_pretrained(folder)
+    WhisperProcessor(WhisperFeatureExtractor(feature_size=mel_bins), tokenizer).save_pretrained(folder)
     return folder
 
 

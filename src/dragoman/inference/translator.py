@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Unpack
 
@@ -41,8 +42,9 @@ class Translator(SpeechTranslator):
         self.features = speech_features(audio)
         self.name, self.batch_size, self.window_s = self.recipe.name, options.batch_size, audio.window_s
         self.model = loaded.model
+        weights = next(self.model.encoder.parameters())
         by_whisper = (options.transcript_by or decoding.transcript_by) == "whisper"
-        self.whisper = WhisperDecoder.load(self.recipe, self.model.encoder) if by_whisper else None
+        self.whisper = WhisperDecoder.load(self.recipe, weights.device, weights.dtype) if by_whisper else None
         self.decoder: BatchDecoder = Decoder(
             loaded,
             options.beam_size or decoding.beams,
@@ -55,12 +57,6 @@ class Translator(SpeechTranslator):
         )
         self.is_cascade = self.decoder.is_cascade
         self.calibration = loaded.calibration
-        temperature = 1.0 if loaded.calibration is None else loaded.calibration.language_temperature
-        self.identifier: LanguageIdentifier | WhisperLanguageIdentifier = LanguageIdentifier(
-            self.decoder, self.sources, self.batch_size, temperature
-        )
-        if self.whisper is not None:
-            self.identifier = WhisperLanguageIdentifier(self.whisper, self.sources, self.batch_size)
         self.writes_transcripts = self.identifies_language = self.supports_phrases = self.recipe.writes_transcripts
         self.vad = vad_options_for(self.recipe)
 
@@ -73,6 +69,27 @@ class Translator(SpeechTranslator):
         those of `LoadOptions`, which may be given in the place of them. Raises ModelError."""
         options = options or LoadOptions(**more)
         return cls(load_for_inference(name, options.device, options.compute_type, merged=True), options)
+
+    @cached_property
+    def language_whisper(self) -> WhisperDecoder | None:
+        """Whisper's own decoder, where it can tell this model's languages apart: one step of it does, for which the LLM
+        would have to transcribe in each. Loaded when a language is first asked for."""
+        if self.whisper is not None or self.recipe.encoder.lora is not None:
+            return self.whisper
+        weights = next(self.model.encoder.parameters())
+        try:
+            whisper = WhisperDecoder.load(self.recipe, weights.device, weights.dtype)
+        except ModelError:  # it has no decoder, or one for English alone
+            return None
+        return whisper if whisper.languages.keys() >= set(self.sources) else None
+
+    @cached_property
+    def identifier(self) -> LanguageIdentifier | WhisperLanguageIdentifier:
+        """What tells languages."""
+        if self.language_whisper is not None:
+            return WhisperLanguageIdentifier(self.language_whisper, self.sources, self.batch_size)
+        temperature = 1.0 if self.calibration is None else self.calibration.language_temperature
+        return LanguageIdentifier(self.decoder, self.sources, self.batch_size, temperature)
 
     @property
     def sources(self) -> list[str]:
@@ -87,7 +104,7 @@ class Translator(SpeechTranslator):
     def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
         """How likely each language is spoken in all of these, the likeliest first; together 1.
 
-        By Whisper's own decoder where that writes the transcripts; else the likeliest is the one whose transcripts are,
+        By Whisper's own decoder where it knows them all; else the likeliest is the one whose transcripts are,
         to the LLM and (where the model was taught by CTC) to the audio tokens alone, per token. waveforms: (N,) at
         16 kHz each, within the model's window.
         """
@@ -102,8 +119,7 @@ class Translator(SpeechTranslator):
 
     def _identified(self, waveforms: Sequence[Waveform]) -> list[Features]:
         """What the language is detected from."""
-        features = self.features if self.whisper is None else self.whisper.features
-        return features.batch(waveforms)
+        return (self.language_whisper or self).features.batch(waveforms)
 
     def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> Iterable[DecodedSpeech]:
         """Neighbours in length share a batch; the order of the result is that of the speech."""

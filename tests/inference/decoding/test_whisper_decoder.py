@@ -5,18 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from foreign import small_whisper
-from toy import LORA, model, recipe, stage
+from toy import LORA, model, recipe, stage, write_bases
 from toy import mel as speech
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
 from dragoman.data.features import Features
 from dragoman.inference.decoding.decoder import Decoder, DecodeRequest
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
+from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageIdentifier
+from dragoman.inference.translator import Translator
+from dragoman.model.build import new_model
 from dragoman.recipe import TranslateFrom
 
 
@@ -104,3 +108,25 @@ def test_its_transcripts_are_translated_with_the_speech_or_without(
     ]
     if translate_from == "transcript":
         assert texts(requests(5)) == together
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_a_model_that_hears_through_whisper_asks_its_decoder_for_the_language(
+    lora: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    """Where Whisper knows the languages and its encoder was not trained; else the model transcribes in each."""
+    folder = small_whisper(tmp_path / "whisper", mel_bins=80)
+    audio = {"mel_bins": 80, "window_s": 30.0, "padding": "trimmed"}
+    chosen = recipe(audio=audio, encoder={"name": str(folder), "lora": lora})
+    bases = write_bases(tmp_path / "bases", recipe(), seed=0)
+    translator = Translator(new_model(chosen, bases, torch.float32), beam_size=1)
+    waveforms = list(np.random.default_rng(0).normal(size=(3, 16_000)).astype(np.float32))
+    found = translator.identify(waveforms)
+    assert sum(found.values()) == pytest.approx(1.0)
+    if lora is not None:
+        assert isinstance(translator.identifier, LanguageIdentifier)
+        return
+    assert isinstance(translator.identifier, WhisperLanguageIdentifier)
+    whisper = WhisperDecoder.load(chosen, torch.device("cpu"), torch.float32)
+    scores = whisper.language_scores(whisper.features.batch(waveforms), chosen.sources).sum(0).softmax(0)
+    assert found == pytest.approx(dict(zip(chosen.sources, scores.tolist(), strict=True)))

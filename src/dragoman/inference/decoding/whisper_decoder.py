@@ -16,14 +16,14 @@ from transformers import EncoderDecoderCache, GenerationConfig, GenerationMixin,
 from transformers.modeling_outputs import BaseModelOutput
 
 from dragoman.data.batching import pad_features
-from dragoman.data.features import Features, LogMel
+from dragoman.data.features import FRAMES_PER_SECOND, Features, LogMel
 from dragoman.errors import ModelError
 from dragoman.inference.decoding.constraints import DecodeStats
 from dragoman.inference.decoding.generate import GeneratedText
 from dragoman.inference.decoding.greedy import search_greedily
 from dragoman.inference.decoding.search import SearchLimits
 from dragoman.model.bases import find_encoder
-from dragoman.model.encoder import MelEncoder, SpeechEncoder
+from dragoman.model.encoder import MelEncoder
 from dragoman.model.llm import load_pretrained, load_tokenizer
 from dragoman.recipe import Recipe
 from dragoman.text.languages import find
@@ -41,29 +41,25 @@ class WhisperDecoder:
     a short clip; with the whole window it costs several times as much. A transcript does not depend on its batch.
     """
 
-    features = LogMel(padded=False, silence_s=4.0)
-
     def __init__(self, whisper: WhisperForConditionalGeneration, tokenizer: Any) -> None:
         self.whisper, self.tokenizer = whisper.eval(), tokenizer
         self.encoder = MelEncoder(whisper.get_encoder(), "trimmed")
+        window_s = self.encoder.window_frames / FRAMES_PER_SECOND
+        self.features = LogMel(self.encoder.mel_bins, window_s, padded=False, silence_s=4.0)
         known = getattr(whisper.generation_config, "lang_to_id", None)
         if not known:
             raise ModelError("This Whisper hears English only; its decoder cannot transcribe other languages.")
         self.languages = {find(token.strip("<|>")).code: number for token, number in known.items()}
 
     @classmethod
-    def load(cls, recipe: Recipe, encoder: SpeechEncoder) -> WhisperDecoder:
-        """The whole of the Whisper whose encoder a recipe names, beside the `encoder` that is loaded: where that was
-        not trained, both hear through it. Raises ModelError."""
+    def load(cls, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> WhisperDecoder:
+        """The whole of the Whisper whose encoder a recipe names. Raises ModelError."""
         if recipe.encoder.name == "base" or recipe.audio.kind != "log-mel":
             raise ModelError(f"{recipe.name}: its encoder has no decoder of its own; leave transcript_by as adapter.")
         place = find_encoder(recipe.encoder, None)
         kind = WhisperForConditionalGeneration
-        weights = next(encoder.parameters())
-        whisper = load_pretrained(kind, place.weights, what="Whisper", revision=place.revision, dtype=weights.dtype)
-        if recipe.encoder.lora is None:
-            whisper.model.encoder = encoder.backbone
-        return cls(whisper.to(weights.device), load_tokenizer(place.weights, place.revision))
+        whisper = load_pretrained(kind, place.weights, what="Whisper", revision=place.revision, dtype=dtype)
+        return cls(whisper.to(device), load_tokenizer(place.weights, place.revision))
 
     @torch.inference_mode()
     def __call__(self, mels: Sequence[Features], languages: Sequence[str], beams: int) -> list[GeneratedText]:

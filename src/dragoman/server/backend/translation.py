@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dragoman.data.features import FRAMES_PER_SECOND, Features
+from dragoman.data.features import FRAMES_PER_SECOND, Features, LogMel
 from dragoman.inference.decoding.decoder import DecodedSpeech, DecodeRequest
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageIdentifier
@@ -25,7 +25,7 @@ class LocalModel:
     """The model of this process; does the work of a batch."""
 
     def __init__(self, translator: Translator) -> None:
-        self._decoder, self._whisper = translator.decoder, translator.whisper
+        self._decoder, self._whisper = translator.decoder, translator.language_whisper
 
     def __call__(self, kind: Kind, payloads: Sequence[Any]) -> Sequence[Any]:
         if kind == DECODE:
@@ -92,10 +92,15 @@ class ModelFacts:
         return cls(decoder.beams, decoder.is_cascade, by_whisper, temperature)
 
 
+@dataclass(frozen=True)
 class _WhisperFeatures:
     """Of a WhisperDecoder what makes its mels."""
 
-    features = WhisperDecoder.features
+    features: LogMel
+
+    @classmethod
+    def of(cls, whisper: WhisperDecoder | None) -> _WhisperFeatures | None:
+        return None if whisper is None else cls(whisper.features)
 
 
 class WeightlessTranslator(Translator):
@@ -107,9 +112,10 @@ class WeightlessTranslator(Translator):
     @staticmethod
     def seen(translator: Translator) -> dict[str, Any]:
         """What can be sent to another process."""
-        heavy = ("model", "decoder", "identifier", "whisper")
+        heavy = ("model", "decoder", "identifier", "whisper", "language_whisper")
         facts = {name: value for name, value in vars(translator).items() if name not in heavy}
-        return {**facts, "whisper": None if translator.whisper is None else _WhisperFeatures()}
+        whisper, language_whisper = map(_WhisperFeatures.of, (translator.whisper, translator.language_whisper))
+        return {**facts, "whisper": whisper, "language_whisper": language_whisper}
 
 
 class ClientTranslator(WeightlessTranslator):

@@ -180,8 +180,8 @@ def report(model: str, options: argparse.Namespace) -> str:
     own = Report(evaluate, stored_recipe(folder), options.beams, options.limit)
     parts = [
         (
-            "Storybooks read aloud, translated in three ways. In bold the model's default; * p < 0.05 by paired bootstrap"
-            " and approximate randomisation; in brackets 95 % intervals.",
+            "Storybooks read aloud, translated in three ways. In bold the model's default; * p < 0.05 by paired"
+            " bootstrap and approximate randomisation; in brackets 95 % intervals.",
             own.translations(options.speech),
         ),
         ("Word errors of transcripts.", own.transcripts(options.speech)),

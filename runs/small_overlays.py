@@ -14,8 +14,8 @@ from dragoman.recipe import (
     DataSource,
     QFormerConfig,
     Recipe,
-    Stage,
     StackedConfig,
+    Stage,
     parse_recipe,
 )
 
@@ -109,16 +109,23 @@ def curriculum(base: Recipe, budget: Budget) -> list[StudyRow]:
             for number, (task, part) in enumerate(stages)
         )
 
+    direct = "then translation without a transcript"
+    aligned = [
+        ("full", "asr, smt, srt", "31.0; 39.1", ("asr", "smt", "srt")),
+        ("without-smt", "asr, srt", "-; 38.0", ("asr", "srt")),
+        ("without-asr", "smt, srt", "0.0; 36.8", ("smt", "srt")),
+        ("srt-alone", "srt alone", "", ("srt",)),
+        ("without-smt-srt", f"asr, {direct}", "14.1; -", ("asr", "st")),
+        ("without-srt", f"asr, smt, {direct}", "-; 34.2", ("asr", "smt", "st")),
+    ]
+    unaligned = [("full", "31.0; 39.1", ("asr", "smt", "srt")), ("without-asr", "0.0; 36.8", ("smt", "srt"))]
     return [
-        StudyRow("full", "asr, smt, srt", "31.0; 39.1", ALIGNED, taught("asr", "smt", "srt")),
-        StudyRow("without-smt", "asr, srt", "-; 38.0", ALIGNED, taught("asr", "srt")),
-        StudyRow("without-asr", "smt, srt", "0.0; 36.8", ALIGNED, taught("smt", "srt")),
-        StudyRow("srt-alone", "srt alone", "", ALIGNED, taught("srt")),
-        StudyRow("without-smt-srt", "asr, then translation without a transcript", "14.1; -", ALIGNED, taught("asr", "st")),
-        StudyRow("without-srt", "asr, smt, then translation without a transcript", "-; 34.2", ALIGNED, taught("asr", "smt", "st")),
-        StudyRow("full-unaligned", "asr, smt, srt, no CTC at all", "31.0; 39.1", TEXT, taught("asr", "smt", "srt", ctc=False)),
-        StudyRow("without-asr-unaligned", "smt, srt, no CTC at all", "0.0; 36.8", TEXT, taught("smt", "srt", ctc=False)),
-    ]  # fmt: skip
+        *(StudyRow(name, says, published, ALIGNED, taught(*tasks)) for name, says, published, tasks in aligned),
+        *(
+            StudyRow(f"{name}-unaligned", f"{', '.join(tasks)}, no CTC", published, TEXT, taught(*tasks, ctc=False))
+            for name, published, tasks in unaligned
+        ),
+    ]
 
 
 def lora(base: Recipe, budget: Budget) -> list[StudyRow]:
@@ -146,10 +153,11 @@ def adapters(base: Recipe, budget: Budget) -> list[StudyRow]:
     """Each adapter from nothing, with a CTC start and without; CTC has no part in what follows."""
     mix = _stage(base.stages[-1], "mix", budget.steps, budget.seed, ctc_weight=0.0, ctc_sampled=None)
     start = _stage(_named(base, SHORT), "ctc", budget.ctc_steps, budget.seed + 10)
+    pooled = Q_FORMER.model_copy(update={"queries": 150, "pool": 5})
     kinds: list[tuple[str, str, str, QFormerConfig | StackedConfig]] = [
         ("q-former-80", "Q-Former, 80 queries", "LLM-SRT", Q_FORMER),
-        ("q-former-150", "Q-Former, 150 queries, mean of 5: 30", "MCAT", Q_FORMER.model_copy(update={"queries": 150, "pool": 5})),
-    ]  # fmt: skip
+        ("q-former-150", "Q-Former, 150 queries, mean of 5: 30", "MCAT", pooled),
+    ]
     if isinstance(base.adapter, StackedConfig):
         kinds.insert(0, ("stacked", f"{base.adapter.stack} frames stacked", "", base.adapter))
     return [

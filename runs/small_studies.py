@@ -1,15 +1,18 @@
 """What makes `small` as good as it is: short runs of equal length that differ in one thing each.
 
-    python runs/small_studies.py curriculum lora --run out/small/run --data out/small/data --features out/small/frames \\
+    run=out/small
+    python runs/small_studies.py curriculum lora --run $run/run --data $run/data --features $run/frames \\
         --speech DATA/speech-dev --out out/small-studies
 
-They begin with finished stages of the run that `runs/small.sh` leaves. Each is then held to people's speech that nothing
-was taught by, and a table sets it beside what the papers report of theirs. Interrupted, the same command goes on.
+They begin with finished stages of the run that `runs/small.sh` leaves. Each is then held to people's speech that
+nothing was taught by, and a table sets it beside what the papers report of theirs. Interrupted, the same command goes
+on.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,9 +29,18 @@ from dragoman.evaluation.score import ALL
 from dragoman.model.build import new_model
 from dragoman.model.folder import load_lora, save_model, stored_recipe
 from dragoman.recipe import QFormerConfig, Recipe, StackedConfig, load_recipe, read_stored_recipe
+from dragoman.records import Utterance
 from dragoman.training.curriculum import train_curriculum
 
 SHOWN_LANGUAGES = ("eng", "deu", "fra", "spa")
+MEASURED = (
+    "hours of speech",
+    "word errors, all languages",
+    ", ".join(SHOWN_LANGUAGES),
+    "chrF from speech",
+    "against the first row",
+    "chrF from text into English",
+)
 STORIES = 12  # sentences of them, in each language, that the LLM translates as texts
 
 Scores = dict[str, dict[str, Estimate]]
@@ -101,7 +113,7 @@ def evaluate_row(recipe: Recipe, model: Path, options: argparse.Namespace) -> Sc
     return found
 
 
-def manifest(name: str, rows: Sequence, options: argparse.Namespace) -> Path:  # type: ignore[type-arg]
+def manifest(name: str, rows: Sequence[Utterance], options: argparse.Namespace) -> Path:
     return written(options.out / "manifests" / f"{name}.jsonl", rows[: options.limit])
 
 
@@ -115,20 +127,21 @@ def hours_heard(recipe: Recipe, data: Path) -> float:
 
 
 def over_seeds(runs: Sequence[Scores]) -> Scores:
-    """The mean of runs that differ in their seed."""
+    """The mean of runs that differ in their seed, of what all of them have."""
     return {
-        measure: {direction: mean([run[measure][direction] for run in runs]) for direction in runs[0][measure]}
-        for measure in runs[0]
+        measure: {
+            code: mean([run[measure][code] for run in runs])
+            for code in own
+            if all(code in run[measure] for run in runs)
+        }
+        for measure, own in runs[0].items()
     }
 
 
 def study_table(study: str, options: argparse.Namespace) -> str:
     """Train and evaluate the rows of a study, and set them side by side. What cannot be trained is said, and left
     out."""
-    head = [
-        "", STUDIES[study].published, "hours", "word errors, all languages", ", ".join(SHOWN_LANGUAGES),
-        "chrF from speech", "against the first row", "chrF from text into English",
-    ]  # fmt: skip
+    head = ["", STUDIES[study].published, *MEASURED]
     rows: list[list[str]] = []
     first: Estimate | None = None
     for place, row in enumerate(planned(study, options, options.seeds[0])):
@@ -140,28 +153,23 @@ def study_table(study: str, options: argparse.Namespace) -> str:
                 for seed in options.seeds
             ]
             scores = over_seeds([evaluate_row(recipe, model, options) for recipe, model in trained])
-        except DragomanError as error:
+        except (DragomanError, subprocess.CalledProcessError) as error:
             print(f"{study}, {row.name}: {error}", flush=True)
             continue
         own = scores["translated"][ALL]
         first = first or own
-        heard = scores.get("heard", {})
-        by_language = (f"{heard[code].value:.1f}" if code in heard else "-" for code in SHOWN_LANGUAGES)
         against = "" if own is first else shown(own - first, signed=True)
-        rows.append(
-            [
-                row.says,
-                row.published,
-                f"{hours_heard(trained[0][0], options.data):.1f}",
-                shown(heard.get(ALL)),
-                ", ".join(by_language),
-                shown(own),
-                against,
-                shown(scores["read"][ALL]),
-            ]  # fmt: skip
-        )
+        hours = f"{hours_heard(trained[0][0], options.data):.1f}"
+        rows.append([row.says, row.published, hours, *heard(scores), shown(own), against, shown(scores["read"][ALL])])
         options.out.joinpath(f"{study}.md").write_text(caption(study, options) + table(head, rows), encoding="utf-8")
     return caption(study, options) + table(head, rows)
+
+
+def heard(scores: Scores) -> tuple[str, str]:
+    """Word errors over all languages and of some; none of what translates without a transcript."""
+    found = scores.get("heard", {})
+    each = (f"{found[code].value:.1f}" if code in found else "-" for code in SHOWN_LANGUAGES)
+    return shown(found.get(ALL)), ", ".join(each)
 
 
 def planned(study: str, options: argparse.Namespace, seed: int) -> list[StudyRow]:

@@ -103,12 +103,10 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> argparse.Namespace:
     """A toy's run with the stages that rows begin with."""
     folder = tmp_path_factory.mktemp("small")
     corpus = toy.write_corpus(folder / "data")
-    translated = [
-        row.model_copy(
-            update={"translations": {c: t[int(row.id[3:])] for c, t in toy.TEXTS.items() if c != row.language}}
-        )
-        for row in corpus
-    ]
+    translated = []
+    for row in corpus:
+        others = {code: texts[int(row.id[3:])] for code, texts in toy.TEXTS.items() if code != row.language}
+        translated.append(row.model_copy(update={"translations": others}))
     for name in ("human-by-llm", "pico", "human", "text"):
         write_rows(folder / "data" / f"{name}.jsonl", translated)
     ctc = {"tasks": {}, "ctc_weight": 1.0, "schedule": {"steps": 2}}

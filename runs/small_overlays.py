@@ -71,14 +71,13 @@ def overlay(base: Recipe, study: str, row: StudyRow, init_from: str) -> Recipe:
     """The recipe of a row. Raises RecipeError where it is none."""
     table = base.model_dump(mode="json")
     taught = row.joint_decoding and any(stage.ctc_weight for stage in row.stages)
-    decoding = {"transcript_by": "adapter", "translate_from": "speech"}
-    decoding |= {} if taught else {"ctc_weight": 0.0}
+    decoding = {**table["decoding"], "transcript_by": "adapter", "translate_from": "speech"}
     table |= {
         "name": f"small-{study}-{row.name}",
         "about": f"A short run to compare with others: {row.says}.",
         "init_from": init_from,
         "stages": [stage.model_dump(mode="json") for stage in row.stages],
-        "decoding": table["decoding"] | decoding,
+        "decoding": decoding if taught else {**decoding, "ctc_weight": 0.0},
     }
     if row.adapter is not None:
         table["adapter"] = row.adapter.model_dump(mode="json")

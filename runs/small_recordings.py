@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from small_dev import dragoman
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
@@ -60,19 +61,19 @@ def music(seed: int) -> Waveform:
     random = np.random.default_rng(seed)
     scale = 220 * 2 ** (np.array([0, 2, 4, 5, 7, 9, 11, 12]) / 12)
     beat = np.arange(SAMPLE_RATE // 2) / SAMPLE_RATE
-    parts: list[Waveform] = []
+    parts: list[NDArray[np.float64]] = []
     for _ in range(round(PIECE_S * SAMPLE_RATE / len(beat))):
         root = int(random.integers(0, 4))
         notes = [scale[root] / 2, scale[root + 2] / 2, scale[root + 4] / 2, random.choice(scale)]
-        tones = sum(_note(beat, pitch, harmonics=5) for pitch in notes)
-        parts.append(0.12 * tones + 0.2 * random.normal(size=len(beat)) * np.exp(-40 * beat))
+        chord = np.sum([_note(beat, float(pitch), harmonics=5) for pitch in notes], axis=0)
+        parts.append(0.12 * chord + 0.2 * random.normal(size=len(beat)) * np.exp(-40 * beat))
     return np.concatenate(parts).astype(np.float32)
 
 
-def _note(seconds: Waveform, pitch: float, harmonics: int) -> Waveform:
+def _note(seconds: NDArray[np.float64], pitch: float, harmonics: int) -> NDArray[np.float64]:
     """A string that is plucked: harmonics that fade."""
     partials = [np.sin(2 * np.pi * pitch * n * seconds) / n * np.exp(-3 * n * seconds) for n in range(1, harmonics + 1)]
-    return np.asarray(sum(partials))
+    return np.asarray(np.sum(partials, axis=0))
 
 
 def tones() -> list[Waveform]:

@@ -13,13 +13,16 @@ from statistics import fmean
 
 import numpy as np
 
-from dragoman.errors import DataError
+from dragoman.errors import DataError, needs_extra
 from dragoman.evaluation.metrics import METRICS
 from dragoman.evaluation.score import ALL, with_speech
-from dragoman.evaluation.significance import DECOMPOSED, Array, SacreMetric, counts, resampled_scores, value
+from dragoman.evaluation.significance import DECOMPOSED, Array, counts, resampled_scores, value
 from dragoman.records import Hypothesis
 from dragoman.text.languages import find
 from dragoman.text.scripts import with_script
+
+with needs_extra("Scoring", "evaluate"):
+    from sacrebleu.metrics.base import Metric as SacreMetric
 
 
 @dataclass(frozen=True)

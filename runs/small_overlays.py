@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from dragoman.errors import RecipeError
 from dragoman.recipe import (
     DataSource,
     QFormerConfig,
@@ -23,8 +24,8 @@ TEXT, ALIGNED = "text", "align-long"
 """Stages of the run that rows begin with."""
 SHORT = "align"
 """The stage whose settings a CTC start has."""
-PEOPLE = "human-by-llm"
-"""The manifest of people's speech that has translations."""
+PEOPLE = "human"
+"""What the names of manifests of people's speech begin with."""
 ENCODER_LORA = {"rank": 16, "alpha": 32, "targets": "all-linear"}
 Q_FORMER = QFormerConfig(
     kind="q-former", queries=80, layers=2, hidden=512, heads=8, feed_forward=2048, cross_every=1, mlp_hidden=1536
@@ -97,7 +98,7 @@ def curriculum(base: Recipe, budget: Budget) -> list[StudyRow]:
         over = {} if ctc else {"ctc_weight": 0.0, "ctc_sampled": None}
         return tuple(
             _stage(
-                base.stages[-1],
+                _mix(base),
                 task,
                 part,
                 budget.seed + 10 * number,
@@ -130,7 +131,7 @@ def curriculum(base: Recipe, budget: Budget) -> list[StudyRow]:
 def lora(base: Recipe, budget: Budget) -> list[StudyRow]:
     """Which weights learn beside the adapter. Where the LLM's do not, texts would teach nothing and are left out, with
     their share of the steps: each row hears as much."""
-    mix = base.stages[-1]
+    mix = _mix(base)
     heard = sum(source.weight or 0 for source in _speech(mix)) / sum(source.weight or 0 for source in mix.data)
 
     def row(name: str, says: str, bleu: str, *trains: str) -> StudyRow:
@@ -150,7 +151,7 @@ def lora(base: Recipe, budget: Budget) -> list[StudyRow]:
 
 def adapters(base: Recipe, budget: Budget) -> list[StudyRow]:
     """Each adapter from nothing, with a CTC start and without; CTC has no part in what follows."""
-    mix = _stage(base.stages[-1], "mix", budget.steps, budget.seed, ctc_weight=0.0, ctc_sampled=None)
+    mix = _stage(_mix(base), "mix", budget.steps, budget.seed, ctc_weight=0.0, ctc_sampled=None)
     start = _stage(_named(base, SHORT), "ctc", budget.ctc_steps, budget.seed + 10)
     pooled = Q_FORMER.model_copy(update={"queries": 150, "pool": 5})
     kinds: list[tuple[str, str, str, QFormerConfig | StackedConfig]] = [
@@ -168,9 +169,11 @@ def adapters(base: Recipe, budget: Budget) -> list[StudyRow]:
 
 def hours(base: Recipe, budget: Budget) -> list[StudyRow]:
     """How much people's speech is heard, of the alignment on; texts have the same share of the steps throughout."""
-    mix, short = base.stages[-1], _named(base, SHORT)
+    mix, short = _mix(base), _named(base, SHORT)
     spoken = [source for source in _translated(base) if mix.uses_speech(source)]
-    people = next(source for source in spoken if source.name.rpartition("/")[2] == PEOPLE)
+    people = next((source for source in spoken if source.name.rpartition("/")[2].startswith(PEOPLE)), None)
+    if people is None:
+        raise RecipeError(f"The stage {mix.name!r} of {base.name!r} has no translated speech of people ({PEOPLE}…).")
     synthetic = [source for source in spoken if source is not people]
     texts = [source for source in mix.data if not mix.uses_speech(source)]
     whole = sum(source.weight or 0 for source in spoken)
@@ -214,6 +217,14 @@ def _stage(like: Stage, name: str, steps: int, seed: int, **over: object) -> Sta
     return like.model_copy(update={"name": name, "schedule": schedule, **over})
 
 
+def _mix(base: Recipe) -> Stage:
+    """The last stage that teaches transcripts with translations, whose data the rows have."""
+    found = [stage for stage in base.stages if "srt" in stage.tasks]
+    if not found:
+        raise RecipeError(f"The recipe {base.name!r} has no stage of srt, whose data the short runs could have.")
+    return found[-1]
+
+
 def _named(base: Recipe, name: str) -> Stage:
     return next(stage for stage in base.stages if stage.name == name)
 
@@ -223,5 +234,5 @@ def _speech(stage: Stage) -> list[DataSource]:
 
 
 def _translated(base: Recipe) -> list[DataSource]:
-    """Of the last stage: texts, and speech that is not there to be transcribed alone."""
-    return [source for source in base.stages[-1].data if source.tasks is None or "asr" not in source.tasks]
+    """Of that stage: texts, and speech that is not there to be transcribed alone."""
+    return [source for source in _mix(base).data if source.tasks is None or "asr" not in source.tasks]

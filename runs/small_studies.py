@@ -73,8 +73,8 @@ def run_row(study: str, row: StudyRow, budget: Budget, options: argparse.Namespa
 
 def finished_stage(run: Path, name: str) -> Path:
     """The model that a stage of a run has left. Raises DragomanError."""
-    found = sorted(run.glob(f"*-{name}/model"))
-    if len(found) != 1:
+    found = [path for path in run.glob("*/model") if path.parent.name.partition("-")[2] == name]
+    if not found:
         raise DragomanError(f"{run}: has no finished stage {name!r}; train it first (runs/small.sh), or fix --run.")
     return found[0].resolve()
 
@@ -91,9 +91,8 @@ def with_fresh_adapter(begin: Path, adapter: QFormerConfig | StackedConfig, seed
 
 
 def base_recipe(options: argparse.Namespace) -> Recipe:
-    """That of the run, which names its manifests as they are called there."""
-    stored = options.run / "recipe.json"
-    return read_stored_recipe(stored) if stored.is_file() else load_recipe("small")
+    """That of the run, which names its manifests as they are called there, unless another is asked for."""
+    return load_recipe(options.recipe) if options.recipe else read_stored_recipe(options.run / "recipe.json")
 
 
 def evaluate_row(recipe: Recipe, model: Path, options: argparse.Namespace) -> Scores:
@@ -193,6 +192,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", metavar="STUDY", nargs="*", help=f"{', '.join(STUDIES)}; all by default")
     parser.add_argument("--run", type=Path, required=True, help="a run of small with the stages text and align-long")
+    parser.add_argument("--recipe", help="in the place of the run's own: a .toml file, or small")
     parser.add_argument("--data", type=Path, required=True, help="the manifests that it was trained on")
     parser.add_argument("--features", type=Path, help="what `dragoman encode` stored of them")
     parser.add_argument("--speech", type=Path, required=True, help="held-out human speech: speech-dev")

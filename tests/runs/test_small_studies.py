@@ -125,12 +125,14 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> argparse.Namespace:
             toy.stage("text", tasks={"mt": 1.0}, trains=["llm_lora"]),
             toy.stage("align", **ctc, data=[{"name": "pico", "max_duration_s": 2.0}]),
             toy.stage("align-long", **ctc),
-            toy.stage("mix", **mix, ctc_weight=0.3),
+            toy.stage("srt-long", **mix, ctc_weight=0.3),
+            toy.stage("align-more", **ctc),  # a run may have been gone on with
         ],
     )
     toy.write_bases(folder / "bases", base)
     train_curriculum(base, folder / "data", folder / "run", bases=folder / "bases", workers=0)
-    return argparse.Namespace(run=folder / "run", data=folder / "data", features=None, out=folder / "out")
+    places = {"run": folder / "run", "data": folder / "data", "out": folder / "out"}
+    return argparse.Namespace(**places, recipe=None, features=None)
 
 
 @pytest.mark.slow

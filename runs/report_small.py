@@ -32,7 +32,6 @@ from dragoman.evaluation.intervals import Estimate, estimates
 from dragoman.evaluation.runs import Run
 from dragoman.model.folder import stored_recipe
 from dragoman.model.load import model_folder
-from dragoman.parallel import cores
 from dragoman.recipe import Recipe, TranscriptBy, TranslateFrom
 from dragoman.records import Hypothesis, Utterance
 from dragoman.text.languages import LANGUAGES
@@ -95,7 +94,7 @@ class Report:
         ceiling = {metric: estimates(text, metric) for metric in ("chrF", "BLEU")}
         scores = {way: {m: estimates(rows, m) for m in ("chrF", "BLEU", "WER")} for way, rows in found.items()}
         runs = {way: Run(way.name, rows) for way, rows in found.items()}
-        tested = compare([runs[CASCADE], runs[ADAPTER], runs[BOTH]], ["chrF"], cores())
+        tested = compare([runs[CASCADE], runs[ADAPTER], runs[BOTH]], ["chrF"])
         lines: list[tuple[str, ...]] = []
         for direction, whole in ceiling["chrF"].items():
             place = (f"{direction} ({whole.count})", str(beams))

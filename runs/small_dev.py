@@ -27,8 +27,8 @@ _NOT_SENTENCES = "fsdd/"  # single digits, which Whisper writes as figures
 
 @dataclass(frozen=True)
 class Evaluator:
-    """`dragoman evaluate` of one model: what was done before, with the same weights, rows and flags, is not done
-    again."""
+    """`dragoman evaluate` of one model: what was done before, with the same weights, recipe, rows and flags, is not
+    done again."""
 
     model: str
     out: Path
@@ -36,7 +36,9 @@ class Evaluator:
 
     def __call__(self, name: str, manifest: Path, *flags: str) -> list[Hypothesis]:
         """The hypotheses of a manifest. Raises CalledProcessError where the command fails, which has said why."""
-        asked = [digest_of_weights(model_folder(self.model)), manifest.read_text(encoding="utf-8"), *flags]
+        model = model_folder(self.model)
+        texts = (path.read_text(encoding="utf-8") for path in (model / "recipe.json", manifest))
+        asked = [digest_of_weights(model), *texts, *flags]
         folder = self.out / f"{name}-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]}"
         if not (folder / "scores.json").is_file():
             command = ("evaluate", str(manifest), "--model", self.model, "--out", str(folder), *flags)

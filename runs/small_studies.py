@@ -21,6 +21,7 @@ import torch
 from small_dev import Evaluator, common_voice, parallel_texts, put_between_markers, shown, stories, table, written
 from small_overlays import STUDIES, Budget, StudyRow, overlay
 
+from dragoman.cli.console import silence_libraries
 from dragoman.data.index import open_index
 from dragoman.data.index.selection import usable
 from dragoman.errors import DragomanError
@@ -216,6 +217,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
+    silence_libraries()
     torch.set_num_threads(options.threads)
     text = "\n".join(study_table(study, options) for study in options.studies)
     if options.into is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,16 @@ SPEECH, TEXT = (read_hypotheses(HYPOTHESES / f"{name}.jsonl") for name in ("spee
 
 
 @pytest.fixture
-def fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+def fewer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Trials, where their number does not matter."""
     monkeypatch.setattr(significance, "TRIALS", 100)
     monkeypatch.setattr(significance, "RESAMPLES", 100)
-    significance._flips.cache_clear()
-    significance._resamples.cache_clear()
+    drawn = (significance._flips, significance._resamples)
+    for cache in drawn:
+        cache.cache_clear()
+    yield
+    for cache in drawn:
+        cache.cache_clear()
 
 
 def test_the_three_ways_stand_below_their_ceiling(fewer: None, tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ def music(seed: int) -> Waveform:
         notes = [scale[root] / 2, scale[root + 2] / 2, scale[root + 4] / 2, random.choice(scale)]
         chord = np.sum([_note(beat, float(pitch), harmonics=5) for pitch in notes], axis=0)
         parts.append(0.12 * chord + 0.2 * random.normal(size=len(beat)) * np.exp(-40 * beat))
-    return np.concatenate(parts).astype(np.float32)
+    whole = np.concatenate(parts)
+    return (0.5 * whole / np.abs(whole).max()).astype(np.float32)
 
 
 def _note(seconds: NDArray[np.float64], pitch: float, harmonics: int) -> NDArray[np.float64]:

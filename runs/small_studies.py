@@ -33,6 +33,7 @@ from dragoman.recipe import QFormerConfig, Recipe, StackedConfig, load_recipe, r
 from dragoman.records import Utterance
 from dragoman.training.curriculum import train_curriculum
 
+HEARD_AT_ONCE = 8  # clips, where the encoder learns: 16 took 7 GB
 SHOWN_LANGUAGES = ("eng", "deu", "fra", "spa")
 MEASURED = (
     "hours of speech",
@@ -63,7 +64,7 @@ def run_row(study: str, row: StudyRow, budget: Budget, options: argparse.Namespa
             recipe,
             options.data,
             out,
-            micro_batch=32,
+            micro_batch=HEARD_AT_ONCE if row.encoder_lora else 32,
             micro_tokens=4096,
             workers=0,
             features=None if row.encoder_lora else options.features,

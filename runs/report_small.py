@@ -79,7 +79,7 @@ class Report:
     def translations(self, speech: Path) -> str:
         """The three ways and their ceiling on storybooks, by direction and number of beams."""
         manifest = self.manifest("stories", stories(speech, self.recipe.sources, self.recipe.targets))
-        head = ("direction", "beams", "", "chrF", "BLEU", "word errors", "chrF against (b)", "of the text's chrF, %")
+        head = ("direction", "", "", "chrF", "BLEU", "word errors", "chrF against (b)", "of the text's chrF, %")
         rows: list[tuple[str, ...]] = []
         for beams in self.beams:
             flags = ("--to", "all", "--beam_size", str(beams))
@@ -97,7 +97,7 @@ class Report:
         tested = compare([runs[CASCADE], runs[ADAPTER], runs[BOTH]], ["chrF"])
         lines: list[tuple[str, ...]] = []
         for direction, whole in ceiling["chrF"].items():
-            place = (f"{direction} ({whole.count})", str(beams))
+            place = (f"{direction} ({whole.count})", search(beams))
             lines.append((*place, CEILING, shown(whole), shown(ceiling["BLEU"][direction]), "0", "", ""))
             for way, own in scores.items():
                 name = f"**{way.name}**" if way.is_default(self.recipe) else way.name
@@ -116,7 +116,12 @@ class Report:
         }
         roads = [(by, beams) for beams in self.beams for by in ("adapter", "whisper")]
         names = {"adapter": "adapter", "whisper": "Whisper's decoder"}
-        head = ["", "language", *(f"{names[by]}, {beams} beams" for by, beams in roads), "adapter / decoder, greedy"]
+        head = [
+            "",
+            "language",
+            *(f"{names[by]}, {search(beams)}" for by, beams in roads),
+            f"adapter / decoder, {search(self.beams[0])}",
+        ]
         rows: list[list[str]] = []
         for name, utterances in sets.items():
             manifest = self.manifest(name.lower().replace(" ", "-"), utterances)
@@ -138,7 +143,7 @@ class Report:
             for beams in self.beams
         ]
         scores = [(estimates(rows, "chrF"), estimates(rows, "BLEU")) for rows in found]
-        head = ["direction", *(f"{metric}, {beams} beams" for beams in self.beams for metric in ("chrF", "BLEU"))]
+        head = ["direction", *(f"{metric}, {search(beams)}" for beams in self.beams for metric in ("chrF", "BLEU"))]
         return table(
             head,
             (
@@ -164,6 +169,11 @@ class Report:
             self.evaluate.model, rows, hours, target, self.evaluate.out / "long", self.evaluate.threads
         )
         return table(("a long recording", LANGUAGES[language].name), measured.items())
+
+
+def search(beams: int) -> str:
+    """As tables say it."""
+    return "greedy" if beams == 1 else f"{beams} beams"
 
 
 def _difference(one: Comparison) -> str:

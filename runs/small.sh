@@ -3,7 +3,7 @@
 # where it stopped. On two CPU cores it takes about five hours; docs/small.md says what came of it.
 #
 # TATOEBA, NOISE and HUMAN are folders: Tatoeba's sentences, backgrounds and rooms, and corpora of human speech, each
-# with its manifest.jsonl.
+# with its manifest.jsonl. SPEECH, if it is set, is one of people who are held out: the tables of docs/small.md.
 set -euo pipefail
 out=${OUT:-out/small}
 data=$out/data
@@ -33,3 +33,7 @@ python runs/self_translate.py "$llm" "$data/human.jsonl" "$data/human-by-llm.jso
 $dragoman encode small --data "$data" --out "$out/frames"
 $dragoman train small --data "$data" --features "$out/frames" --micro_batch 32 --micro_tokens 4096 --out "$out/run"
 python runs/ship.py "$out/run/7-srt-long/model" "$out/model" --credits "$data/CREDITS.txt"
+
+if [ -n "${SPEECH:-}" ]; then
+    python runs/report_small.py "$out/model" --speech "$SPEECH" --noise "$NOISE" --out "$out/report"
+fi

@@ -163,6 +163,14 @@ def value(metric: SacreMetric, stats: Array) -> float:
     return float(_scores(metric, stats.sum(0)[None].tolist())[0])
 
 
+def resampled_scores(metric: SacreMetric, stats: Array, utterances: Array, num_utterances: int) -> Array:
+    """The corpus score of each resample, (RESAMPLES,): counts (N, K) of sentences of `utterances` (N,), of which
+    `num_utterances` are drawn with replacement, the same ones for every system."""
+    weights = _resamples(num_utterances)[:, utterances]
+    # 32 bits, as sacreBLEU's, or a p-value near a tie may differ by one resample
+    return _scores(metric, (weights @ stats).astype(np.float32))
+
+
 def differences(pairing: PairedCounts) -> tuple[Differences, Differences]:
     """When the direction's own sentences are drawn, which is sacreBLEU's test, and when the utterances of its source
     language are, for the mean over directions; the same where the direction has all of them."""
@@ -173,9 +181,7 @@ def differences(pairing: PairedCounts) -> tuple[Differences, Differences]:
 
 def _draw(pairing: PairedCounts, rows: Array, num_utterances: int) -> Differences:
     metric, first, second = pairing.metric, pairing.first, pairing.second
-    weights = _resamples(num_utterances)[:, rows]
-    # 32 bits, as sacreBLEU's, or a p-value near a tie may differ by one resample
-    resampled = [_scores(metric, (weights @ stats).astype(np.float32)) for stats in (first, second)]
+    resampled = [resampled_scores(metric, stats, rows, num_utterances) for stats in (first, second)]
     shuffled = []
     for start in range(0, TRIALS, _AT_ONCE):
         moved = _flips(num_utterances)[start : start + _AT_ONCE, rows] @ (second - first)  # (R, K)

@@ -80,13 +80,15 @@ class AugmentConfig(StrictModel):
 class DataSource(StrictModel):
     """One manifest (`<data>/<name>.jsonl`) with filters; languages are codes or named sets, empty means any. Where
     targets are named, an utterance without a translation into one of them is left out. `tasks` in the place of the
-    stage's: `{ mt = 1.0 }` for a manifest of text alone."""
+    stage's: `{ mt = 1.0 }` for a manifest of text alone. `max_hours` is for asking what more speech is worth: so much
+    of the manifest, drawn before the filters, the same in every stage and part of what a greater number draws."""
 
     name: str
     sources: list[str] = Field(default_factory=list)
     targets: list[str] = Field(default_factory=list)
     tasks: dict[TaskName, float] | None = Field(default=None, min_length=1)
     max_duration_s: float | None = Field(default=None, gt=0.0)
+    max_hours: float | None = Field(default=None, gt=0.0)
     weight: float | None = Field(default=None, gt=0.0)
     """Share among the stage's sources; without weights each utterance counts the same."""
 

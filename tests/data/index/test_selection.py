@@ -65,6 +65,21 @@ def test_filters(tmp_path: Path) -> None:
     assert kept("srt", targets=["fra"]) == ["a"] == kept("srt", {"srt": 0.9, "asr": 0.1}, targets=["fra"])
 
 
+def test_fewer_hours_are_part_of_more_in_every_stage(tmp_path: Path) -> None:
+    rows = [utterance(f"{number:03}", "eng", duration_s=36.0 * (1 + number % 3)) for number in range(100)]
+    at_most = {
+        hours: selection(tmp_path, rows, "asr", data=[{"name": "rows", "max_hours": hours}], schedule={"seed": seed})
+        for seed, hours in enumerate((0.5, 1.0, 9.0))
+    }
+    half, whole, every = (set(ids(chosen)) for chosen in at_most.values())
+    assert half < whole < every == {row.id for row in rows}
+    for hours, kept in ((0.5, half), (1.0, whole)):
+        heard = sum(row.duration_s or 0 for row in rows if row.id in kept) / 3600
+        assert hours - 0.03 < heard <= hours
+    short = selection(tmp_path, rows, "asr", data=[{"name": "rows", "max_hours": 1.0, "max_duration_s": 40.0}])
+    assert set(ids(short)) == {id for id in whole if int(id) % 3 == 0}  # the hours are drawn before the filters
+
+
 @settings(max_examples=25)
 @given(st.lists(st.sampled_from(CODES), min_size=1, max_size=40), st.integers(1, 9), st.integers(0, 3))
 def test_a_cap_is_per_language_and_drawn_by_seed(tmp_path: Path, codes: list[str], most: int, seed: int) -> None:

@@ -181,6 +181,8 @@ def usable(index: ManifestIndex, source: DataSource, stage: Stage, recipe: Recip
     kept = np.isin(index.language, [index.numbers[code] for code in heard if code in index.numbers])
     if source.max_duration_s is not None:
         kept &= ~(index.duration_s > source.max_duration_s)  # an unknown duration is kept
+    if source.max_hours is not None:
+        kept &= _within_hours(index.duration_s, source.max_hours)
     tasks = set(stage.tasks_of(source))
     if tasks != {"st"}:
         kept &= index.letters > 0
@@ -190,6 +192,14 @@ def usable(index: ManifestIndex, source: DataSource, stage: Stage, recipe: Recip
     if (tasks and "asr" not in tasks) or source.targets:
         rows = rows[_any_target(index, rows, index.bit_set(wanted(source, recipe)))]
     return rows
+
+
+def _within_hours(duration_s: NDArray[Any], hours: float) -> NDArray[np.bool_]:
+    """Rows in an order that is always the same, until their speech has lasted so long; an unknown duration is none."""
+    order = np.random.default_rng(0).permutation(len(duration_s))
+    kept = np.zeros(len(duration_s), np.bool_)
+    kept[order] = np.nan_to_num(duration_s[order]).cumsum(dtype=np.float64) <= 3600 * hours
+    return kept
 
 
 def _any_target(index: ManifestIndex, rows: Rows, targets: Bits) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ from dragoman.model.llm import load_tokenizer
 from dragoman.model.load import model_folder
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.recipe import Recipe
-from dragoman.training.manifests import manifest_texts
+from dragoman.training.inputs.manifests import manifest_texts
 
 
 def initial_model(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> LoadedModel:

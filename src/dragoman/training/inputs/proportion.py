@@ -20,7 +20,7 @@ from dragoman.model.build import context
 from dragoman.model.llm import load_tokenizer
 from dragoman.model.load import model_folder
 from dragoman.recipe import DataSource, Recipe, Stage
-from dragoman.training.manifests import stage_indexes
+from dragoman.training.inputs.manifests import stage_indexes
 
 _BYTES = 4
 """Of a character, at most; no tokenizer makes more pieces of it."""

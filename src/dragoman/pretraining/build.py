@@ -13,7 +13,7 @@ from dragoman.data.corpora.tatoeba import Sentence
 from dragoman.data.index.selection import too_much_for
 from dragoman.errors import DataError, DragomanError, RecipeError
 from dragoman.files import atomic_folder, only_run, to_disk
-from dragoman.model.llm import load_tokenizer
+from dragoman.model.bases.loading import load_tokenizer
 from dragoman.pretraining.encoder import pretrain_encoder
 from dragoman.pretraining.llm import CONTEXT, pretrain_llm
 from dragoman.pretraining.tokenizer import train_tokenizer

@@ -13,7 +13,7 @@ from layouts import STRICT, sound
 
 from dragoman.cli.data.prepare import app
 from dragoman.data.corpora import CORPORA, common_voice, table
-from dragoman.data.corpora.tables import inside
+from dragoman.data.corpora.formats.tables import inside
 from dragoman.data.index import open_index
 from dragoman.errors import DataError
 from dragoman.records import read_manifest

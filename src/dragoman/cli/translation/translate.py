@@ -150,7 +150,7 @@ def _settings(
     identity: str, translator: SpeechTranslator, options: TranslateOptions, load: BatchedLoadFlags
 ) -> dict[str, object]:
     """All that decides what is written of a recording."""
-    from dragoman import __version__
+    from dragoman.version import __version__
 
     held = {name: value for name, value in asdict(load.read()).items() if name not in ("batch_size", "device")}
     wanted = {**asdict(options), "vad_parameters": asdict(translator.vad_options(options))}

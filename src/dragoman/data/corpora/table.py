@@ -24,7 +24,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dragoman.data.corpora.kaldi import read_kaldi
+from dragoman.data.corpora.formats.kaldi import read_kaldi
+from dragoman.data.corpora.formats.tables import Record, inside, read_csv, read_json_lines, read_tsv
 from dragoman.data.corpora.parts import (
     BadRecording,
     Clip,
@@ -36,7 +37,6 @@ from dragoman.data.corpora.parts import (
     into_parts,
     manifest_name,
 )
-from dragoman.data.corpora.tables import Record, inside, read_csv, read_json_lines, read_tsv
 from dragoman.data.corpora.writing import PreparedManifest, prepare_parts
 from dragoman.errors import DataError, LanguageError
 from dragoman.text.languages import find

@@ -11,7 +11,6 @@ import torch
 from huggingface_hub import cached_assets_path
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # of its __init__, but not of __all__
 
-from dragoman import __version__
 from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.data.examples import TextEncoder
 from dragoman.data.features import LogMel
@@ -27,6 +26,7 @@ from dragoman.inference.options import LoadKeywords, LoadOptions, TranslateOptio
 from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator
 from dragoman.model.load import model_folder
 from dragoman.vad import vad_options_for
+from dragoman.version import __version__
 
 _log = logging.getLogger(__name__)
 

@@ -30,10 +30,10 @@ from transformers import (
 from dragoman.errors import ModelError
 from dragoman.files import atomic_folder
 from dragoman.model.bases.cache import cache_folder, exclusive_lock, seal, sealed
-from dragoman.model.llm import load_pretrained, load_tokenizer, without_bars
+from dragoman.model.bases.loading import load_pretrained, load_tokenizer, without_bars
 
 if TYPE_CHECKING:
-    from dragoman.model.bases import BaseLocation
+    from dragoman.model.bases.location import BaseLocation
 
 _TOGETHER = 4096
 _COMMON = 20

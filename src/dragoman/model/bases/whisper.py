@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from dragoman.errors import ModelError
-from dragoman.model.llm import without_bars
+from dragoman.model.bases.loading import without_bars
 
 _TYPES: dict[int, np.dtype[Any]] = {
     0: np.dtype("<f4"),

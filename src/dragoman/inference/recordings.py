@@ -12,21 +12,20 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol, Unpack
+from typing import Unpack
 
-from dragoman.data.audio import SAMPLE_RATE, Waveform, excerpts, load_audio, stream_audio
-from dragoman.data.audio.opening import can_be_read_again
+from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
 from dragoman.errors import AudioError, LanguageError, ModelError
-from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
+from dragoman.inference.audio_source import AudioSource, blocks_of, excerpts_of, is_pipe, name_of
+from dragoman.inference.decoding.decoder import DecodedSpeech
 from dragoman.inference.options import TranslateKeywords, TranslateOptions
 from dragoman.inference.prefetch import Prefetcher
-from dragoman.inference.result import Outcome, Result, Segment, joined
+from dragoman.inference.result import Outcome, Result, Segment
 from dragoman.inference.segment_queue import Done, SegmentQueue, ToDo
+from dragoman.inference.segments import DetectedLanguage, says_something, to_hypothesis, to_segment
 from dragoman.model.calibration import Calibration
 from dragoman.recipe import Recipe
 from dragoman.records import Hypothesis, Utterance
-from dragoman.text.langid import is_other
 from dragoman.text.languages import LANGUAGES, expand, known_source, known_targets
 from dragoman.vad import SpeechSegment, VadOptions, speech_segments
 
@@ -41,21 +40,6 @@ _FIRST_OF_PIPE = 64
 _SURE = 0.95
 """Languages that are so likely, at different places, are both spoken."""
 _log = logging.getLogger(__name__)
-
-
-class DecodedElsewhere(Protocol):
-    """A recording that somebody else decodes, such as a child process with little power."""
-
-    def blocks(self, track: int | None, language: str | None) -> Iterator[Waveform]:
-        """As `stream_audio`."""
-
-    def excerpts(self, places: int, seconds: float, track: int | None, language: str | None) -> list[Waveform]:
-        """As `excerpts`."""
-
-
-AudioSource = str | Path | bytes | DecodedElsewhere
-DetectedLanguage = tuple[str, float | None]
-"""A language, and how likely it is that; None where it was given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +173,7 @@ class SpeechTranslator(ABC):
         decoded = iter(self._decode_speech(speech, options))
         whole = [list(itertools.islice(decoded, count)) for count in counts]
         return [
-            _hypothesis(utterance, code, found)
+            to_hypothesis(utterance, code, found)
             for utterance, found in zip(utterances, whole, strict=True)
             for code in options.targets or (utterance.language,)
             if code != utterance.language or not options.targets
@@ -236,7 +220,7 @@ class SpeechTranslator(ABC):
         return self.vad.varied(options.vad_parameters, self.name) if options.vad_parameters else self.vad
 
     def _speech_segments(self, audio: AudioSource, options: TranslateOptions) -> Iterator[SpeechSegment]:
-        blocks = _blocks(audio, options)
+        blocks = blocks_of(audio, options)
         return Prefetcher(speech_segments(blocks, self.vad_options(options)), 2 * self.batch_size)
 
     def _prefetched(
@@ -256,7 +240,7 @@ class SpeechTranslator(ABC):
             if not isinstance(segment, _EndOfRecording):
                 found += [segment] if segment is not None else []
                 continue
-            name = _name(segment.audio)
+            name = name_of(segment.audio)
             spoken = {segment.language for segment in found}
             targets = tuple(code for code in options.targets if {code} != spoken)
             whole = None if segment.error else Result(name, targets, found)
@@ -288,7 +272,7 @@ class SpeechTranslator(ABC):
             error = None
             try:
                 if known is None and not options.multilingual:
-                    first = list(itertools.islice(segments, _FIRST_OF_PIPE if _is_pipe(audio) else _FIRST))
+                    first = list(itertools.islice(segments, _FIRST_OF_PIPE if is_pipe(audio) else _FIRST))
                     # that of a single segment is detected in its batch, beside those of other recordings
                     known = self._language_of(audio, first, options) if len(first) > 1 else None
                     segments = itertools.chain(first, segments)
@@ -325,32 +309,14 @@ class SpeechTranslator(ABC):
         if len(sure) > 1:
             names = ", ".join(LANGUAGES[language].name for language in sure)
             message = "%s: more than one language seems to be spoken (%s); multilingual (--multilingual) tells each."
-            _log.warning(message, _name(audio), names)
+            _log.warning(message, name_of(audio), names)
         return next(iter(together.items()))
 
     def _places(self, audio: AudioSource, options: TranslateOptions) -> list[Waveform]:
         """The longest speech at each of a few places, (N,); none where a recording cannot be read by its times."""
-        vad, wanted = self.vad_options(options), (_PLACES, self.window_s)
-        if isinstance(audio, str | Path | bytes):
-            found = excerpts(audio, *wanted, track=options.audio_track, language=options.language)
-        else:
-            found = audio.excerpts(*wanted, options.audio_track, options.language)
+        vad, found = self.vad_options(options), excerpts_of(audio, _PLACES, self.window_s, options)
         speech = [[part.samples for part in speech_segments([excerpt], vad)] for excerpt in found]
         return [max(parts, key=len) for parts in speech if parts]
-
-
-def _blocks(audio: AudioSource, options: TranslateOptions) -> Iterator[Waveform]:
-    if isinstance(audio, str | Path | bytes):
-        return stream_audio(audio, track=options.audio_track, language=options.language)
-    return audio.blocks(options.audio_track, options.language)
-
-
-def _is_pipe(audio: AudioSource) -> bool:
-    return isinstance(audio, str | Path | bytes) and not can_be_read_again(audio)
-
-
-def _name(audio: AudioSource) -> str:
-    return "<bytes>" if isinstance(audio, bytes) else str(audio)
 
 
 def check_supported(translator: SpeechTranslator | type[SpeechTranslator], options: TranslateOptions) -> None:
@@ -366,46 +332,3 @@ def check_writes_transcripts(who: SpeechTranslator | type[SpeechTranslator] | Re
     """Raise ModelError where no transcript can be written."""
     if not who.writes_transcripts:
         raise ModelError(f"{who.name} does not write what is said; name a target instead of none.")
-
-
-def says_something(decoded: DecodedSpeech) -> bool:
-    return bool(decoded.transcript) or any(found.text for found in decoded.translations.values())
-
-
-def to_segment(
-    part: SpeechSegment, detected: DetectedLanguage, decoded: DecodedSpeech, calibration: Calibration | None
-) -> Segment:
-    """Speech in the language `detected`, with how likely that is, as it was decoded."""
-    language, confidence = detected
-    outputs: dict[str, DecodedSpeech | Translation] = {"transcript": decoded, **decoded.translations}
-    return Segment(
-        part.speech_start_s,
-        part.speech_end_s,
-        language,
-        decoded.transcript,
-        {code: translation.text for code, translation in decoded.translations.items()},
-        decoded.score,
-        truncated=tuple(name for name, output in outputs.items() if output.truncated),
-        looped=tuple(name for name, output in outputs.items() if output.looped),
-        off_target=tuple(code for code, found in decoded.translations.items() if is_other(found.text, code)),
-        missed={code: found.missed for code, found in decoded.translations.items() if found.missed},
-        scores={code: found.score for code, found in decoded.translations.items() if found.score is not None},
-        language_confidence=confidence,
-        calibration=calibration,
-    )
-
-
-def _hypothesis(utterance: Utterance, code: str, parts: Sequence[DecodedSpeech]) -> Hypothesis:
-    """An utterance's parts, decoded, put together again."""
-    translations = [part.translations[code] for part in parts if code != utterance.language]
-    return Hypothesis(
-        id=utterance.id,
-        source=utterance.language,
-        target=code,
-        start_s=utterance.start_s,
-        end_s=None if utterance.duration_s is None else utterance.start_s + utterance.duration_s,
-        transcript=joined(part.transcript for part in parts),
-        translation=joined(translation.text for translation in translations),
-        raw="\n".join(translation.raw for translation in translations),
-        truncated=any(part.truncated for part in parts) or any(translation.truncated for translation in translations),
-    )

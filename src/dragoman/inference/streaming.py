@@ -20,8 +20,9 @@ from dragoman.inference.decoding.decoder import DecodedSpeech
 from dragoman.inference.local_agreement import LocalAgreement, PartialText
 from dragoman.inference.options import TranslateKeywords, TranslateOptions
 from dragoman.inference.prefetch import Prefetcher
-from dragoman.inference.recordings import DetectedLanguage, Speech, says_something, to_segment
+from dragoman.inference.recordings import Speech
 from dragoman.inference.result import Segment
+from dragoman.inference.segments import DetectedLanguage, says_something, to_segment
 from dragoman.inference.translator import Translator
 from dragoman.vad import Segmenter, SpeechSegment
 

@@ -14,7 +14,8 @@ from dragoman.inference.decoding.decoder import BatchDecoder, DecodedSpeech, Dec
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageIdentifier
 from dragoman.inference.options import LoadKeywords, LoadOptions, TranslateOptions
-from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator
+from dragoman.inference.recordings import Speech, SpeechTranslator
+from dragoman.inference.segments import DetectedLanguage
 from dragoman.model.build import LoadedModel
 from dragoman.model.load import load_for_inference
 from dragoman.recipe import Recipe, SmtTranscript, TranslateFrom

@@ -17,7 +17,8 @@ from dragoman.data.audio import Waveform
 from dragoman.errors import LanguageError
 from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
 from dragoman.inference.options import TranslateOptions
-from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator
+from dragoman.inference.recordings import Speech, SpeechTranslator
+from dragoman.inference.segments import DetectedLanguage
 from dragoman.systems.pretrained import CheckpointSpec, PretrainedModel
 from dragoman.vad import VadOptions
 

@@ -23,7 +23,8 @@ from dragoman.files import digest_of_weights
 from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.inference.options import LoadKeywords, LoadOptions, TranslateOptions
-from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator
+from dragoman.inference.recordings import Speech, SpeechTranslator
+from dragoman.inference.segments import DetectedLanguage
 from dragoman.model.load import model_folder
 from dragoman.vad import vad_options_for
 from dragoman.version import __version__

@@ -99,8 +99,14 @@ class SpeechTranslator(ABC):
 
     @abstractmethod
     def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
-        """How likely each language is spoken in all of these, the likeliest first; together 1. waveforms: (N,) each,
-        within its window."""
+        """Detect the language that is spoken in all of these.
+
+        Args:
+            waveforms: Speech, (N,) float32 mono at 16 kHz each, at most `window_s` seconds of it.
+
+        Returns:
+            The probability of each language by ISO 639-3 code, the likeliest first; together they are 1.
+        """
 
     @abstractmethod
     def _detect_languages(self, waveforms: Sequence[Waveform]) -> list[DetectedLanguage]:
@@ -121,12 +127,24 @@ class SpeechTranslator(ABC):
         language: str | None = None,
         **more: Unpack[TranslateKeywords],
     ) -> Result:
-        """Translate a recording into each language of `to`, and write what is said where the model does.
+        """Translate a recording of any length and format, and transcribe it where the model does.
 
-        Languages by code or name; "all" is every target of the model, "none" a transcript and no more. `language` is
-        what is spoken; detected from the speech when not given. More keywords (multilingual, hotwords, glossary,
-        audio_track, vad_parameters) are those of `TranslateOptions`, which also may be given in the place of all of
-        them. Raises AudioError, LanguageError, and ModelError for what it cannot do.
+        Args:
+            audio: The path of a recording or a video, `-` for standard input, or the content of a file as bytes.
+            to: Targets by code or name ("de", "deu", "German"), one or several; "all" is every target of the model,
+                "none" a transcript alone. Or `TranslateOptions`, in the place of all that follows.
+            language: What is spoken; None: detected from the speech.
+            **more: `multilingual`, `hotwords`, `glossary`, `audio_track` and `vad_parameters`, the fields of
+                `TranslateOptions`.
+
+        Returns:
+            The segments in which somebody speaks, their times in seconds from the start, with a transcript and a
+            translation for each target.
+
+        Raises:
+            AudioError: The recording cannot be read.
+            LanguageError: A language is unknown, or one that the model does not know.
+            ModelError: The model cannot do what is asked for, such as a transcript.
         """
         return next(self.translate_each([audio], to, language, **more)).get()
 
@@ -137,8 +155,22 @@ class SpeechTranslator(ABC):
         language: str | None = None,
         **more: Unpack[TranslateKeywords],
     ) -> Iterator[Outcome]:
-        """`translate` of many recordings: their segments share batches, their outcomes come one by one, in order. One
-        that cannot be read does not stop the others: its outcome raises the AudioError."""
+        """Translate many recordings, whose segments share batches.
+
+        Args:
+            audios: Recordings, each as in `translate`; the next one is decoded while one is translated.
+            to: As in `translate`.
+            language: As in `translate`; one for all recordings.
+            **more: As in `translate`.
+
+        Returns:
+            An outcome a recording, in order, each as soon as it is there. A recording that cannot be read does not stop
+            the others: `get` of its outcome raises the AudioError.
+
+        Raises:
+            LanguageError: As in `translate`.
+            ModelError: As in `translate`.
+        """
         return self._outcomes(audios, self.options(to, language, **more))
 
     def stream(
@@ -148,7 +180,21 @@ class SpeechTranslator(ABC):
         language: str | None = None,
         **more: Unpack[TranslateKeywords],
     ) -> Iterator[Segment]:
-        """`translate`, but each segment as soon as it is there; the next ones are decoded from the file meanwhile.
+        """Translate a recording and hand out each segment as soon as it is there.
+
+        Args:
+            audio: As in `translate`.
+            to: As in `translate`.
+            language: As in `translate`.
+            **more: As in `translate`.
+
+        Returns:
+            The segments, in order; the file is decoded meanwhile.
+
+        Raises:
+            AudioError: The recording cannot be read, or not to its end.
+            LanguageError: As in `translate`.
+            ModelError: As in `translate`.
 
         >>> for segment in translator.stream("talk.mp4", to=["deu"]):
         ...     print(segment.start_s, segment.transcript, segment.translations["deu"])
@@ -157,9 +203,22 @@ class SpeechTranslator(ABC):
         return self._segments(audio, options)
 
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
-        """Each utterance into each target that is not its own language, in order; without targets its transcript alone,
-        as if into its own. One that is longer than the window is divided at its pauses and put together again. Raises
-        AudioError, LanguageError, ModelError."""
+        """Translate the utterances of a manifest, as `evaluation.generate` asks for it.
+
+        Args:
+            utterances: Speech whose language is known. One that is longer than `window_s` is divided at its pauses and
+                put together again.
+            targets: Languages by code or name, or sets of them; none: transcripts alone.
+
+        Returns:
+            A hypothesis for each utterance and each target that is not its own language, in order; without targets one
+            for each utterance, whose target is its own language.
+
+        Raises:
+            AudioError: A recording cannot be read.
+            LanguageError: A language is unknown, or one that the model does not know.
+            ModelError: Transcripts are asked for, and the model writes none.
+        """
         options = TranslateOptions(known_targets(expand(targets), self.targets, self.name))
         if not options.targets:
             check_writes_transcripts(self)
@@ -195,7 +254,13 @@ class SpeechTranslator(ABC):
         language: str | None = None,
         **more: Unpack[TranslateKeywords],
     ) -> TranslateOptions:
-        """What is asked for, as `translate` takes it, checked. Raises LanguageError, ModelError, DragomanError."""
+        """Read and check what `translate` takes; do it once where the same is asked for again and again.
+
+        Raises:
+            LanguageError: A language is unknown, or one that the model does not know.
+            ModelError: The model cannot do what is asked for.
+            DragomanError: A VAD parameter is out of its range.
+        """
         if isinstance(to, TranslateOptions):
             if language is not None or more:
                 raise TypeError("Beside TranslateOptions there is nothing to say; replace what they say.")
@@ -203,8 +268,7 @@ class SpeechTranslator(ABC):
         return self.checked(TranslateOptions.parse(to, language, **more))
 
     def checked(self, options: TranslateOptions) -> TranslateOptions:
-        """The same, if it can do that, with its own languages in the place of None. Raises LanguageError, ModelError,
-        DragomanError."""
+        """The same options with the model's own targets in the place of None. Raises what `options` raises."""
         check_supported(self, options)
         source = options.language
         if source is not None:

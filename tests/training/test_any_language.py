@@ -52,7 +52,7 @@ def test_from_a_table_to_scores(
     assert app(["check", str(data), "--workers", "1"], standalone_mode=False) in (None, 0)
     said = capsys.readouterr().out
     assert "quy Ayacucho Quechua" in said and "quy-spa 4" in said
-    assert "Nothing here knows the script of Ayacucho Quechua: texts in another are not found." in said
+    assert "The script of Ayacucho Quechua is not known here, so texts in another are not found." in said
 
     plan = stage("srt", data=[{"name": "mine"}], schedule={"steps": 1, "batch": 2})
     bases = {**recipe().model_dump()["bases"], "corpus": CORPUS}

@@ -87,7 +87,7 @@ def test_a_stage_that_lost_its_model_writes_it_again(
         after = load_file(written / "adapter.safetensors")
         assert all(before[name].equal(after[name]) for name in before)
         assert (written.parent / "metrics.jsonl").read_text() == metrics
-        assert ("step-0000004 is damaged and passed over" in caplog.text) == damaged
+        assert ("step-0000004 is damaged and is skipped" in caplog.text) == damaged
 
 
 def test_another_recipe_in_the_same_folder_is_refused(prepared: Callable[[Recipe], Path]) -> None:
@@ -275,7 +275,7 @@ def test_a_model_teaches_only_what_it_was_last_taught(prepared: Callable[[Recipe
     folder = prepared(recipe())
     save_model(model(folder, recipe(stages=[stage("asr"), stage("srt")])), folder / "start")
     chosen = recipe(stages=[stage("asr", distillation=1.0)], init_from=str(folder / "start"))
-    message = r"stages.asr.distillation: .*start was last taught srt, and this stage is of asr; leave it out"
+    message = r"stages.asr.distillation: .*start was last trained on srt, and this stage is of asr; leave it out"
     with pytest.raises(RecipeError, match=message):
         train(chosen, folder)
     assert not (folder / "run").exists()

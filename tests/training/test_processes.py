@@ -142,4 +142,4 @@ def test_fsdp_has_no_place_for_a_teacher(
     monkeypatch.setenv("TOY_FSDP", "1")
     folder = taught(prepared)
     assert launch(folder, folder / "fsdp", *TORCHRUN).wait(timeout=200) != 0
-    assert "distillation wants the whole model in each process" in (folder / "fsdp.log").read_text()
+    assert "distillation needs the whole model in each process" in (folder / "fsdp.log").read_text()

@@ -40,6 +40,7 @@ app = typer.Typer(
     help="Speech in one language, text in many.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"token_normalize_func": lambda name: name.replace("-", "_")},  # --skip-bad is --skip_bad too
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

@@ -263,7 +263,7 @@ class SpeechTranslator(ABC):
         """
         if isinstance(to, TranslateOptions):
             if language is not None or more:
-                raise TypeError("Beside TranslateOptions there is nothing to say; replace what they say.")
+                raise TypeError("TranslateOptions stand for all other arguments; change them with dataclasses.replace.")
             return self.checked(to)
         return self.checked(TranslateOptions.parse(to, language, **more))
 
@@ -372,7 +372,7 @@ class SpeechTranslator(ABC):
         sure = dict.fromkeys(language for language, likely in each if likely is not None and likely >= _SURE)
         if len(sure) > 1:
             names = ", ".join(LANGUAGES[language].name for language in sure)
-            message = "%s: more than one language seems to be spoken (%s); multilingual (--multilingual) tells each."
+            message = "%s: more than one language seems to be spoken (%s); multilingual (--multilingual) detects each."
             _log.warning(message, name_of(audio), names)
         return next(iter(together.items()))
 
@@ -387,9 +387,9 @@ def check_supported(translator: SpeechTranslator | type[SpeechTranslator], optio
     """Raise LanguageError or ModelError for what it cannot do, whatever the languages."""
     if options.language is None and not translator.identifies_language:
         instead = " instead of `multilingual`" if options.multilingual else ""
-        raise LanguageError(f"{translator.name} cannot tell what is spoken; name the `language`{instead}.")
+        raise LanguageError(f"{translator.name} cannot detect what is spoken; name the `language`{instead}.")
     if (options.hotwords or options.glossary) and not translator.supports_phrases:
-        raise ModelError(f"{translator.name} has no use for words and terms; leave hotwords and glossary out.")
+        raise ModelError(f"{translator.name} does not support hotwords and glossaries; leave them out.")
 
 
 def check_writes_transcripts(who: SpeechTranslator | type[SpeechTranslator] | Recipe) -> None:

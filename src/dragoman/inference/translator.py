@@ -183,7 +183,7 @@ def _check_smt(recipe: Recipe, transcript: SmtTranscript, translate_from: Transl
     translate with."""
     if recipe.stages and not any("smt" in stage.all_tasks for stage in recipe.stages):
         raise ModelError(
-            f"{recipe.name} was never taught to translate speech with its transcript (smt); leave --task out."
+            f"{recipe.name} was not trained to translate speech with its transcript (smt); leave --task out."
         )
     if translate_from == "transcript":
         raise ModelError(

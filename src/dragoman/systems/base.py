@@ -70,7 +70,7 @@ class System(SpeechTranslator):
     def language_scores(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
         """Log-probability that each of `sources` is spoken, (waveforms, sources); of a system that
         `identifies_language`."""
-        raise LanguageError(f"{self.name} cannot tell what is spoken; name it.")
+        raise LanguageError(f"{self.name} cannot detect what is spoken; name it.")
 
     def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
         return self._spoken(self.language_scores(waveforms).sum(axis=0))

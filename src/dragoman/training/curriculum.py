@@ -117,7 +117,7 @@ def _begun(
     with accelerator.main_process_first(), accelerator.local_main_process_first():
         check_data(recipe, data, on_progress)
         if valid_index(data, on_progress) is None:
-            _log.warning("%s is missing: nothing is validated.", data / "valid.jsonl")
+            _log.warning("%s is missing: there is no validation.", data / "valid.jsonl")
     with accelerator.main_process_first():  # the others find what it has settled
         recipe = pinned(as_recorded(recipe, out))
         remember_recipe(recipe, out)
@@ -133,12 +133,12 @@ def _check_teachable(recipe: Recipe, accelerator: Accelerator) -> None:
         if known.isdisjoint(stage.all_tasks):
             last = ", ".join(sorted(known)) or "nothing"
             raise RecipeError(
-                f"stages.{stage.name}.distillation: {recipe.init_from} was last taught {last}, and this stage is of "
-                f"{', '.join(sorted(stage.all_tasks))}; leave it out, or name another model in start."
+                f"stages.{stage.name}.distillation: {recipe.init_from} was last trained on {last}, and this stage is "
+                f"of {', '.join(sorted(stage.all_tasks))}; leave it out, or name another model in init_from."
             )
         if accelerator.distributed_type is DistributedType.FSDP:
             raise RecipeError(
-                f"stage {stage.name}: distillation wants the whole model in each process; train it with torchrun."
+                f"stage {stage.name}: distillation needs the whole model in each process; train it with torchrun."
             )
 
 
@@ -248,7 +248,7 @@ class StageRun:
             return None
         stage, draws = held_out(index, self.stage, self.recipe)
         if not draws:
-            _log.warning("stage %s: %s has nothing that could validate it.", self.stage.name, index.manifest)
+            _log.warning("stage %s: %s has no utterance that could validate it.", self.stage.name, index.manifest)
             return None
         frames = None if stored is None else [stored.open(index, np.array([draw.row for draw in draws]))]
         limits = self.options.micro_batch, self.options.micro_tokens

@@ -105,7 +105,7 @@ def check_storable(recipe: Recipe) -> None:
         )
     if altered := [stage.name for stage in recipe.stages if stage.augment is not None]:
         raise RecipeError(
-            f"stage {altered[0]}: augments speech, which is another each time; train from audio, without --features, "
+            f"stage {altered[0]}: augments speech, which differs each time; train from audio, without --features, "
             "or remove `augment`."
         )
 

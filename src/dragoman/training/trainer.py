@@ -85,7 +85,7 @@ def make_accelerator(precision: str) -> Accelerator:
     accelerator = Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[patience])
     if accelerator.distributed_type is DistributedType.DEEPSPEED:
         raise DragomanError(
-            "DeepSpeed wants to know beforehand how many micro-batches a step has, and here each has as many as its "
+            "DeepSpeed has to know beforehand how many micro-batches a step has, and here each has as many as its "
             "utterances need; launch with docs/cluster/fsdp2.yaml, which shards as ZeRO-3 does."
         )
     return accelerator

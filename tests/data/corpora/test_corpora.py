@@ -60,7 +60,7 @@ def test_corpora_share_a_folder(release: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
     assert open_index(out / "valid.jsonl").utterance(1, ["deu"]).translations == {"deu": "Ah."}
     (out / "settings.json").write_text("{}")  # Tatoeba's
-    with pytest.raises(DataError, match="wants its own folder"):
+    with pytest.raises(DataError, match="needs a folder of its own"):
         common_voice.prepare(release, ("fra",), out, options=STRICT)
 
 

@@ -58,7 +58,7 @@ def test_csv_with_columns_of_its_own(folder: Path, caplog: pytest.LogCaptureFixt
     assert (first.id, first.language, first.text) == ("talks-wav/1", "eng", 'He said, "no".')
     assert (first.translations, second.translations) == ({"deu": "Er sagte: nein."}, {"fra": "Deux."})
     assert (folder / "out/talks.jsonl").exists() and second.duration_s == 2.0
-    assert "columns left alone: who (--column text=who takes one for the transcript" in caplog.text
+    assert "columns ignored: who (--column text=who takes one for the transcript" in caplog.text
 
 
 def test_tsv_and_a_split_of_validation(folder: Path) -> None:

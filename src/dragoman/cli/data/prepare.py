@@ -36,7 +36,7 @@ AudioStorageOption = Annotated[
     AudioStorage, typer.Option(help="16 kHz FLAC, or the files as they are: named in place, copied from archives.")
 ]
 SkipBadOption = Annotated[
-    bool, typer.Option("--skip-bad", help="List recordings that cannot be used in skipped.jsonl and go on.")
+    bool, typer.Option("--skip_bad", help="List recordings that cannot be used in skipped.jsonl and go on.")
 ]
 WorkersOption = Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")]
 
@@ -173,13 +173,17 @@ def voices(
         list[str] | None, typer.Option(help="The languages of the texts and translations; as --languages by default.")
     ] = None,
     noise: Annotated[
-        Path | None, typer.Option(help="Backgrounds and room responses; without it all is as clean as it was spoken.")
+        Path | None, typer.Option(help="Backgrounds and room responses; without them speech stays clean.")
     ] = None,
     clips: Annotated[int, typer.Option(min=0, help="Training clips of each language.")] = 1000,
-    valid_clips: Annotated[int, typer.Option(min=0, help="Validation clips of each language.")] = 50,
+    valid_clips: Annotated[int, typer.Option("--valid_clips", min=0, help="Validation clips of each language.")] = 50,
     joined: Annotated[float, typer.Option(min=0, max=1, help="Share of clips that join several sentences.")] = 0.4,
-    valid_sentences: Annotated[int, typer.Option(min=0, help="Sentences held out of training.")] = 400,
-    per_shard: Annotated[int, typer.Option(min=1, help="Clips that are there or lost together.")] = 100,
+    valid_sentences: Annotated[
+        int, typer.Option("--valid_sentences", min=0, help="Sentences held out of training.")
+    ] = 400,
+    per_shard: Annotated[
+        int, typer.Option("--per_shard", min=1, help="Clips of a shard; an interrupted run loses one shard at most.")
+    ] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Chooses sentences, voices, rooms and backgrounds.")] = 1,
     workers: WorkersOption = None,
 ) -> None:

@@ -60,7 +60,7 @@ def finetune(
         )
     wanted = read_targets(to)
     if wanted.only_transcripts:
-        raise ModelError(f"{system} is taught to translate here; name a target instead of none.")
+        raise ModelError(f"{system} is trained to translate here; name a target instead of none.")
     prepare_device(device, threads)
     with only_run(out, launched()[0]):
         from dragoman.systems.seamless import Seamless

@@ -63,7 +63,7 @@ class VllmTranslator(SpeechTranslator):
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             self.whisper = WhisperDecoder.load(self.recipe, device, torch.float32)
         elif self.recipe.decoding.ctc_weight:
-            _log.warning("%s: by vLLM the LLM transcribes alone, without CTC (decoding.ctc_weight).", self.name)
+            _log.warning("%s: with vLLM the LLM transcribes alone, without CTC (decoding.ctc_weight).", self.name)
 
     @classmethod
     def from_pretrained(
@@ -92,10 +92,10 @@ class VllmTranslator(SpeechTranslator):
         return self.recipe.targets
 
     def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
-        raise LanguageError(f"{self.name} by vLLM cannot tell what is spoken; name it.")
+        raise LanguageError(f"{self.name} with vLLM cannot detect what is spoken; name it.")
 
     def _detect_languages(self, waveforms: Sequence[Waveform]) -> list[DetectedLanguage]:
-        raise LanguageError(f"{self.name} by vLLM cannot tell what is spoken; name it.")
+        raise LanguageError(f"{self.name} with vLLM cannot detect what is spoken; name it.")
 
     def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> list[DecodedSpeech]:
         transcripts = self._transcripts(speech, options.targets)
@@ -189,7 +189,9 @@ def _check(options: LoadOptions) -> None:
         raise ModelError("vLLM does not know the task smt here; leave --task or --engine out.")
     for name in ("device", "no_repeat_ngram_size"):
         if getattr(options, name) is not None:
-            raise ModelError(f"--{name} is not for vLLM, which knows its device and holds loops; leave it out.")
+            raise ModelError(
+                f"--{name} is not for vLLM, which chooses its device and stops loops itself; leave it out."
+            )
 
 
 def _engine(exported: Path, config: DragomanConfig, options: Mapping[str, Any]) -> Any:

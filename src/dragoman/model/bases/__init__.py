@@ -23,7 +23,7 @@ def find_llm(settings: LlmConfig, folder: Path | None) -> BaseLocation:
     from dragoman.model.bases.vocabulary import trimmed_llm
 
     if folder is None or not (folder / VOCABULARY).is_file():
-        raise ModelError(f"{folder}/{VOCABULARY} is missing, which says what is left of {settings.name}.")
+        raise ModelError(f"{folder}/{VOCABULARY} is missing, which lists the pieces that are kept of {settings.name}.")
     trimmed = trimmed_llm(_identity(settings), folder / VOCABULARY, lambda: _named(settings))
     return BaseLocation(trimmed, trimmed, own=True)
 

@@ -90,7 +90,7 @@ class _TokenizerParts:
         whole = _as_json(tokenizer)
         model = whole["model"]
         if model["type"] != "BPE":
-            raise ModelError(f"llm.vocabulary: only byte pairs can be trimmed; this tokenizer is {model['type']}.")
+            raise ModelError(f"llm.vocabulary: only byte-pair tokenizers can be trimmed; this one is {model['type']}.")
         self.ids: dict[str, int] = model["vocab"]
         self.names = {number: piece for piece, number in self.ids.items()}
         self.ranks = {_pair(merge): rank for rank, merge in enumerate(model["merges"])}
@@ -214,7 +214,7 @@ def _write_trimmed(whole: BaseLocation, vocabulary: TrimmedVocabulary, folder: P
         tokenizer = load_tokenizer(whole.tokenizer, whole.revision)
         llm = load_pretrained(AutoModelForCausalLM, whole.weights, what="The LLM", **options)
         if max(vocabulary.kept, default=0) >= llm.get_input_embeddings().num_embeddings:
-            raise ModelError(f"The model's list of pieces is of another LLM: {whole.weights} has not all of them.")
+            raise ModelError(f"The model's list of pieces belongs to another LLM: {whole.weights} lacks some of them.")
         trim_llm(llm, tokenizer, vocabulary)
         smaller = trim_tokenizer(tokenizer, vocabulary)
         with atomic_folder(folder) as new:

@@ -5,7 +5,7 @@ that it has does tell, of others. With --write it has the fitted one from then o
 
 A transcript is right when every word is, a translation when its chrF against one reference is 50 or more. The
 temperature is the one under which the languages spoken are likeliest. The threshold, in steps of 0.05, is the one below
-which texts are rather wrong than right: fewest right ones are marked and wrong ones left, transcripts and translations
+which texts are more likely wrong than right: fewest right ones are marked and wrong ones left, transcripts and translations
 counting the same.
 """
 

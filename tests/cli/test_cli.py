@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from dragoman.cli import app
 from dragoman.cli.console import printable
 from dragoman.cli.files import recordings
 from dragoman.cli.options import check_model, read_targets
+from dragoman.cli.training.options import RunFlags, TrainFlags
 from dragoman.cli.translation import resume
 from dragoman.cli.translation.output import remark
 from dragoman.errors import DataError, ModelError
@@ -32,6 +33,7 @@ from dragoman.inference.result import Result, Segment
 from dragoman.model.calibration import read_calibration
 from dragoman.model.hub import BUILT_IN
 from dragoman.recipe import load_recipe, names
+from dragoman.training.options import RunOptions, TrainOptions
 
 ROOT = Path(__file__).parents[2]
 SPEECH = ROOT / "examples" / "german-mp3.mp3"
@@ -634,8 +636,14 @@ def test_flags_are_called_as_people_know_them() -> None:
         assert (theirs in ours) == (theirs == here), f"{theirs}: {here}"
 
 
+def test_flags_of_training_are_its_options() -> None:
+    for flags, options in ((RunFlags, RunOptions), (TrainFlags, TrainOptions)):
+        assert {field.name for field in fields(flags)} == {field.name for field in fields(options)}
+        assert flags().read() == options()
+
+
 def test_flags_are_spelt_with_underscores_and_taken_with_dashes_too(capsys: pytest.CaptureFixture[str]) -> None:
-    def flags(command: Any) -> set[str]:
+    def flags(command: typer.core.TyperCommand | typer.core.TyperGroup) -> set[str]:
         own = {name for parameter in command.params for name in [*parameter.opts, *parameter.secondary_opts]}
         return own.union(*map(flags, getattr(command, "commands", {}).values()))
 

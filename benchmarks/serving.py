@@ -42,7 +42,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--language", default="eng")
     parser.add_argument("--audio", type=Path, nargs="+", default=[EXAMPLES / "english-wav.wav"])
     parser.add_argument("--beside", type=Path, help="a long recording; the first clip is timed alone and beside it")
-    parser.add_argument("--growth", type=int, default=0, help="how much memory grows over this many more requests")
+    parser.add_argument("--growth", type=int, default=0, help="how much memory grows over so many more requests")
     parser.add_argument("--serve", nargs=argparse.REMAINDER, default=[], help="flags of `dragoman serve`")
     return parser
 

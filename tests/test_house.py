@@ -16,7 +16,7 @@ from dragoman.recipe import load_recipe, names
 PACKAGE = Path(__file__).parents[1] / "src" / "dragoman"
 FILES = sorted(PACKAGE.rglob("*.py"))
 MOST_LINES = 60
-MOST_FILES = 12
+MOST_FILES = 13
 """Beside `__init__.py`."""
 
 # What each part may import besides itself. The order is that of the layers.

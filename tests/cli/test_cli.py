@@ -24,7 +24,7 @@ from dragoman.cli import app
 from dragoman.cli.console import printable
 from dragoman.cli.files import recordings
 from dragoman.cli.options import check_model, read_targets
-from dragoman.cli.training.options import RunFlags, TrainFlags
+from dragoman.cli.training.options import CompiledRunFlags, TrainFlags
 from dragoman.cli.translation import resume
 from dragoman.cli.translation.output import remark
 from dragoman.errors import DataError, ModelError
@@ -637,7 +637,7 @@ def test_flags_are_called_as_people_know_them() -> None:
 
 
 def test_flags_of_training_are_its_options() -> None:
-    for flags, options in ((RunFlags, RunOptions), (TrainFlags, TrainOptions)):
+    for flags, options in ((CompiledRunFlags, RunOptions), (TrainFlags, TrainOptions)):
         assert {field.name for field in fields(flags)} == {field.name for field in fields(options)}
         assert flags().read() == options()
 

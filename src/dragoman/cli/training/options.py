@@ -39,11 +39,10 @@ FeaturesOption = Annotated[
 
 @dataclass(frozen=True)
 class RunFlags:
-    """RunOptions, flag by flag."""
+    """RunOptions, flag by flag, without --compile: other systems' models are not compiled."""
 
     workers: WorkersOption = RunOptions.workers
     skip_bad: SkipBadOption = RunOptions.skip_bad
-    compiled: CompileOption = RunOptions.compiled
     save_every: SaveEveryOption = RunOptions.save_every
     profile: ProfileOption = RunOptions.profile
 
@@ -52,7 +51,14 @@ class RunFlags:
 
 
 @dataclass(frozen=True)
-class TrainFlags(RunFlags):
+class CompiledRunFlags(RunFlags):
+    """RunOptions, flag by flag."""
+
+    compiled: CompileOption = RunOptions.compiled
+
+
+@dataclass(frozen=True)
+class TrainFlags(CompiledRunFlags):
     """TrainOptions, flag by flag."""
 
     micro_batch: MicroBatchOption = TrainOptions.micro_batch

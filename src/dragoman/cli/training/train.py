@@ -14,7 +14,7 @@ from dragoman.cli.fetch import fetch_bases
 from dragoman.cli.flags import with_flags
 from dragoman.cli.options import ThreadsOption
 from dragoman.cli.progress import progress_bars
-from dragoman.cli.training.options import BasesOption, DataOption, RecipeArgument, RunFlags, TrainFlags
+from dragoman.cli.training.options import BasesOption, CompiledRunFlags, DataOption, RecipeArgument, TrainFlags
 
 
 class BasePart(StrEnum):
@@ -30,7 +30,7 @@ def bases(
     recipe: RecipeArgument,
     data: DataOption,
     out: Annotated[Path, typer.Option(help="Where the base models are written.")],
-    flags: RunFlags,
+    flags: CompiledRunFlags,
     part: Annotated[list[BasePart] | None, typer.Option(help="Only this one; all by default.")] = None,
     threads: ThreadsOption = None,
 ) -> None:

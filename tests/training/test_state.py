@@ -1,4 +1,4 @@
-"""A checkpoint is read as it was written, or named and passed over."""
+"""A checkpoint is read as it was written, or named and skipped."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_checkpoints_from_before_there_were_checksums_are_taken_if_they_can_be_r
         assert restored(checkpoints) == (10, 10.0)
         assert f"{newest} is damaged and is skipped." in caplog.messages
     cut(before / "state.pt")
-    with pytest.raises(ModelError, match="no checkpoint is whole"):
+    with pytest.raises(ModelError, match="no checkpoint is complete"):
         restored(checkpoints)
 
 

@@ -5,8 +5,8 @@ that it has does tell, of others. With --write it has the fitted one from then o
 
 A transcript is right when every word is, a translation when its chrF against one reference is 50 or more. The
 temperature is the one under which the languages spoken are likeliest. The threshold, in steps of 0.05, is the one below
-which texts are rather wrong than right: fewest right ones are marked and wrong ones left, transcripts and translations
-counting the same.
+which texts are more likely wrong than right: fewest right ones are marked and wrong ones left, transcripts and
+translations counting the same.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     translator = Translator.from_pretrained(options.model, device=options.device)
-    fit, told = (
+    fit, held_out = (
         measure(translator, chosen(path, translator, options.clips)) for path in (options.fit, options.held_out)
     )
     fitted = Calibration(
@@ -69,14 +69,14 @@ def main() -> None:
         language_temperature=fitted_temperature(fit),
     )
     print(f"fitted on {fitted.about}: temperature {fitted.language_temperature:.2f}")
-    print(f"detected, of {len(told.spoken)} others:")
+    print(f"detected, of {len(held_out.spoken)} others:")
     both = [fitted, *([translator.calibration] if translator.calibration else [])]
     for temperature in dict.fromkeys(one.language_temperature for one in both):
-        tell_languages(told, temperature)
-    for kind, (confidence, right) in told.texts.items():
+        print_languages(held_out, temperature)
+    for kind, (confidence, right) in held_out.texts.items():
         print(f"{kind}: {right.mean():.0%} of {len(right)} right, AUC {auc(confidence, right):.2f}")
         for threshold in dict.fromkeys(getattr(one, f"low_{kind.removesuffix('s')}") for one in both):
-            tell_marks(threshold, confidence, right)
+            print_marks(threshold, confidence, right)
     if options.write:
         fitted.save(model_folder(options.model))
 
@@ -133,9 +133,9 @@ def least(candidates: Numbers, cost: Callable[[float], float]) -> float:
     return round(float(min(candidates, key=cost)), 2)
 
 
-def tell_languages(measured: Measured, temperature: float) -> None:
-    told = shares(measured, temperature)
-    confidence, right = told.max(1), told.argmax(1) == measured.spoken
+def print_languages(measured: Measured, temperature: float) -> None:
+    found = shares(measured, temperature)
+    confidence, right = found.max(1), found.argmax(1) == measured.spoken
     parts = {"0.95 or more": confidence >= 0.95, "below 0.6": confidence < 0.6}
     of = ", ".join(f"of {one.sum()} detected with {name} {right[one].sum()}" for name, one in parts.items())
     print(
@@ -144,7 +144,7 @@ def tell_languages(measured: Measured, temperature: float) -> None:
     )
 
 
-def tell_marks(threshold: float, confidence: Numbers, right: Flags) -> None:
+def print_marks(threshold: float, confidence: Numbers, right: Flags) -> None:
     marked = confidence < threshold
     print(
         f"  below {threshold:.2f}: {marked.mean():.0%} marked; of the marked {(~right[marked]).mean():.0%} wrong; of "

@@ -125,7 +125,7 @@ class SpeechLlm(System):
 
 
 class Qwen2Audio(System):
-    """Transformers' own, told what its processor tells it: of a window of 30 s, 10 s are speech, 250 audio tokens."""
+    """Transformers' own, with what its processor makes: of a window of 30 s, 10 s are speech, 250 audio tokens."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine

@@ -32,6 +32,7 @@ from dragoman.model.folder import load_lora, save_model, stored_recipe
 from dragoman.recipe import QFormerConfig, Recipe, StackedConfig, load_recipe, read_stored_recipe
 from dragoman.records import Utterance
 from dragoman.training.curriculum import train_curriculum
+from dragoman.training.options import TrainOptions
 
 HEARD_AT_ONCE = 8  # clips, where the encoder learns: 16 took 7 GB
 SHOWN_LANGUAGES = ("eng", "deu", "fra", "spa")
@@ -60,15 +61,10 @@ def run_row(study: str, row: StudyRow, budget: Budget, options: argparse.Namespa
     model = out / f"{len(recipe.stages)}-{recipe.stages[-1].name}" / "model"
     if not model.is_dir():
         started = time.monotonic()
-        train_curriculum(
-            recipe,
-            options.data,
-            out,
-            micro_batch=HEARD_AT_ONCE if row.encoder_lora else 32,
-            micro_tokens=4096,
-            workers=0,
-            features=None if row.encoder_lora else options.features,
-        )
+        features = None if row.encoder_lora else options.features
+        at_once = HEARD_AT_ONCE if row.encoder_lora else 32
+        machine = TrainOptions(workers=0, micro_batch=at_once, micro_tokens=4096, features=features)
+        train_curriculum(recipe, options.data, out, machine)
         print(f"{study}, {name}: trained, {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
     return recipe, model
 

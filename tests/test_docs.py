@@ -43,6 +43,21 @@ def prose(path: Path) -> str:
     return "\n".join([*re.findall(r'"""(.*?)"""', text, flags=re.DOTALL), *comments])
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_where_a_new_thing_goes_is_there(page: str) -> None:
+    package = ROOT / "src" / "dragoman"
+    rows = [line for line in (ROOT / page).read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    places = re.findall(r"`(\w+)` in `([\w/]+\.py)`", "\n".join(rows))
+    assert len(places) >= 10
+    for name, file in places:
+        assert re.search(rf"^(?:class |    def )?{name}\b", (package / file).read_text(encoding="utf-8"), re.M), (
+            name,
+            file,
+        )
+    for folder in re.findall(r"`([\w/]+/)`", "\n".join(rows)):
+        assert (package / folder).is_dir(), folder
+
+
 @pytest.mark.parametrize("path", [*PAGES, *MODULES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_files_that_it_names_are_there(path: Path) -> None:
     named = set(re.findall(r"(?<!tee )(?<![\w/.{}<>*-])[\w-][\w/-]*\.(?:py|md|sh)\b", prose(path))) - THEIRS

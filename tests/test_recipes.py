@@ -190,7 +190,7 @@ def test_recipes_extend_one_another(tmp_path: Any) -> None:
     assert load_recipe(tmp_path / "tiny.toml").sources == load_recipe("tiny").sources
     (tmp_path / "a.toml").write_text('extends = "b"\n')
     (tmp_path / "b.toml").write_text('extends = "a"\n')
-    with pytest.raises(RecipeError, match=r"b.toml: extends: 'a' extends this recipe in its turn"):
+    with pytest.raises(RecipeError, match=r"b.toml: extends: 'a' extends this recipe too"):
         load_recipe(tmp_path / "a.toml")
 
 
@@ -232,7 +232,7 @@ def test_weights_are_brought_back_to_a_model_that_was_left() -> None:
 
 def test_distillation_wants_a_model_to_keep_to() -> None:
     with pytest.raises(
-        RecipeError, match=r"stages.asr.distillation: there is no model to keep to; name one in init_from"
+        RecipeError, match=r"stages.asr.distillation: there is no model to distil; name one in init_from"
     ):
         toy_recipe(stages=[toy_stage("asr", distillation=0.5)])
     assert toy_recipe(stages=[toy_stage("asr", distillation=0.5)], init_from="tiny").stages[0].distillation == 0.5

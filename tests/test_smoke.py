@@ -21,6 +21,7 @@ from dragoman.pretraining.build import build_bases
 from dragoman.recipe import load_recipe
 from dragoman.records import read_hypotheses, read_manifest
 from dragoman.training.curriculum import train_curriculum
+from dragoman.training.options import TrainOptions
 
 pytest.importorskip("espeakng_loader", reason="Speaking needs espeak-ng: pip install 'dragoman[synthesis]'.")
 pytestmark = pytest.mark.slow
@@ -47,7 +48,7 @@ def test_the_whole_road(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     root, noise = write_tatoeba(tmp_path / "tatoeba"), write_noise(tmp_path / "noise")
     tatoeba.prepare(root, noise, data, recipe.bases.corpus, workers=1)
     build_bases(recipe, data, bases)
-    model = train_curriculum(recipe, data, tmp_path / "run", bases=bases, workers=0)
+    model = train_curriculum(recipe, data, tmp_path / "run", TrainOptions(workers=0), bases=bases)
     assert model == tmp_path / "run" / "3-srt" / "model"
 
     translator = Translator.from_pretrained(model)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dragoman.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from dragoman.inference.translator import Translator as Translator
 
 __all__ = ["Translator"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -52,6 +52,11 @@ class MissingExtraError(DragomanError):
     """A package that is not installed because only an extra of Dragoman needs it; the message names the extra."""
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def missing_extra(what: str, package: str, extra: str, instead: str = "") -> MissingExtraError:
     """That `what` needs a `package` that comes with an `extra`; `instead`: what can be done without it."""
     return MissingExtraError(f"{what} needs {package}: run `pip install 'dragoman[{extra}]'`{instead}.")

@@ -178,8 +178,8 @@ def digest_of_weights(folder: Path) -> str:
 
 _DATA_S_FAULT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 _REMEDIES = {
-    errno.EACCES: "give yourself the permission to read it",
-    errno.EPERM: "give yourself the permission to read it",
+    errno.EACCES: "give yourself permission to read it",
+    errno.EPERM: "give yourself permission to read it",
     errno.EMFILE: "raise the limit (ulimit -n), or use fewer --workers",
     errno.ENFILE: "close other programs, or use fewer --workers",
     errno.ENOSPC: "make room there, or name another place for temporary files with TMPDIR",

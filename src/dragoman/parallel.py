@@ -21,7 +21,7 @@ from dragoman.errors import DragomanError
 
 JobT = TypeVar("JobT")
 ResultT = TypeVar("ResultT")
-LOST = "A process ended unexpectedly, perhaps for want of memory; go on with fewer --workers."
+LOST = "A process ended unexpectedly, perhaps because memory ran out; go on with fewer --workers."
 
 _AHEAD = 4
 """Jobs sent ahead per process."""

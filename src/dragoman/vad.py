@@ -49,7 +49,7 @@ class VadOptions:
         min_speech_duration_ms: Shorter speech is none.
         max_speech_duration_s: No segment lasts longer, padding included.
         min_silence_duration_ms: A pause that ends a segment; `speech_pad_ms` at least.
-        speech_pad_ms: What a segment keeps around its speech.
+        speech_pad_ms: Silence that a segment keeps before and after its speech.
 
     Raises:
         DragomanError: Values that contradict each other.

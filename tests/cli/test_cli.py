@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from dragoman.cli import app
 from dragoman.cli.console import printable
 from dragoman.cli.files import recordings
 from dragoman.cli.options import check_model, read_targets
+from dragoman.cli.training.options import CompiledRunFlags, TrainFlags
 from dragoman.cli.translation import resume
 from dragoman.cli.translation.output import remark
 from dragoman.errors import DataError, ModelError
@@ -32,6 +33,7 @@ from dragoman.inference.result import Result, Segment
 from dragoman.model.calibration import read_calibration
 from dragoman.model.hub import BUILT_IN
 from dragoman.recipe import load_recipe, names
+from dragoman.training.options import RunOptions, TrainOptions
 
 ROOT = Path(__file__).parents[2]
 SPEECH = ROOT / "examples" / "german-mp3.mp3"
@@ -514,7 +516,7 @@ def test_most_segments_doubted_is_said(capsys: pytest.CaptureFixture[str]) -> No
         return Result("a.wav", ("deu",), segments)
 
     remark(Path("a.wav"), result(-2.0, -2.0, -0.01), ["deu"])
-    assert "a.wav: most segments are doubted (2 of 3); if more" in (said := capsys.readouterr().err)
+    assert "a.wav: most segments are doubtful (2 of 3); if more" in (said := capsys.readouterr().err)
     assert "--multilingual" in said
     remark(Path("a.wav"), result(-2.0, -2.0, -0.01), ["deu"], multilingual=True)
     remark(Path("a.wav"), result(-2.0, -0.01, -0.01), ["deu"])
@@ -529,7 +531,7 @@ def test_a_recording_that_is_doubted_as_a_whole_is_said(capsys: pytest.CaptureFi
         0.0, 1.0, "eng", "Hello.", {"deu": "Hallo."}, -2.0, calibration=read_calibration(BUILT_IN / "tiny")
     )
     remark(Path("a.wav"), Result("a.wav", ("deu",), [segment] * count), ["deu"], multilingual=True)
-    said = f"a.wav: all that was heard is doubted ({count} of {count} segments); listen before you use it.\n"
+    said = f"a.wav: all segments are doubtful ({count} of {count} segments); listen before you use it.\n"
     assert capsys.readouterr().err == f"dragoman: {said}"
 
 
@@ -634,6 +636,24 @@ def test_flags_are_called_as_people_know_them() -> None:
         assert (theirs in ours) == (theirs == here), f"{theirs}: {here}"
 
 
+def test_flags_of_training_are_its_options() -> None:
+    for flags, options in ((CompiledRunFlags, RunOptions), (TrainFlags, TrainOptions)):
+        assert {field.name for field in fields(flags)} == {field.name for field in fields(options)}
+        assert flags().read() == options()
+
+
+def test_flags_are_spelt_with_underscores_and_taken_with_dashes_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def flags(command: typer.core.TyperCommand | typer.core.TyperGroup) -> set[str]:
+        own = {name for parameter in command.params for name in [*parameter.opts, *parameter.secondary_opts]}
+        return own.union(*map(flags, getattr(command, "commands", {}).values()))
+
+    assert [name for name in flags(typer.main.get_command(app)) if "-" in name.lstrip("-")] == []
+    for spelling in ("--per-shard", "--per_shard"):
+        with pytest.raises(SystemExit):
+            app(["prepare", "voices", spelling, "0"])
+        assert "Invalid value for '--per_shard'" in capsys.readouterr().err
+
+
 @needs_examples
 def test_an_interrupt_says_so_and_leaves_whole_files(random_model: Path, tmp_path: Path) -> None:
     inputs = tmp_path / "in"
@@ -673,9 +693,9 @@ def test_another_system_translates(call: Call, tmp_path: Path) -> None:
     again = call(*asked, "--language", "deu")
     assert again.code == 0 and "1 of 1 were translated before" in again.err
     assert call(*asked, "--language", "deu", "--beam_size", 2).code == 0  # other settings: translated anew
-    assert "no use for words" in call(*asked, "--language", "deu", "--hotwords", "Tom").complaint
+    assert "does not support hotwords" in call(*asked, "--language", "deu", "--hotwords", "Tom").complaint
     unable = ("translate", video, "--system", "seamless-m4t-v2-large", "--to", "eng")
-    assert "seamless-m4t-v2-large cannot tell what is spoken; name the `language`" in call(*unable).complaint
+    assert "seamless-m4t-v2-large cannot detect what is spoken; name the `language`" in call(*unable).complaint
     both = call(*unable, "--language", "deu", "--bilingual", "-o", out, "-f", "srt")
     assert "does not write what is said" in both.complaint
     neither = call("translate", video, "--system", "seamless-m4t-v2-large", "--to", "none", "--language", "deu")
@@ -766,7 +786,7 @@ def test_evaluate_with_the_transcript_at_hand(call: Call, random_model: Path, tm
     assert "begun with another system" in call(*asked, *out).complaint
     for wrong, says in (
         (["--task", "smt"], "--task smt needs --transcript: reference"),
-        (["--transcript", "reference"], "--transcript is of --task smt"),
+        (["--transcript", "reference"], "--transcript goes with --task smt"),
         (["--task", "smt", "--transcript", "reference", "--text"], "leave it or --text out"),
         (["--task", "smt", "--transcript", "reference", "--system", "whisper"], "--task smt is for our own models"),
     ):

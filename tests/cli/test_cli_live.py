@@ -137,7 +137,7 @@ def test_that_most_is_doubted_is_said_once_unless_the_language_was_given(capsys:
         for n, score in enumerate(scores)
     ]
     assert list(doubts_said(events, None)) == events
-    said = "most of this is doubted (3 of 5); if it is not English, name it with --language."
+    said = "most of this is doubtful (3 of 5); if it is not English, name it with --language."
     assert capsys.readouterr().err == f"dragoman: {said}\n"
     assert list(doubts_said(events, "eng")) == events
     assert not capsys.readouterr().err

@@ -250,7 +250,7 @@ def test_a_web_page_is_no_recording_whatever_it_is_called(tmp_path: Path, ending
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_permission_denied(tmp_path: Path) -> None:
     (tmp_path / "a.wav").touch(mode=0o000)
-    with pytest.raises(FileAccessError, match=r"Permission denied\); give yourself the permission to read it"):
+    with pytest.raises(FileAccessError, match=r"Permission denied\); give yourself permission to read it"):
         load_audio(tmp_path / "a.wav")
 
 

@@ -87,7 +87,7 @@ def test_a_line_names_the_tracks_unless_one_was_asked_for(tmp_path: Path, caplog
     with caplog.at_level(logging.WARNING):
         load_audio(path)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{path}: has 2 audio tracks (1 eng default, 2 ger 'Kommentar'); 1 is heard, another one with audio_track"
+        f"{path}: has 2 audio tracks (1 eng default, 2 ger 'Kommentar'); 1 is used; choose another with audio_track"
         " (--audio_track)."
     ]
     one = write_media(tmp_path / "b.mkv", spoken("eng", "eng"))

@@ -467,8 +467,8 @@ def test_exit_codes_and_where_things_are_written(
     assert run(tmp_path) == 2
     done = capfd.readouterr()
     assert "train.jsonl:1 [red]\\x1b[0m" in done.out and "\x1b[" not in done.out
-    assert done.err == "dragoman: 1 error; fix them, or leave their rows out with --skip-bad FOLDER.\n"
-    assert run(tmp_path, "--skip-bad", tmp_path / "out") == 0
+    assert done.err == "dragoman: 1 error; fix them, or leave their rows out with --skip_bad FOLDER.\n"
+    assert run(tmp_path, "--skip_bad", tmp_path / "out") == 0
     assert "train.jsonl: 5 rows, 1 left out." in capfd.readouterr().err
     assert run(tmp_path / "none.jsonl") == 2
 

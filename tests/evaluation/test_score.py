@@ -269,5 +269,5 @@ def test_processes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_mistake_found_in_another_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dragoman.evaluation.score._WORTH_STARTING", 1)
-    with pytest.raises(DataError, match="hold no words"):
+    with pytest.raises(DataError, match="contain no words"):
         score([row("1", "eng", "deu", reference_transcript="...")], workers=2)

@@ -106,9 +106,9 @@ def test_a_language_to_itself_is_refused(translator: Translator) -> None:
 
 def test_without_a_transcript_the_language_must_be_named(tmp_path: Path) -> None:
     direct = Translator(model(tmp_path, recipe(stages=[stage("st")])))
-    with pytest.raises(LanguageError, match="toy cannot tell what is spoken"):
+    with pytest.raises(LanguageError, match="toy cannot detect what is spoken"):
         direct.translate(UTTERANCES[0].audio, to="deu")
-    with pytest.raises(ModelError, match="leave hotwords and glossary out"):
+    with pytest.raises(ModelError, match="does not support hotwords and glossaries"):
         direct.translate(UTTERANCES[0].audio, to="deu", language="eng", glossary=GLOSSARY)
 
 

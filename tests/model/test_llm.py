@@ -24,6 +24,7 @@ from dragoman.model.hardware.placement import is_offloaded
 from dragoman.model.llm import load_llm, with_lora
 from dragoman.recipe import LlmConfig, Lora
 from dragoman.training.curriculum import train_curriculum
+from dragoman.training.options import TrainOptions
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 LORA = Lora(rank=2, alpha=4, targets=["q_proj", "v_proj"])
@@ -107,7 +108,8 @@ def test_an_llm_in_fewer_bits_learns_beside_its_weights_and_loads_as_it_was(
     )
     write_bases(tmp_path / "bases", chosen)
     write_corpus(tmp_path / "data")
-    folder = train_curriculum(chosen, tmp_path / "data", tmp_path / "run", bases=tmp_path / "bases", workers=0)
+    own = {"bases": tmp_path / "bases"}
+    folder = train_curriculum(chosen, tmp_path / "data", tmp_path / "run", TrainOptions(workers=0), **own)
     first, second = load_model(folder), load_model(folder)
     projection = first.model.llm.base_model.model.model.layers[0].self_attn.q_proj
     assert projection.base_layer.weight.dtype == dtype

@@ -126,7 +126,7 @@ def test_what_needs_a_log_mel_is_refused_with_other_encoders() -> None:
     stage = {"name": "asr", "tasks": {"asr": 1.0}, "trains": ["adapter"], "data": [{"name": "train"}]}
     augmented = {**stage, "schedule": {"steps": 1, "batch": 1, "learning_rate": 1e-3}, "augment": {"warp": 0.1}}
     for table, sentence in (
-        ({"audio": audio}, "audio.kind: an encoder of \\[bases\\] is Whisper in small and hears log-mel, not waveform"),
+        ({"audio": audio}, "audio.kind: an encoder of \\[bases\\] is a small Whisper and hears log-mel, not waveform"),
         ({**hubert, "decoding": {"transcript_by": "whisper"}}, "decoding.transcript_by: whisper hears log-mel"),
         ({**hubert, "stages": [augmented]}, "stages.asr.augment: warp and masks are made in log-mel"),
         ({**hubert, "audio": {**audio, "mel_bins": 80}}, "audio.waveform.mel_bins: unknown key"),

@@ -354,9 +354,9 @@ def test_what_is_no_checkpoint_is_said_and_nothing_is_run(bases: Path, tmp_path:
         file.write_bytes(there)
         refused(file, bases, "is not a PyTorch checkpoint, or is cut short; download it again")
     file.write_bytes(b"<html>Not found</html>")
-    refused(file, bases, "is not a checkpoint of tensors alone")
+    refused(file, bases, "holds more than tensors, so it is not loaded")
     torch.save({"encoder_projector.query": Trap(tmp_path / "trapped")}, file)
-    refused(file, bases, "is not a checkpoint of tensors alone")
+    refused(file, bases, "holds more than tensors, so it is not loaded")
     assert not (tmp_path / "trapped").exists()
 
 
@@ -477,7 +477,11 @@ def test_a_release_that_cannot_be_had_is_one_sentence(hub: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "files", "says"),
     [
-        ("them/llm", ["recipe.json"], r"them/llm on the hub is not a model of Dragoman's: .* with --system\.$"),
+        (
+            "them/llm",
+            ["recipe.json"],
+            r"them/llm on the hub is not a Dragoman model: .* --system for third-party checkpoints\.$",
+        ),
         (
             "yxdu/llm-srt",
             RELEASES["yxdu/llm-srt"].files,

@@ -53,7 +53,7 @@ def test_the_language_is_the_one_that_transformers_hears(whisper: Whisper) -> No
 
 
 def test_what_it_cannot_do_is_one_sentence(whisper: System) -> None:
-    with pytest.raises(ModelError, match="whisper has no use for words and terms"):
+    with pytest.raises(ModelError, match="whisper does not support hotwords and glossaries"):
         whisper.translate(VIDEO, to="eng", language="deu", hotwords=["Tom"])
     with pytest.raises(LanguageError, match="whisper does not write German"):
         whisper.translate(VIDEO, to="deu", language="fra")

@@ -6,7 +6,6 @@ import json
 import logging
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from dragoman.errors import DataError, ModelError
 from dragoman.systems import find_system
 from dragoman.systems.seamless import Seamless
 from dragoman.systems.seamless_lora import SeamlessLora, TranslatedSpeech
-from dragoman.training import trainer
 
 NAME = "seamless-m4t-v2-large"
 Tune = Callable[..., Path]
@@ -38,14 +36,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tune(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Tune:
-    monkeypatch.setattr(trainer, "TrainingJob", partial(trainer.TrainingJob, save_every=2))
-
+def tune(folder: Path) -> Tune:
     def inner(out: Path, **options: Any) -> Path:
         given = {"steps": 6, "model": str(folder / "small"), "batch": 4, "micro_batch": 2, "learning_rate": 1e-2}
-        fixed = {"seed": 0, "workers": 0, "device": "cpu", "threads": None}
-        manifest = options.pop("manifest", folder / "data" / "train.jsonl")
-        finetune(NAME, manifest, ["eng,deu"], out, **{**given, **fixed, **options})
+        fixed = {"manifest": folder / "data" / "train.jsonl", "to": ["eng,deu"], "workers": 0, "save_every": 2}
+        finetune(system=NAME, out=out, device="cpu", **{**given, **fixed, **options})
         return out / "model"
 
     return inner
@@ -126,7 +121,7 @@ def test_rows_with_more_text_than_fits_are_named_before_the_first_step(
 
 def test_mistakes_are_one_sentence(tune: Tune, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="whisper is not fine-tuned here"):
-        finetune("whisper", folder / "data" / "train.jsonl", ["eng"], tmp_path, 1)
+        finetune(system="whisper", manifest=folder / "data" / "train.jsonl", to=["eng"], out=tmp_path, steps=1)
     base = find_system(NAME).from_pretrained(str(folder / "small"), device="cpu")
     with pytest.raises(DataError, match="no translation into ara"):
         TranslatedSpeech(base, open_index(folder / "data" / "train.jsonl"), ["ara"])

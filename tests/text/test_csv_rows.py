@@ -34,8 +34,8 @@ def test_the_columns_tell_what_parts_them(tmp_path: Path) -> None:
         (b'audio,text\na.wav,A\nb.wav,"open\nc.wav,C\nd.wav,D\n', "t.csv:3: is not proper CSV"),
         (b'audio,text\nb.wav,"open\nc.wav,"C"\n', "t.csv:2: is not proper CSV"),
         (b'audio,text\na.wav,A\nb.wav,"open\n' + 9000 * b"c.wav,some words\n", "t.csv:3: is not proper CSV"),
-        ("audio,text\na.wav,Grüße\n".encode("cp1252"), "it is not text in UTF-8; save it as UTF-8"),
-        ("audio,text\n".encode("utf-16") + b"a", "it is not text in UTF-8; save it as UTF-8"),
+        ("audio,text\na.wav,Grüße\n".encode("cp1252"), "is not UTF-8 text; save it as UTF-8"),
+        ("audio,text\n".encode("utf-16") + b"a", "is not UTF-8 text; save it as UTF-8"),
     ],
 )
 def test_what_cannot_be_read_is_named_where_it_begins(content: bytes, says: str, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from dragoman.inference.translator import Translator
 from dragoman.recipe import PromptConfig
 from dragoman.records import read_hypotheses, read_manifest
 from dragoman.training.curriculum import train_curriculum
+from dragoman.training.options import TrainOptions
 
 CORPUS = {
     "languages": ["eng", "quy", "spa"], "max_words": 4, "vocabulary": 9, "clips_per_language": 1, "valid_sentences": 1,
@@ -51,12 +52,13 @@ def test_from_a_table_to_scores(
     assert app(["check", str(data), "--workers", "1"], standalone_mode=False) in (None, 0)
     said = capsys.readouterr().out
     assert "quy Ayacucho Quechua" in said and "quy-spa 4" in said
-    assert "Nothing here knows the script of Ayacucho Quechua: texts in another are not found." in said
+    assert "The script of Ayacucho Quechua is not known here, so texts in another are not found." in said
 
     plan = stage("srt", data=[{"name": "mine"}], schedule={"steps": 1, "batch": 2})
     bases = {**recipe().model_dump()["bases"], "corpus": CORPUS}
     chosen = recipe(sources=["quy", "es"], targets=["quy", "spa"], bases=bases, stages=[plan])
-    model = train_curriculum(chosen, data, tmp_path / "run", bases=write_bases(tmp_path / "bases", chosen), workers=0)
+    own = write_bases(tmp_path / "bases", chosen)
+    model = train_curriculum(chosen, data, tmp_path / "run", TrainOptions(workers=0), bases=own)
     translator = Translator.from_pretrained(model, beam_size=1)
     assert translator.sources == translator.targets == ["quy", "spa"]
     result = translator.translate(tmp_path / "0.flac", to="quy", language="Spanish")

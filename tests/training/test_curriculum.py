@@ -29,8 +29,9 @@ from dragoman.recipe import Recipe
 from dragoman.records import Utterance, write_rows
 from dragoman.training import curriculum
 from dragoman.training.curriculum import train_curriculum
-from dragoman.training.manifests import held_out
-from dragoman.training.steps import stream_of_steps
+from dragoman.training.inputs.manifests import held_out
+from dragoman.training.inputs.steps import stream_of_steps
+from dragoman.training.options import TrainOptions
 from dragoman.training.trainer import TrainingJob, fit, make_accelerator
 
 THREE = [
@@ -41,7 +42,8 @@ THREE = [
 
 
 def train(chosen: Recipe, folder: Path, **options: Any) -> Path:
-    return train_curriculum(chosen, folder / "data", folder / "run", bases=folder / "bases", workers=0, **options)
+    own = TrainOptions(workers=0, **options)
+    return train_curriculum(chosen, folder / "data", folder / "run", own, bases=folder / "bases")
 
 
 def test_it_goes_on_where_it_stopped(prepared: Callable[[Recipe], Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +87,7 @@ def test_a_stage_that_lost_its_model_writes_it_again(
         after = load_file(written / "adapter.safetensors")
         assert all(before[name].equal(after[name]) for name in before)
         assert (written.parent / "metrics.jsonl").read_text() == metrics
-        assert ("step-0000004 is damaged and passed over" in caplog.text) == damaged
+        assert ("step-0000004 is damaged and is skipped" in caplog.text) == damaged
 
 
 def test_another_recipe_in_the_same_folder_is_refused(prepared: Callable[[Recipe], Path]) -> None:
@@ -117,8 +119,8 @@ def test_validation_hears_every_language_and_changes_nothing(
         chosen,
         folder / "data",
         folder / "watched",
+        TrainOptions(workers=0),
         bases=folder / "bases",
-        workers=0,
         translation_scores=scores,
         on_progress=lambda doing, done, total, note="": told.append((doing, done)),
     )
@@ -273,7 +275,7 @@ def test_a_model_teaches_only_what_it_was_last_taught(prepared: Callable[[Recipe
     folder = prepared(recipe())
     save_model(model(folder, recipe(stages=[stage("asr"), stage("srt")])), folder / "start")
     chosen = recipe(stages=[stage("asr", distillation=1.0)], init_from=str(folder / "start"))
-    message = r"stages.asr.distillation: .*start was last taught srt, and this stage is of asr; leave it out"
+    message = r"stages.asr.distillation: .*start was last trained on srt, and this stage is of asr; leave it out"
     with pytest.raises(RecipeError, match=message):
         train(chosen, folder)
     assert not (folder / "run").exists()
@@ -295,7 +297,7 @@ def test_bases_name_rows_with_more_text_than_fits_before_the_first_step(tmp_path
     with pytest.raises(
         DataError, match=r"text\.train\.jsonl: these rows have more text than fits: b \([\d,]+ tokens, of"
     ):
-        build_bases(recipe(), data, out, ("tokenizer", "llm"))
+        build_bases(recipe(), data, out, parts=("tokenizer", "llm"))
 
 
 def test_a_run_has_its_folder_for_itself(tmp_path: Path) -> None:

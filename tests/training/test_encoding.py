@@ -20,6 +20,7 @@ from dragoman.recipe import Recipe
 from dragoman.training import encoding
 from dragoman.training.curriculum import train_curriculum
 from dragoman.training.encoding import encode
+from dragoman.training.options import TrainOptions
 
 
 def plan(precision: str = "fp32", padding: str = "trimmed", adapter: dict[str, Any] = STACKED) -> Recipe:
@@ -73,13 +74,13 @@ def test_losses_are_those_of_a_run_that_hears(
     chosen = plan(precision, padding, adapter)
     folder = prepared(chosen)
     write_corpus(folder / "data", "valid")
-    run = {"data": folder / "data", "bases": folder / "bases", "workers": 0}
-    train_curriculum(chosen, out=folder / "heard", **run)
+    run = {"data": folder / "data", "bases": folder / "bases"}
+    train_curriculum(chosen, out=folder / "heard", options=TrainOptions(workers=0), **run)
     features = stored(chosen, folder)
     for audio in (folder / "data").glob("*.flac"):
         audio.unlink()
     monkeypatch.setattr(MelEncoder, "forward", None)  # neither audio nor encoder is needed any more
-    train_curriculum(chosen, out=folder / "read", features=features, **run)
+    train_curriculum(chosen, out=folder / "read", options=TrainOptions(workers=0, features=features), **run)
     heard, read = logged(folder / "heard"), logged(folder / "read")
     assert len(heard) == 10 and read == pytest.approx(heard, rel=tolerance)
 
@@ -135,7 +136,8 @@ def test_what_does_not_fit_is_told_before_a_step(prepared: Callable[[Recipe], Pa
     features = stored(chosen, folder)
 
     def train(recipe: Recipe, bases: Path = folder / "bases") -> None:
-        train_curriculum(recipe, folder / "data", folder / "run", bases=bases, workers=0, features=features)
+        options = TrainOptions(workers=0, features=features)
+        train_curriculum(recipe, folder / "data", folder / "run", options, bases=bases)
 
     with pytest.raises(DataError, match="its frames were made with another encoder"):
         train(chosen, write_bases(folder / "others", chosen, seed=1))
@@ -156,7 +158,7 @@ def test_frames_that_change_are_not_stored(tmp_path: Path) -> None:
         encode(lora, tmp_path, tmp_path)
     augmented = recipe(stages=[stage("asr", augment={"speed": 0.1})])
     with pytest.raises(RecipeError, match=r"stage asr: augments speech.*without --features"):
-        train_curriculum(augmented, tmp_path, tmp_path, features=tmp_path)
+        train_curriculum(augmented, tmp_path, tmp_path, TrainOptions(features=tmp_path))
     with pytest.raises(RecipeError, match="no stage that hears: there is nothing to encode"):
         encode(recipe(), tmp_path, tmp_path)
 

@@ -18,6 +18,7 @@ from dragoman.recipe import Recipe, parse_recipe
 from dragoman.records import Utterance, write_rows
 from dragoman.training.curriculum import train_curriculum
 from dragoman.training.encoding import encode
+from dragoman.training.options import TrainOptions
 
 LLM = {"name": "base", "lora": LORA}
 BLANK = {**STACKED, "ctc_blank": True}
@@ -40,7 +41,8 @@ def toy(stages: list[dict[str, Any]]) -> Recipe:
 
 
 def train(chosen: Recipe, folder: Path, run: str = "run", **options: Any) -> Path:
-    return train_curriculum(chosen, folder / "data", folder / run, bases=folder / "bases", workers=0, **options)
+    own = TrainOptions(workers=0, **options)
+    return train_curriculum(chosen, folder / "data", folder / run, own, bases=folder / "bases")
 
 
 @pytest.fixture

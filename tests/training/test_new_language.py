@@ -18,6 +18,7 @@ from dragoman.model.hub import BUILT_IN
 from dragoman.recipe import Recipe, load_recipe
 from dragoman.records import Utterance, write_rows
 from dragoman.training.curriculum import train_curriculum
+from dragoman.training.options import TrainOptions
 
 pytest.importorskip("espeakng_loader")
 
@@ -54,7 +55,7 @@ def utterances(folder: Path) -> list[Utterance]:
 @pytest.mark.slow
 def test_the_built_in_model_goes_on_with_indonesian(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.jsonl", utterances(tmp_path))
-    last = train_curriculum(few_steps(load_recipe("tiny-ind")), tmp_path, tmp_path / "run", workers=0)
+    last = train_curriculum(few_steps(load_recipe("tiny-ind")), tmp_path, tmp_path / "run", TrainOptions(workers=0))
     stages = ("1-mt", "2-asr", "3-srt", "4-srt-whole", "5-srt-settled", "6-mt-kept", "7-srt-kept")
     folders = [BUILT_IN / "tiny", *(tmp_path / "run" / name / "model" for name in stages), last]
     before, read, heard, both, whole, settled, reread, kept, after = (
@@ -90,6 +91,6 @@ def test_the_recipe_of_the_guide_trains(tmp_path: Path) -> None:
     new = [row.model_copy(update={"language": "quy"}) for row in rows if row.language == "ind"]
     write_rows(tmp_path / "mine.jsonl", new)
     write_rows(tmp_path / "old.jsonl", [row for row in rows if row.language != "ind"])
-    model = train_curriculum(few_steps(recipe), tmp_path, tmp_path / "run", workers=0)
+    model = train_curriculum(few_steps(recipe), tmp_path, tmp_path / "run", TrainOptions(workers=0))
     result = Translator.from_pretrained(model, beam_size=1).translate(tmp_path / "ind0.flac", "deu", "Ayacucho Quechua")
     assert result.targets == ("deu",)

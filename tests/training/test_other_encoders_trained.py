@@ -20,6 +20,7 @@ from dragoman.model.folder import load_model, save_model
 from dragoman.recipe import Recipe
 from dragoman.training.curriculum import train_curriculum
 from dragoman.training.encoding import encode
+from dragoman.training.options import TrainOptions
 
 KINDS = ("hubert", "wav2vec2", "w2v-bert")
 
@@ -49,19 +50,21 @@ def test_training_from_audio_and_from_stored_frames_is_one(
         stage("srt", trains=["adapter", "llm_lora"], targets=2, schedule={"steps": 2}),
     ]
     chosen = plan(kind, folder, stages)
-    run = {"data": folder / "data", "bases": folder / "bases", "workers": 0}
-    heard = train_curriculum(chosen, out=folder / "heard", **run)
+    run = {"data": folder / "data", "bases": folder / "bases"}
+    heard = train_curriculum(chosen, out=folder / "heard", options=TrainOptions(workers=0), **run)
     encode(chosen, folder / "data", folder / "frames", bases=folder / "bases", batch_size=5, workers=0)
     with monkeypatch.context() as patch:
         for encoder in SpeechEncoder.__subclasses__():
             patch.setattr(encoder, "forward", None)  # it is not needed any more
-        train_curriculum(chosen, out=folder / "read", features=folder / "frames", **run)
+        train_curriculum(
+            chosen, out=folder / "read", options=TrainOptions(workers=0, features=folder / "frames"), **run
+        )
     for name in ("1-asr", "2-srt"):
         assert losses(folder / "read" / name) == pytest.approx(losses(folder / "heard" / name), rel=1e-5)
     assert_a_clip_is_translated_alike_alone_and_in_a_batch(heard, folder / "data")
     if speed:
         altered = plan(kind, folder, [stage("asr", augment=speed, schedule={"steps": 1})])
-        assert train_curriculum(altered, out=folder / "altered", **run).is_dir()
+        assert train_curriculum(altered, out=folder / "altered", options=TrainOptions(workers=0), **run).is_dir()
 
 
 def assert_a_clip_is_translated_alike_alone_and_in_a_batch(model: Path, data: Path) -> None:
@@ -81,8 +84,9 @@ def assert_a_clip_is_translated_alike_alone_and_in_a_batch(model: Path, data: Pa
 def test_lora_in_the_encoder_is_taught_and_kept(kind: str, folder: Path) -> None:
     stages = [stage("st", trains=["adapter", "encoder_lora"], schedule={"steps": 2, "learning_rate": 1e-2})]
     chosen = plan(kind, folder, stages, lora={**LORA, "targets": "all-linear"})
-    run = {"data": folder / "data", "bases": folder / "bases", "workers": 0}
-    model = train_curriculum(chosen, out=folder / "run", checkpointed=True, **run)
+    run = {"data": folder / "data", "bases": folder / "bases"}
+    options = TrainOptions(workers=0, checkpoint_activations=True)
+    model = train_curriculum(chosen, out=folder / "run", options=options, **run)
     stored = load_file(model / "encoder_lora" / "adapter_model.safetensors")
     moved = {name for name, weight in stored.items() if ".lora_B." in name and weight.abs().max() > 0}
     assert moved and moved == {name for name in stored if ".lora_B." in name}

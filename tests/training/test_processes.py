@@ -17,6 +17,7 @@ from toy import LORA, TORCHRUN, losses, model, recipe, stage
 from dragoman.model.folder import load_model, save_model
 from dragoman.recipe import Recipe, read_stored_recipe
 from dragoman.training.curriculum import train_curriculum
+from dragoman.training.options import TrainOptions
 
 # 12 utterances by 5: the last step of an epoch has 2; by 11: it has 1, so that the second of two processes has none.
 TWO_STAGES = recipe(
@@ -42,8 +43,8 @@ def alone(folder: Path, name: str, micro_batch: int) -> Path:
     """What `two_processes` do, in this one."""
     out = folder / name
     chosen = read_stored_recipe(folder / "recipe.json")
-    bases = folder / "bases"
-    train_curriculum(chosen, folder / "data", out, bases=bases, micro_batch=micro_batch, workers=0, save_every=5)
+    options = TrainOptions(workers=0, save_every=5, micro_batch=micro_batch)
+    train_curriculum(chosen, folder / "data", out, options, bases=folder / "bases")
     return out
 
 
@@ -141,4 +142,4 @@ def test_fsdp_has_no_place_for_a_teacher(
     monkeypatch.setenv("TOY_FSDP", "1")
     folder = taught(prepared)
     assert launch(folder, folder / "fsdp", *TORCHRUN).wait(timeout=200) != 0
-    assert "distillation wants the whole model in each process" in (folder / "fsdp.log").read_text()
+    assert "distillation needs the whole model in each process" in (folder / "fsdp.log").read_text()

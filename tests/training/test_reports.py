@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ from dragoman.model.trainable import train_only
 from dragoman.recipe import Schedule
 from dragoman.training.monitoring.throughput import SpeechWork, Work, described
 from dragoman.training.optim import make_optimizer, make_scheduler
+from dragoman.training.options import RunOptions
 from dragoman.training.state import CheckpointWriter
 from dragoman.training.trainer import TrainingJob, fit, make_accelerator
 
 STEPS = 7
+OPTIONS = RunOptions(save_every=5)
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ def stream(done: int) -> Iterator[Sequence[Numbers]]:
         yield [Numbers(x[:3]), Numbers(x[3:])]
 
 
-def trained(folder: Path, **over: Any) -> Path:
+def trained(folder: Path, options: RunOptions = OPTIONS, **over: Any) -> Path:
     schedule = Schedule(steps=STEPS, batch=4, learning_rate=0.1, clip_norm=1.0, precision="fp32")
-    job = TrainingJob("toy", Regression(), stream, schedule, folder, save_every=5, **over)
+    job = TrainingJob("toy", Regression(), stream, schedule, folder, options, **over)
     fit(job, make_accelerator("fp32"))
     return folder
 
@@ -90,7 +92,7 @@ def test_a_loss_that_is_not_finite_is_named_by_its_step_and_nothing_of_it_is_kep
             yield [Numbers(batch.x * float("inf")) for batch in share] if step == 2 else share
 
     schedule = Schedule(steps=STEPS, batch=4, learning_rate=0.1, precision="fp32")
-    job = TrainingJob("toy", Regression(), broken, schedule, tmp_path, save_every=5, log_every=10)
+    job = TrainingJob("toy", Regression(), broken, schedule, tmp_path, OPTIONS, log_every=10)
     with pytest.raises(DataError, match="the loss of step 2 is not finite"):
         fit(job, make_accelerator("fp32"))
     assert not (tmp_path / "checkpoints").exists()
@@ -101,7 +103,7 @@ def test_speed_and_a_trace(tmp_path: Path) -> None:
     told: list[str] = []
     folder = trained(
         tmp_path,
-        profile=True,
+        replace(OPTIONS, profile=True),
         work=lambda batch: Work(10 * len(batch.x), 1e9),
         on_progress=lambda label, done, total, note="": told.append(note),
     )

@@ -1,4 +1,4 @@
-"""A checkpoint is read as it was written, or named and passed over."""
+"""A checkpoint is read as it was written, or named and skipped."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
         damage(folder / "step-0000015" / name)
         caplog.clear()
         assert restored(folder) == (10, 10.0), (name, damage)
-        assert caplog.messages == [f"{folder / 'step-0000015'} is damaged and passed over."]
+        assert caplog.messages == [f"{folder / 'step-0000015'} is damaged and is skipped."]
         damage(folder / "step-0000010" / name)
-        with pytest.raises(ModelError, match="checkpoints: no checkpoint is whole; remove this folder"):
+        with pytest.raises(ModelError, match="checkpoints: no checkpoint is complete; remove this folder"):
             restored(folder)
 
 
@@ -89,16 +89,16 @@ def test_checkpoints_from_before_there_were_checksums_are_taken_if_they_can_be_r
     caplog.clear()
     assert restored(checkpoints) == (15, 15.0)
     assert caplog.messages == [
-        f"{newest} has no checksums and is passed over.",
-        f"{before} has no checksums and is passed over.",
-        f"{newest} is taken all the same: it can be read, and earlier versions wrote no checksums.",
+        f"{newest} has no checksums and is skipped.",
+        f"{before} has no checksums and is skipped.",
+        f"{newest} is used all the same: it can be read, and earlier versions wrote no checksums.",
     ]
     for name in ("trained.safetensors", "state.pt"):
         cut(newest / name)
         assert restored(checkpoints) == (10, 10.0)
-        assert f"{newest} is damaged and passed over." in caplog.messages
+        assert f"{newest} is damaged and is skipped." in caplog.messages
     cut(before / "state.pt")
-    with pytest.raises(ModelError, match="no checkpoint is whole"):
+    with pytest.raises(ModelError, match="no checkpoint is complete"):
         restored(checkpoints)
 
 

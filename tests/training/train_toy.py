@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from dragoman.recipe import read_stored_recipe
 from dragoman.training import curriculum
+from dragoman.training.options import TrainOptions
 from dragoman.training.trainer import TrainingJob, fit, make_accelerator
 
 
@@ -37,9 +38,8 @@ def main(folder: Path, out: Path, micro_batch: int, workers: int) -> None:
     if "TOY_FSDP" in os.environ:
         shard()
     recipe = read_stored_recipe(folder / "recipe.json")
-    curriculum.train_curriculum(
-        recipe, folder / "data", out, bases=folder / "bases", micro_batch=micro_batch, workers=workers, save_every=5
-    )
+    options = TrainOptions(workers=workers, save_every=5, micro_batch=micro_batch)
+    curriculum.train_curriculum(recipe, folder / "data", out, options, bases=folder / "bases")
 
 
 if __name__ == "__main__":

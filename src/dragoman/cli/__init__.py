@@ -21,7 +21,7 @@ from dragoman.cli.data import check, prepare, shard
 from dragoman.cli.evaluation import compare, evaluate, report
 from dragoman.cli.training import encode, finetune, train
 from dragoman.cli.translation import live, translate
-from dragoman.errors import MORE_FILES, TOO_MANY_FILES, DragomanError
+from dragoman.errors import MORE_FILES, TOO_MANY_FILES, DragomanError, first_line
 
 
 class _Verbs(TyperGroup):
@@ -31,7 +31,7 @@ class _Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except EOFError as error:
-            raise DragomanError(f"A file that was read ends too early ({_said(error)}); get it again.") from error
+            raise DragomanError(f"A file that was read ends too early ({first_line(error)}); get it again.") from error
 
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ app = typer.Typer(
     help="Speech in one language, text in many.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"token_normalize_func": lambda name: name.replace("-", "_")},  # --skip-bad is --skip_bad too
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -65,7 +66,7 @@ app.add_typer(export.app, name="export")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from dragoman import __version__
+        from dragoman.version import __version__
 
         typer.echo(f"dragoman {__version__}")
         raise typer.Exit
@@ -157,13 +158,9 @@ def _closed(code: int) -> int:
 
 
 def _sentence(error: OSError) -> str:
-    reason, name = error.strerror or _said(error), error.filename
+    reason, name = error.strerror or first_line(error), error.filename
     if error.errno in TOO_MANY_FILES:
         reason += f"; {MORE_FILES}"
     elif error.errno == errno.EBADF:  # see _open_streams
         reason, name = "it is closed; open it, or send it to a file", name or "standard output"
     return f"{os.fsdecode(name)}: {reason}." if isinstance(name, str | bytes) else f"{reason}."
-
-
-def _said(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

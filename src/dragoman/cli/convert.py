@@ -11,11 +11,14 @@ from dragoman.cli.console import say, silence_libraries
 
 
 def convert(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint, as mcat_small_9b.pt.")],
-    recipe: Annotated[str, typer.Option("--as", help="The recipe it is a model of: a name, or a .toml file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The checkpoint, such as mcat_small_9b.pt.")],
+    recipe: Annotated[
+        str, typer.Option("--as", help="The recipe that the model was trained with: a name, or a .toml file.")
+    ],
     out: Annotated[Path, typer.Option(help="The model folder to write.")],
     tag: Annotated[
-        list[str] | None, typer.Option(metavar="LANGUAGE=TAG", help="A language's tag in this checkpoint, as cmn=cmn.")
+        list[str] | None,
+        typer.Option(metavar="LANGUAGE=TAG", help="A language's tag in this checkpoint, such as cmn=cmn."),
     ] = None,
 ) -> None:
     """Write a released checkpoint as a model folder; prints the folder."""

@@ -57,7 +57,8 @@ DeviceOption = Annotated[
 ComputeTypeOption = Annotated[
     str,
     typer.Option(
-        "--compute_type", help="How a model is held: auto, float32, bfloat16, float16; ours also int8 or 4bit."
+        "--compute_type",
+        help="Type of the weights: auto, float32, bfloat16, float16; for our models also int8 or 4bit.",
     ),
 ]
 TranscriptByOption = Annotated[
@@ -79,13 +80,14 @@ Ngrams = Annotated[
     typer.Option(
         "--no_repeat_ngram_size",
         min=0,
-        help="Of ours: no n tokens twice, in the place of the guard against loops; the papers have 5; 0: no guard.",
+        help="Our models: no n tokens twice, instead of the guard against loops; the papers use 5; 0: no guard.",
     ),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")]
 VadThresholdOption = Annotated[float | None, typer.Option("--vad_threshold", help="Speech begins at this probability.")]
 VadMinSpeechOption = Annotated[
-    int | None, typer.Option("--vad_min_speech_duration_ms", help="Less speech than this between two pauses is none.")
+    int | None,
+    typer.Option("--vad_min_speech_duration_ms", help="Speech shorter than this, between two pauses, is ignored."),
 ]
 VadMaxSpeechOption = Annotated[
     float | None, typer.Option("--vad_max_speech_duration_s", help="The longest segment; the model's window at most.")
@@ -97,7 +99,7 @@ VadMinSilenceOption = Annotated[
     ),
 ]
 VadSpeechPadOption = Annotated[
-    int | None, typer.Option("--vad_speech_pad_ms", help="What a segment keeps around its speech.")
+    int | None, typer.Option("--vad_speech_pad_ms", help="Silence that a segment keeps before and after its speech.")
 ]
 HotwordsOption = Annotated[
     str | None, typer.Option(help="Words and names that may be said, with commas: likelier in the transcript.")

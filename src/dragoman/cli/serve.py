@@ -19,27 +19,30 @@ _MB = 1_000_000
 HostOption = Annotated[str, typer.Option(help="The address to listen on; others than this machine's need a key.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")]
 ApiKeyOption = Annotated[
-    str | None, typer.Option("--api_key", envvar="DRAGOMAN_API_KEY", help="What clients have to know.")
+    str | None, typer.Option("--api_key", envvar="DRAGOMAN_API_KEY", help="The key that clients have to send.")
 ]
 AllowNoKeyOption = Annotated[
-    bool, typer.Option("--allow_no_key", help="Serve other machines without a key; another program guards the door.")
+    bool,
+    typer.Option("--allow_no_key", help="Serve other machines without a key; behind a proxy that checks who asks."),
 ]
 ServedModelNameOption = Annotated[
     list[str] | None,
-    typer.Option("--served_model_name", help="What clients may call the model, repeated; its own name by default."),
+    typer.Option("--served_model_name", help="What clients may call the model, repeatable; its own name by default."),
 ]
 AllowedOriginsOption = Annotated[
     list[str] | None,
-    typer.Option("--allowed_origins", help="Pages of other origins that may ask, as https://example.org; repeated."),
+    typer.Option(
+        "--allowed_origins", help="Other origins whose pages may ask, such as https://example.org; repeatable."
+    ),
 ]
 AllowedHostsOption = Annotated[
-    list[str] | None, typer.Option("--allowed_hosts", help="Names that the server may be called by; repeated.")
+    list[str] | None, typer.Option("--allowed_hosts", help="Host names that the server answers to; repeatable.")
 ]
 WorkersOption = Annotated[
     int, typer.Option(min=0, help="Replicas of the model, a process each; 0: one, in the server's own process.")
 ]
 JobsDirOption = Annotated[
-    Path | None, typer.Option("--jobs_dir", help="Where jobs are kept, which outlive the server; none by default.")
+    Path | None, typer.Option("--jobs_dir", help="Where jobs are kept across restarts; without it there are none.")
 ]
 MaxFileOption = Annotated[int, typer.Option("--max_file_mb", min=1, help="The largest file, in MB.")]
 MaxDurationOption = Annotated[

@@ -19,7 +19,9 @@ from dragoman.errors import TOO_MANY_FILES, DragomanError
 Key = TypeVar("Key")
 Made = TypeVar("Made")
 
-_LOST = "A process that prepares batches has ended, perhaps for want of memory; go on with fewer --workers, or with 0."
+_LOST = (
+    "A process that prepares batches has ended, perhaps because memory ran out; go on with fewer --workers, or with 0."
+)
 _NO_SHARED_MEMORY = (
     "Shared memory (/dev/shm) has no room for the batches that are prepared ahead; give a container more "
     "(--shm-size=8g), or go on with --workers 0."

@@ -12,21 +12,20 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Protocol, Unpack
+from typing import Unpack
 
-from dragoman.data.audio import SAMPLE_RATE, Waveform, excerpts, load_audio, stream_audio
-from dragoman.data.audio.opening import can_be_read_again
+from dragoman.data.audio import SAMPLE_RATE, Waveform, load_audio
 from dragoman.errors import AudioError, LanguageError, ModelError
-from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
+from dragoman.inference.audio_source import AudioSource, blocks_of, excerpts_of, is_pipe, name_of
+from dragoman.inference.decoding.decoder import DecodedSpeech
 from dragoman.inference.options import TranslateKeywords, TranslateOptions
 from dragoman.inference.prefetch import Prefetcher
-from dragoman.inference.result import Outcome, Result, Segment, joined
+from dragoman.inference.result import Outcome, Result, Segment
 from dragoman.inference.segment_queue import Done, SegmentQueue, ToDo
+from dragoman.inference.segments import DetectedLanguage, says_something, to_hypothesis, to_segment
 from dragoman.model.calibration import Calibration
 from dragoman.recipe import Recipe
 from dragoman.records import Hypothesis, Utterance
-from dragoman.text.langid import is_other
 from dragoman.text.languages import LANGUAGES, expand, known_source, known_targets
 from dragoman.vad import SpeechSegment, VadOptions, speech_segments
 
@@ -41,21 +40,6 @@ _FIRST_OF_PIPE = 64
 _SURE = 0.95
 """Languages that are so likely, at different places, are both spoken."""
 _log = logging.getLogger(__name__)
-
-
-class DecodedElsewhere(Protocol):
-    """A recording that somebody else decodes, such as a child process with little power."""
-
-    def blocks(self, track: int | None, language: str | None) -> Iterator[Waveform]:
-        """As `stream_audio`."""
-
-    def excerpts(self, places: int, seconds: float, track: int | None, language: str | None) -> list[Waveform]:
-        """As `excerpts`."""
-
-
-AudioSource = str | Path | bytes | DecodedElsewhere
-DetectedLanguage = tuple[str, float | None]
-"""A language, and how likely it is that; None where it was given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +99,14 @@ class SpeechTranslator(ABC):
 
     @abstractmethod
     def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
-        """How likely each language is spoken in all of these, the likeliest first; together 1. waveforms: (N,) each,
-        within its window."""
+        """Detect the language that is spoken in all of these.
+
+        Args:
+            waveforms: Speech, (N,) float32 mono at 16 kHz each, at most `window_s` seconds of it.
+
+        Returns:
+            The probability of each language by ISO 639-3 code, the likeliest first; together they are 1.
+        """
 
     @abstractmethod
     def _detect_languages(self, waveforms: Sequence[Waveform]) -> list[DetectedLanguage]:
@@ -137,12 +127,24 @@ class SpeechTranslator(ABC):
         language: str | None = None,
         **more: Unpack[TranslateKeywords],
     ) -> Result:
-        """Translate a recording into each language of `to`, and write what is said where the model does.
+        """Translate a recording of any length and format, and transcribe it where the model does.
 
-        Languages by code or name; "all" is every target of the model, "none" a transcript and no more. `language` is
-        what is spoken; detected from the speech when not given. More keywords (multilingual, hotwords, glossary,
-        audio_track, vad_parameters) are those of `TranslateOptions`, which also may be given in the place of all of
-        them. Raises AudioError, LanguageError, and ModelError for what it cannot do.
+        Args:
+            audio: The path of a recording or a video, `-` for standard input, or the content of a file as bytes.
+            to: Targets by code or name ("de", "deu", "German"), one or several; "all" is every target of the model,
+                "none" a transcript alone. Or `TranslateOptions`, in the place of all that follows.
+            language: What is spoken; None: detected from the speech.
+            **more: `multilingual`, `hotwords`, `glossary`, `audio_track` and `vad_parameters`, the fields of
+                `TranslateOptions`.
+
+        Returns:
+            The segments in which somebody speaks, their times in seconds from the start, with a transcript and a
+            translation for each target.
+
+        Raises:
+            AudioError: The recording cannot be read.
+            LanguageError: A language is unknown, or one that the model does not know.
+            ModelError: The model cannot do what is asked for, such as a transcript.
         """
         return next(self.translate_each([audio], to, language, **more)).get()
 
@@ -153,8 +155,22 @@ class SpeechTranslator(ABC):
         language: str | None = None,
         **more: Unpack[TranslateKeywords],
     ) -> Iterator[Outcome]:
-        """`translate` of many recordings: their segments share batches, their outcomes come one by one, in order. One
-        that cannot be read does not stop the others: its outcome raises the AudioError."""
+        """Translate many recordings, whose segments share batches.
+
+        Args:
+            audios: Recordings, each as in `translate`; the next one is decoded while one is translated.
+            to: As in `translate`.
+            language: As in `translate`; one for all recordings.
+            **more: As in `translate`.
+
+        Returns:
+            An outcome a recording, in order, each as soon as it is there. A recording that cannot be read does not stop
+            the others: `get` of its outcome raises the AudioError.
+
+        Raises:
+            LanguageError: As in `translate`.
+            ModelError: As in `translate`.
+        """
         return self._outcomes(audios, self.options(to, language, **more))
 
     def stream(
@@ -164,7 +180,21 @@ class SpeechTranslator(ABC):
         language: str | None = None,
         **more: Unpack[TranslateKeywords],
     ) -> Iterator[Segment]:
-        """`translate`, but each segment as soon as it is there; the next ones are decoded from the file meanwhile.
+        """Translate a recording and hand out each segment as soon as it is there.
+
+        Args:
+            audio: As in `translate`.
+            to: As in `translate`.
+            language: As in `translate`.
+            **more: As in `translate`.
+
+        Returns:
+            The segments, in order; the file is decoded meanwhile.
+
+        Raises:
+            AudioError: The recording cannot be read, or not to its end.
+            LanguageError: As in `translate`.
+            ModelError: As in `translate`.
 
         >>> for segment in translator.stream("talk.mp4", to=["deu"]):
         ...     print(segment.start_s, segment.transcript, segment.translations["deu"])
@@ -173,9 +203,22 @@ class SpeechTranslator(ABC):
         return self._segments(audio, options)
 
     def __call__(self, utterances: Sequence[Utterance], targets: Sequence[str]) -> list[Hypothesis]:
-        """Each utterance into each target that is not its own language, in order; without targets its transcript alone,
-        as if into its own. One that is longer than the window is divided at its pauses and put together again. Raises
-        AudioError, LanguageError, ModelError."""
+        """Translate the utterances of a manifest, as `evaluation.generate` asks for it.
+
+        Args:
+            utterances: Speech whose language is known. One that is longer than `window_s` is divided at its pauses and
+                put together again.
+            targets: Languages by code or name, or sets of them; none: transcripts alone.
+
+        Returns:
+            A hypothesis for each utterance and each target that is not its own language, in order; without targets one
+            for each utterance, whose target is its own language.
+
+        Raises:
+            AudioError: A recording cannot be read.
+            LanguageError: A language is unknown, or one that the model does not know.
+            ModelError: Transcripts are asked for, and the model writes none.
+        """
         options = TranslateOptions(known_targets(expand(targets), self.targets, self.name))
         if not options.targets:
             check_writes_transcripts(self)
@@ -189,7 +232,7 @@ class SpeechTranslator(ABC):
         decoded = iter(self._decode_speech(speech, options))
         whole = [list(itertools.islice(decoded, count)) for count in counts]
         return [
-            _hypothesis(utterance, code, found)
+            to_hypothesis(utterance, code, found)
             for utterance, found in zip(utterances, whole, strict=True)
             for code in options.targets or (utterance.language,)
             if code != utterance.language or not options.targets
@@ -211,16 +254,21 @@ class SpeechTranslator(ABC):
         language: str | None = None,
         **more: Unpack[TranslateKeywords],
     ) -> TranslateOptions:
-        """What is asked for, as `translate` takes it, checked. Raises LanguageError, ModelError, DragomanError."""
+        """Read and check what `translate` takes; do it once where the same is asked for again and again.
+
+        Raises:
+            LanguageError: A language is unknown, or one that the model does not know.
+            ModelError: The model cannot do what is asked for.
+            DragomanError: A VAD parameter is out of its range.
+        """
         if isinstance(to, TranslateOptions):
             if language is not None or more:
-                raise TypeError("Beside TranslateOptions there is nothing to say; replace what they say.")
+                raise TypeError("TranslateOptions stand for all other arguments; change them with dataclasses.replace.")
             return self.checked(to)
         return self.checked(TranslateOptions.parse(to, language, **more))
 
     def checked(self, options: TranslateOptions) -> TranslateOptions:
-        """The same, if it can do that, with its own languages in the place of None. Raises LanguageError, ModelError,
-        DragomanError."""
+        """The same options with the model's own targets in the place of None. Raises what `options` raises."""
         check_supported(self, options)
         source = options.language
         if source is not None:
@@ -236,7 +284,7 @@ class SpeechTranslator(ABC):
         return self.vad.varied(options.vad_parameters, self.name) if options.vad_parameters else self.vad
 
     def _speech_segments(self, audio: AudioSource, options: TranslateOptions) -> Iterator[SpeechSegment]:
-        blocks = _blocks(audio, options)
+        blocks = blocks_of(audio, options)
         return Prefetcher(speech_segments(blocks, self.vad_options(options)), 2 * self.batch_size)
 
     def _prefetched(
@@ -256,7 +304,7 @@ class SpeechTranslator(ABC):
             if not isinstance(segment, _EndOfRecording):
                 found += [segment] if segment is not None else []
                 continue
-            name = _name(segment.audio)
+            name = name_of(segment.audio)
             spoken = {segment.language for segment in found}
             targets = tuple(code for code in options.targets if {code} != spoken)
             whole = None if segment.error else Result(name, targets, found)
@@ -288,7 +336,7 @@ class SpeechTranslator(ABC):
             error = None
             try:
                 if known is None and not options.multilingual:
-                    first = list(itertools.islice(segments, _FIRST_OF_PIPE if _is_pipe(audio) else _FIRST))
+                    first = list(itertools.islice(segments, _FIRST_OF_PIPE if is_pipe(audio) else _FIRST))
                     # that of a single segment is detected in its batch, beside those of other recordings
                     known = self._language_of(audio, first, options) if len(first) > 1 else None
                     segments = itertools.chain(first, segments)
@@ -324,88 +372,27 @@ class SpeechTranslator(ABC):
         sure = dict.fromkeys(language for language, likely in each if likely is not None and likely >= _SURE)
         if len(sure) > 1:
             names = ", ".join(LANGUAGES[language].name for language in sure)
-            message = "%s: more than one language seems to be spoken (%s); multilingual (--multilingual) tells each."
-            _log.warning(message, _name(audio), names)
+            message = "%s: more than one language seems to be spoken (%s); multilingual (--multilingual) detects each."
+            _log.warning(message, name_of(audio), names)
         return next(iter(together.items()))
 
     def _places(self, audio: AudioSource, options: TranslateOptions) -> list[Waveform]:
         """The longest speech at each of a few places, (N,); none where a recording cannot be read by its times."""
-        vad, wanted = self.vad_options(options), (_PLACES, self.window_s)
-        if isinstance(audio, str | Path | bytes):
-            found = excerpts(audio, *wanted, track=options.audio_track, language=options.language)
-        else:
-            found = audio.excerpts(*wanted, options.audio_track, options.language)
+        vad, found = self.vad_options(options), excerpts_of(audio, _PLACES, self.window_s, options)
         speech = [[part.samples for part in speech_segments([excerpt], vad)] for excerpt in found]
         return [max(parts, key=len) for parts in speech if parts]
-
-
-def _blocks(audio: AudioSource, options: TranslateOptions) -> Iterator[Waveform]:
-    if isinstance(audio, str | Path | bytes):
-        return stream_audio(audio, track=options.audio_track, language=options.language)
-    return audio.blocks(options.audio_track, options.language)
-
-
-def _is_pipe(audio: AudioSource) -> bool:
-    return isinstance(audio, str | Path | bytes) and not can_be_read_again(audio)
-
-
-def _name(audio: AudioSource) -> str:
-    return "<bytes>" if isinstance(audio, bytes) else str(audio)
 
 
 def check_supported(translator: SpeechTranslator | type[SpeechTranslator], options: TranslateOptions) -> None:
     """Raise LanguageError or ModelError for what it cannot do, whatever the languages."""
     if options.language is None and not translator.identifies_language:
         instead = " instead of `multilingual`" if options.multilingual else ""
-        raise LanguageError(f"{translator.name} cannot tell what is spoken; name the `language`{instead}.")
+        raise LanguageError(f"{translator.name} cannot detect what is spoken; name the `language`{instead}.")
     if (options.hotwords or options.glossary) and not translator.supports_phrases:
-        raise ModelError(f"{translator.name} has no use for words and terms; leave hotwords and glossary out.")
+        raise ModelError(f"{translator.name} does not support hotwords and glossaries; leave them out.")
 
 
 def check_writes_transcripts(who: SpeechTranslator | type[SpeechTranslator] | Recipe) -> None:
     """Raise ModelError where no transcript can be written."""
     if not who.writes_transcripts:
         raise ModelError(f"{who.name} does not write what is said; name a target instead of none.")
-
-
-def says_something(decoded: DecodedSpeech) -> bool:
-    return bool(decoded.transcript) or any(found.text for found in decoded.translations.values())
-
-
-def to_segment(
-    part: SpeechSegment, detected: DetectedLanguage, decoded: DecodedSpeech, calibration: Calibration | None
-) -> Segment:
-    """Speech in the language `detected`, with how likely that is, as it was decoded."""
-    language, confidence = detected
-    outputs: dict[str, DecodedSpeech | Translation] = {"transcript": decoded, **decoded.translations}
-    return Segment(
-        part.speech_start_s,
-        part.speech_end_s,
-        language,
-        decoded.transcript,
-        {code: translation.text for code, translation in decoded.translations.items()},
-        decoded.score,
-        truncated=tuple(name for name, output in outputs.items() if output.truncated),
-        looped=tuple(name for name, output in outputs.items() if output.looped),
-        off_target=tuple(code for code, found in decoded.translations.items() if is_other(found.text, code)),
-        missed={code: found.missed for code, found in decoded.translations.items() if found.missed},
-        scores={code: found.score for code, found in decoded.translations.items() if found.score is not None},
-        language_confidence=confidence,
-        calibration=calibration,
-    )
-
-
-def _hypothesis(utterance: Utterance, code: str, parts: Sequence[DecodedSpeech]) -> Hypothesis:
-    """An utterance's parts, decoded, put together again."""
-    translations = [part.translations[code] for part in parts if code != utterance.language]
-    return Hypothesis(
-        id=utterance.id,
-        source=utterance.language,
-        target=code,
-        start_s=utterance.start_s,
-        end_s=None if utterance.duration_s is None else utterance.start_s + utterance.duration_s,
-        transcript=joined(part.transcript for part in parts),
-        translation=joined(translation.text for translation in translations),
-        raw="\n".join(translation.raw for translation in translations),
-        truncated=any(part.truncated for part in parts) or any(translation.truncated for translation in translations),
-    )

@@ -20,8 +20,9 @@ from dragoman.inference.decoding.decoder import DecodedSpeech
 from dragoman.inference.local_agreement import LocalAgreement, PartialText
 from dragoman.inference.options import TranslateKeywords, TranslateOptions
 from dragoman.inference.prefetch import Prefetcher
-from dragoman.inference.recordings import DetectedLanguage, Speech, says_something, to_segment
+from dragoman.inference.recordings import Speech
 from dragoman.inference.result import Segment
+from dragoman.inference.segments import DetectedLanguage, says_something, to_segment
 from dragoman.inference.translator import Translator
 from dragoman.vad import Segmenter, SpeechSegment
 
@@ -61,14 +62,22 @@ LiveEvent = PartialSegment | FinalSegment
 class LiveTranslator:
     """Translate speech while it is spoken.
 
+    Args:
+        translator: The model.
+        to: Targets, as in `Translator.translate`.
+        language: What is spoken; None: detected from the first seconds of speech, and no updates come before.
+        min_chunk_s: A segment is decoded anew whenever it has grown by this many seconds.
+        **more: `hotwords`, `glossary` and `vad_parameters`, as in `Translator.translate`.
+
+    Raises:
+        LanguageError: A language is unknown, or one that the model does not know.
+        ModelError: The model cannot do what is asked for.
+        DragomanError: `min_chunk_s` or a VAD parameter is out of its range, or `multilingual` is asked for.
+
     >>> live = LiveTranslator(Translator.from_pretrained("tiny"), to=["deu"], language="eng")
     >>> for event in live.follow(blocks):  # blocks of samples, (N,) float32 mono at 16 kHz
     ...     if isinstance(event, FinalSegment):
     ...         print(event.segment.transcript, event.segment.translations["deu"])
-
-    `to`, `language` and more keywords (hotwords, glossary, vad_parameters) are as in Translator.translate; without a
-    language there are no updates until it was detected from the first seconds of speech. A segment is decoded anew with
-    every `min_chunk_s` seconds that it grows. Raises LanguageError, ModelError, DragomanError.
     """
 
     def __init__(
@@ -98,10 +107,16 @@ class LiveTranslator:
         self._blocks: Prefetcher[Waveform] | None = None
 
     def follow(self, blocks: Iterable[Waveform]) -> Iterator[LiveEvent]:
-        """The events of a source that goes on by itself, such as a microphone, to its end.
+        """Follow a source that goes on by itself, such as a microphone, to its end.
 
         A thread takes the blocks, so that none is lost while the model works. Where the model is slower than the
         speech, updates are left out and the newest state is decoded.
+
+        Args:
+            blocks: Samples, (N,) float32 mono at 16 kHz each; N may differ from block to block.
+
+        Returns:
+            Updates of the open segment, and each segment when it has ended.
         """
         self._blocks = Prefetcher(blocks, _MOST_WAITING)
         for block in self._blocks:
@@ -109,13 +124,17 @@ class LiveTranslator:
         yield from self.finish()
 
     def stop(self) -> None:
-        """Listen no more: `follow` goes on to the end of what was heard so far. A signal's handler may call it."""
+        """Stop listening: `follow` goes on to the end of what was heard so far. A signal handler may call it."""
         if self._blocks is not None:
             self._blocks.stop()
 
     def push(self, block: Waveform, *, skip_updates: bool = False) -> Iterator[LiveEvent]:
-        """Take the next samples (N,) and yield what comes of them; `skip_updates`: more are waiting, so give no
-        updates."""
+        """Take the next samples and yield what comes of them.
+
+        Args:
+            block: Samples, (N,) float32 mono at 16 kHz.
+            skip_updates: Yield no updates of the open segment, as more samples are waiting.
+        """
         rest = np.concatenate([self._rest, block])
         whole = len(rest) - len(rest) % _LOOK
         self._rest = rest[whole:]
@@ -126,7 +145,7 @@ class LiveTranslator:
                 yield from self._grown(speech)
 
     def finish(self) -> Iterator[LiveEvent]:
-        """The speech is over: end what is open."""
+        """The speech is over: end the open segment and yield it."""
         yield from self._ended(self._segmenter.push(self._rest))
         yield from self._ended(self._segmenter.finish())
 

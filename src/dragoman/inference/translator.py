@@ -15,7 +15,8 @@ from dragoman.inference.decoding.decoder import BatchDecoder, DecodedSpeech, Dec
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageIdentifier
 from dragoman.inference.options import LoadKeywords, LoadOptions, TranslateOptions
-from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator
+from dragoman.inference.recordings import Speech, SpeechTranslator
+from dragoman.inference.segments import DetectedLanguage
 from dragoman.model.build import LoadedModel
 from dragoman.model.load import load_for_inference
 from dragoman.recipe import Recipe, SmtTranscript, TranslateFrom
@@ -25,6 +26,14 @@ from dragoman.vad import vad_options_for
 
 class Translator(SpeechTranslator):
     """Translate recordings of any length into several languages at once.
+
+    Args:
+        loaded: A model, as `load_for_inference` returns it; `from_pretrained` loads it by name.
+        options: How it is searched: `beam_size`, `batch_size`, …; where the model is held, `loaded` has decided.
+        **more: The fields of `LoadOptions`, in the place of `options`.
+
+    Raises:
+        ModelError: The options ask for what the model was not trained to do.
 
     >>> translator = Translator.from_pretrained("tiny")
     >>> result = translator.translate("talk.mp3", to=["deu", "fra"])
@@ -64,9 +73,18 @@ class Translator(SpeechTranslator):
     def from_pretrained(
         cls, name: str | Path, options: LoadOptions | None = None, **more: Unpack[LoadKeywords]
     ) -> Translator:
-        """A model folder, a built-in model ("tiny") or a model's name on the Hugging Face hub. Keywords (device,
-        compute_type, beam_size, batch_size, transcript_by, translate_from, no_repeat_ngram_size, smt_transcript) are
-        those of `LoadOptions`, which may be given in the place of them. Raises ModelError."""
+        """Load a model by its name.
+
+        Args:
+            name: A model folder, a built-in model ("tiny", "small"), or a model's name on the Hugging Face hub.
+            options: How it is loaded and searched.
+            **more: The fields of `LoadOptions` (`device`, `compute_type`, `beam_size`, `batch_size`, …), in the place
+                of `options`.
+
+        Raises:
+            ModelError: There is no such model, it is incomplete or too large for the memory, or the options ask for
+                what it was not trained to do.
+        """
         options = options or LoadOptions(**more)
         return cls(load_for_inference(name, options.device, options.compute_type, merged=True), options)
 
@@ -102,11 +120,17 @@ class Translator(SpeechTranslator):
         return self.recipe.targets
 
     def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
-        """How likely each language is spoken in all of these, the likeliest first; together 1.
+        """Detect the language that is spoken in all of these.
 
-        By Whisper's own decoder where it knows them all; else the likeliest is the one whose transcripts are,
-        to the LLM and (where the model was taught by CTC) to the audio tokens alone, per token. waveforms: (N,) at
-        16 kHz each, within the model's window.
+        By Whisper's own decoder where it knows all of the model's languages. Otherwise a transcript is written in each
+        language, and they are compared by how likely they are, per token, to the LLM and (where the model was trained
+        with CTC) to the audio tokens alone.
+
+        Args:
+            waveforms: Speech, (N,) float32 mono at 16 kHz each, at most `window_s` seconds of it.
+
+        Returns:
+            The probability of each language by ISO 639-3 code, the likeliest first; together they are 1.
         """
         return self.identifier.identify_recording(self._identified(waveforms))
 
@@ -174,7 +198,7 @@ def _check_smt(recipe: Recipe, transcript: SmtTranscript, translate_from: Transl
     translate with."""
     if recipe.stages and not any("smt" in stage.all_tasks for stage in recipe.stages):
         raise ModelError(
-            f"{recipe.name} was never taught to translate speech with its transcript (smt); leave --task out."
+            f"{recipe.name} was not trained to translate speech with its transcript (smt); leave --task out."
         )
     if translate_from == "transcript":
         raise ModelError(

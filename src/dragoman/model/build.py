@@ -14,13 +14,15 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerBase, Wav2Vec2FeatureExtractor, WhisperModel
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from dragoman.errors import ModelError
+from dragoman.errors import ModelError, first_line
 from dragoman.model.adapters import make_adapter
-from dragoman.model.bases import BaseLocation, find_encoder, find_llm
+from dragoman.model.bases import find_encoder, find_llm
 from dragoman.model.bases.catalogue import FETCHABLE_BASES
+from dragoman.model.bases.loading import load_pretrained
+from dragoman.model.bases.location import BaseLocation
 from dragoman.model.calibration import Calibration
 from dragoman.model.encoder import ENCODERS, SpeechEncoder
-from dragoman.model.llm import empty_llm, first_line, load_llm, load_pretrained, width, with_lora
+from dragoman.model.llm import empty_llm, load_llm, width, with_lora
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.recipe import EncoderConfig, LlmConfig, Recipe, WaveformConfig
 

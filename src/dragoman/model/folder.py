@@ -17,13 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dragoman.errors import ModelError
+from dragoman.errors import ModelError, first_line
 from dragoman.files import atomic_folder, to_disk
 from dragoman.model.bases import VOCABULARY
 from dragoman.model.build import LoadedModel, new_model
 from dragoman.model.calibration import read_calibration
 from dragoman.model.hardware.placement import is_offloaded, place_lora_beside_base
-from dragoman.model.llm import first_line
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.model.trainable import part_of
 from dragoman.recipe import Recipe, dump_recipe, read_stored_recipe

@@ -51,8 +51,8 @@ def locate(name: str | Path) -> Path:
         return Path(snapshot_download(str(name)))
     except RemoteEntryNotFoundError as error:
         raise ModelError(
-            f"{name} on the hub is not a model of Dragoman's: it has no recipe.json; checkpoints of others go with "
-            "--system."
+            f"{name} on the hub is not a Dragoman model: it has no recipe.json; use --system for third-party "
+            "checkpoints."
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:  # a file that is not in the cache either is an OSError
         raise _not_downloaded(str(name), error) from error

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -11,11 +10,9 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     BitsAndBytesConfig,
     Gemma3ForCausalLM,
     Gemma3ForConditionalGeneration,
@@ -23,46 +20,12 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
 
 from dragoman.errors import ModelError, missing_extra
 from dragoman.model.bases import find_llm
+from dragoman.model.bases.loading import load_pretrained, load_tokenizer
 from dragoman.model.hardware.placement import copy_device_hook
 from dragoman.recipe import LlmConfig, Lora, Quantisation
-
-_ODD = {
-    "missing_keys": "is missing",
-    "mismatched_keys": "has another shape than its config says",
-    "unexpected_keys": "is not in the model",
-}
-
-
-def load_pretrained(kind: Any, name: str | Path, *, what: str, own: bool = False, **options: Any) -> Any:
-    """`kind.from_pretrained`, strictly: weights that are missing are an error, and in a folder that Dragoman wrote so
-    are weights that are left over (a checkpoint on the hub may hold more than the part that is used)."""
-    try:
-        model, found = kind.from_pretrained(name, output_loading_info=True, ignore_mismatched_sizes=True, **options)
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{what} {str(name)!r} cannot be loaded: {first_line(error)}") from error
-    for kind_of_error, sentence in _ODD.items():
-        odd = [key[0] if isinstance(key, tuple) else key for key in found[kind_of_error]]
-        if odd and (own or kind_of_error != "unexpected_keys"):
-            raise ModelError(f"{what} {str(name)!r}: tensor {min(odd)!r} {sentence}.")
-    return model
-
-
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """Without transformers' own bars and notes, which speak of what nobody has named."""
-    level, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if had_bars:
-            logging.enable_progress_bar()
 
 
 def load_llm(
@@ -126,19 +89,6 @@ def text_tower(llm: PreTrainedModel) -> PreTrainedModel:
     return tower.eval()
 
 
-def load_tokenizer(name: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer in a folder or on the hub; one without a padding token pads with the end token."""
-    if isinstance(name, Path) and not name.is_dir():
-        raise ModelError(f"{name} is missing; make it with `dragoman bases`.")
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, revision=revision)
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelError(f"The tokenizer {str(name)!r} cannot be loaded: {first_line(error)}") from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
 def with_lora(module: nn.Module, lora: Lora) -> nn.Module:
     """Low-rank weights beside the named linear layers, by PEFT; the module's own weights stay frozen."""
     config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=lora.targets)
@@ -164,7 +114,3 @@ def embed(llm: PreTrainedModel, input_ids: Tensor) -> Tensor:
 def width(llm: PreTrainedModel) -> int:
     """D; the text tower's where the config holds several."""
     return int(llm.config.get_text_config().hidden_size)
-
-
-def first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

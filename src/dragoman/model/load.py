@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dragoman import __version__
 from dragoman.errors import ModelError
 from dragoman.model.hub import RELEASES, locate
 from dragoman.recipe import load_recipe
+from dragoman.version import __version__
 
 if TYPE_CHECKING:
     from dragoman.model.build import LoadedModel

@@ -42,7 +42,7 @@ def convert(file: Path, recipe: Recipe, out: Path, tags: Mapping[str, str] | Non
     LanguageError, OutputError.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise OutputError(f"{out}: is there already; remove it or name another folder.")
+        raise OutputError(f"{out}: exists already; remove it or name another folder.")
     found = _named(_read(file), file)
     recipe = _as_released(recipe, found, tags or {})
     model = skeleton(recipe)
@@ -61,7 +61,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ModelError(f"{file}: is not a checkpoint of tensors alone; it is not read any further.") from error
+        raise ModelError(f"{file}: holds more than tensors, so it is not loaded.") from error
     except Exception as error:  # what torch raises on a damaged file is of many kinds
         raise ModelError(f"{file}: is not a PyTorch checkpoint, or is cut short; download it again.") from error
     if not isinstance(found, dict):
@@ -81,10 +81,12 @@ def _named(tensors: Mapping[str, Tensor], file: Path) -> Named:
     unused = [name for name in plain if _VISION in name]
     if unused:
         where = unused[0].partition(_VISION)[0] + _VISION
-        _log.warning("%s: %d tensors %s* are left out: no image is ever seen.", file.name, len(unused), where)
+        _log.warning("%s: %d tensors %s* are left out: they are for images.", file.name, len(unused), where)
     named = {_ours(name): (name, tensors[plain[name]]) for name in plain if name not in unused}
     if len(named) + len(unused) != len(tensors):
-        raise ModelError(f"{file}: two tensors differ in name by a wrapper's part only; one model was not saved here.")
+        raise ModelError(
+            f"{file}: two tensors differ in name by a wrapper's part only; this is not a checkpoint of one model."
+        )
     return named
 
 

@@ -13,14 +13,15 @@ from dragoman.data.corpora.tatoeba import Sentence
 from dragoman.data.index.selection import too_much_for
 from dragoman.errors import DataError, DragomanError, RecipeError
 from dragoman.files import atomic_folder, only_run, to_disk
-from dragoman.model.llm import load_tokenizer
+from dragoman.model.bases.loading import load_tokenizer
 from dragoman.pretraining.encoder import pretrain_encoder
 from dragoman.pretraining.llm import CONTEXT, pretrain_llm
 from dragoman.pretraining.tokenizer import train_tokenizer
 from dragoman.progress import OnProgress, no_progress
 from dragoman.recipe import BasesConfig, Recipe
 from dragoman.records import Utterance, read_manifest, read_rows
-from dragoman.training.proportion import report_misfits
+from dragoman.training.inputs.proportion import report_misfits
+from dragoman.training.options import RunOptions
 from dragoman.training.trainer import make_accelerator
 
 PARTS = ("tokenizer", "llm", "encoder")
@@ -30,15 +31,13 @@ _MOST_TOKENS = CONTEXT // 4
 
 @dataclass(frozen=True)
 class BaseJob:
-    """The bases of a recipe on this machine; `skip_bad` leaves out rows that have more text than fits."""
+    """The bases of a recipe on this machine."""
 
     recipe: Recipe
     bases: BasesConfig
     data: Path
     out: Path
-    workers: int
-    compiled: bool
-    skip_bad: bool
+    options: RunOptions
     on_progress: OnProgress
 
 
@@ -46,19 +45,19 @@ def build_bases(
     recipe: Recipe,
     data: Path,
     out: Path,
+    options: RunOptions = RunOptions(),
+    *,
     parts: tuple[str, ...] = PARTS,
-    workers: int = 1,
-    compiled: bool = False,
-    skip_bad: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> None:
     """Write `out/tokenizer`, `out/llm` and `out/encoder` in Hugging Face's formats, from the corpus in `data`
     (`text.train.jsonl`, `text.valid.jsonl`, `train.jsonl`, `valid.jsonl`). Raises OutputError while another run has
-    `out`, and DataError, before the first step, for rows that have more text than fits, unless `skip_bad`."""
+    `out`, and DataError, before the first step, for rows that have more text than fits, unless the options
+    skip them."""
     if recipe.bases is None:
         raise RecipeError(f"The recipe {recipe.name!r} has no [bases] table: its encoder and LLM are downloaded.")
     makers: dict[str, Callable[[BaseJob], None]] = {"tokenizer": _tokenizer, "llm": _llm, "encoder": _encoder}
-    job = BaseJob(recipe, recipe.bases, data, out, workers, compiled, skip_bad, on_progress)
+    job = BaseJob(recipe, recipe.bases, data, out, options, on_progress)
     with only_run(out):
         if make_accelerator("fp32").num_processes > 1:
             raise DragomanError("`dragoman bases` runs in one process; start it without torchrun.")
@@ -82,7 +81,7 @@ def _text(job: BaseJob, split: str, tokenizer: PreTrainedTokenizerBase) -> list[
     """The corpus as text, without sentences that are too long for the language model."""
     sentences = read_sentences(job.data, split)
     misfits = {one.id: reason for one in sentences if (reason := _too_long(one, tokenizer))}
-    report_misfits(str(job.data / f"text.{split}.jsonl"), misfits, len(sentences), job.skip_bad)
+    report_misfits(str(job.data / f"text.{split}.jsonl"), misfits, len(sentences), job.options.skip_bad)
     return [one for one in sentences if one.id not in misfits]
 
 
@@ -100,7 +99,7 @@ def _speech(job: BaseJob, split: str) -> list[Utterance]:
     path = job.data / f"{split}.jsonl"
     utterances = read_manifest(path)
     misfits = {one.id: reason for one in utterances if (reason := too_much_for(one.duration_s, len(one.text)))}
-    report_misfits(str(path), misfits, len(utterances), job.skip_bad)
+    report_misfits(str(path), misfits, len(utterances), job.options.skip_bad)
     return [one for one in utterances if one.id not in misfits]
 
 
@@ -119,14 +118,12 @@ def _llm(job: BaseJob) -> None:
     tokenizer = load_tokenizer(job.out / "tokenizer")
     llm = pretrain_llm(
         job.bases.llm,
+        job.recipe,
         tokenizer,
         _text(job, "train", tokenizer),
         _text(job, "valid", tokenizer),
-        job.recipe.languages,
-        job.recipe.targets,
         job.out / "runs" / "llm",
-        make_accelerator(job.bases.llm.schedule.precision),
-        job.compiled,
+        job.options,
         job.on_progress,
     )
     _finish(job.out / "llm", llm.half().save_pretrained)
@@ -140,9 +137,7 @@ def _encoder(job: BaseJob) -> None:
         _speech(job, "train"),
         _speech(job, "valid"),
         job.out / "runs" / "encoder",
-        make_accelerator(job.bases.encoder.schedule.precision),
-        job.workers,
-        job.compiled,
+        job.options,
         job.on_progress,
     )
     _finish(job.out / "encoder", encoder.half().save_pretrained)

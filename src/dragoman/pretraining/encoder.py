@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -24,8 +23,9 @@ from dragoman.model.encoder import MelEncoder, SpeechEncoder
 from dragoman.progress import OnProgress, no_progress
 from dragoman.recipe import EncoderBaseConfig, LogMelConfig, Recipe
 from dragoman.records import Utterance
-from dragoman.training.steps import stream_of_steps
-from dragoman.training.trainer import TrainingJob, fit
+from dragoman.training.inputs.steps import stream_of_steps
+from dragoman.training.options import RunOptions
+from dragoman.training.trainer import TrainingJob, fit, make_accelerator
 
 _BLANK = 0
 _VALIDATED = 500
@@ -139,12 +139,11 @@ def pretrain_encoder(
     train: Sequence[Utterance],
     valid: Sequence[Utterance],
     folder: Path,
-    accelerator: Accelerator,
-    workers: int = 1,
-    compiled: bool = False,
+    options: RunOptions,
     on_progress: OnProgress = no_progress,
 ) -> WhisperEncoder:
     """Train (or go on training) the encoder in `folder`; returns it without the heads."""
+    accelerator = make_accelerator(base.schedule.precision)
     alphabet = sorted({letter for utterance in train for letter in spoken(utterance.text)})
     letters = {letter: number for number, letter in enumerate(alphabet, 1)}
     features = speech_features(recipe.audio)
@@ -158,11 +157,11 @@ def pretrain_encoder(
     job = TrainingJob(
         label="speech encoder",
         module=module,
-        stream=stream_of_steps(order, rows.micro_batches, accelerator, workers),
+        stream=stream_of_steps(order, rows.micro_batches, accelerator, options.workers),
         schedule=base.schedule,
         folder=folder,
+        options=options,
         validate=partial(_letter_errors, module, held_out, accelerator.device),
-        compiled=compiled,
         on_progress=on_progress,
         ids=lambda step: [train[number].id for number in order.step(step).item],
     )

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
@@ -26,9 +25,10 @@ from dragoman.data.sampling import Step, StepSampler, row_random
 from dragoman.data.tasks import LanguageTags, TaskItem, build
 from dragoman.pretraining.tokenizer import BLANK
 from dragoman.progress import OnProgress, no_progress
-from dragoman.recipe import LlmBaseConfig
-from dragoman.training.steps import stream_of_steps
-from dragoman.training.trainer import TrainingJob, fit
+from dragoman.recipe import LlmBaseConfig, Recipe
+from dragoman.training.inputs.steps import stream_of_steps
+from dragoman.training.options import RunOptions
+from dragoman.training.trainer import TrainingJob, fit, make_accelerator
 
 # What a batch reads (task, with something in the place of audio?) and how often. All rows of a batch read the same, so
 # that they are of one length; translation from clean text is what takes longest to learn and costs least.
@@ -96,21 +96,22 @@ def new_llm(base: LlmBaseConfig, tokenizer: PreTrainedTokenizerBase) -> Qwen2For
 
 def pretrain_llm(
     base: LlmBaseConfig,
+    recipe: Recipe,
     tokenizer: PreTrainedTokenizerBase,
     train: Sequence[Sentence],
     valid: Sequence[Sentence],
-    sources: Sequence[str],
-    targets: Sequence[str],
     folder: Path,
-    accelerator: Accelerator,
-    compiled: bool = False,
+    options: RunOptions,
     on_progress: OnProgress = no_progress,
 ) -> Qwen2ForCausalLM:
     """Train (or go on training) the LM in `folder`; returns it."""
+    accelerator = make_accelerator(base.schedule.precision)
     torch.manual_seed(base.schedule.seed)
     module = SummedLoss(new_llm(base, tokenizer))
-    rows = SentencePairBatches(directed_pairs(train, sources, targets), tokenizer, base.schedule.seed)
-    held_out = SentencePairBatches(directed_pairs(valid, sources, targets), tokenizer, base.schedule.seed)
+    rows, held_out = (
+        SentencePairBatches(directed_pairs(texts, recipe.languages, recipe.targets), tokenizer, base.schedule.seed)
+        for texts in (train, valid)
+    )
     order = StepSampler(rows.lengths, base.schedule.batch, base.schedule.seed)
     job = TrainingJob(
         label="language model",
@@ -118,8 +119,8 @@ def pretrain_llm(
         stream=stream_of_steps(order, rows.micro_batches, accelerator),
         schedule=base.schedule,
         folder=folder,
+        options=options,
         validate=partial(_mean_loss, module, held_out, accelerator.device),
-        compiled=compiled,
         on_progress=on_progress,
     )
     fit(job, accelerator)

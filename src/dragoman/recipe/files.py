@@ -89,7 +89,7 @@ def _table(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise RecipeError(f'{path}: extends: name one recipe, as in extends = "llm-srt-3b".')
     base, children = _locate_parent(path, parent), (*children, path)
     if any(base.resolve() == child.resolve() for child in children):
-        raise RecipeError(f"{path}: extends: {parent!r} extends this recipe in its turn; one of them must not.")
+        raise RecipeError(f"{path}: extends: {parent!r} extends this recipe too; one of them must not.")
     return _merge(_table(base, children), table)
 
 

@@ -64,7 +64,7 @@ class Recipe(StrictModel):
                 )
             if stage.distillation and self.init_from is None:
                 raise ValueError(
-                    f"stages.{stage.name}.distillation: there is no model to keep to; name one in init_from"
+                    f"stages.{stage.name}.distillation: there is no model to distil; name one in init_from"
                 )
             for part, lora in (("llm_lora", self.llm.lora), ("encoder_lora", self.encoder.lora)):
                 if part in stage.trains and lora is None:
@@ -82,7 +82,7 @@ class Recipe(StrictModel):
         if kind == "log-mel":
             return self
         if self.encoder.name == "base":
-            raise ValueError(f"audio.kind: an encoder of [bases] is Whisper in small and hears log-mel, not {kind}")
+            raise ValueError(f"audio.kind: an encoder of [bases] is a small Whisper and hears log-mel, not {kind}")
         if self.decoding.transcript_by == "whisper":
             raise ValueError(f"decoding.transcript_by: whisper hears log-mel; an encoder of {kind} has no decoder")
         for stage in self.stages:

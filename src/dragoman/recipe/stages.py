@@ -141,7 +141,7 @@ class Stage(StrictModel):
     @model_validator(mode="after")
     def _all_weights_or_none(self) -> Stage:
         if len({source.weight is None for source in self.data}) > 1:
-            raise ValueError("data: some sources have a weight and some have none; weigh all or none")
+            raise ValueError("data: some sources have a weight and some have none; give one to all or to none")
         return self
 
     @model_validator(mode="after")

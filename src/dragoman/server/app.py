@@ -10,13 +10,13 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
-from dragoman import __version__
 from dragoman.inference.translator import Translator
 from dragoman.server.api import jobs, models, realtime, subtitles, transcriptions
 from dragoman.server.errors_api import add_error_handlers
 from dragoman.server.guards import Guards
 from dragoman.server.settings import ServerSettings
 from dragoman.server.state import ServerState
+from dragoman.version import __version__
 
 PAGE = Path(__file__).parent / "page"
 

@@ -17,7 +17,8 @@ from dragoman.data.audio import Waveform
 from dragoman.errors import LanguageError
 from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
 from dragoman.inference.options import TranslateOptions
-from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator
+from dragoman.inference.recordings import Speech, SpeechTranslator
+from dragoman.inference.segments import DetectedLanguage
 from dragoman.systems.pretrained import CheckpointSpec, PretrainedModel
 from dragoman.vad import VadOptions
 
@@ -69,7 +70,7 @@ class System(SpeechTranslator):
     def language_scores(self, waveforms: Sequence[Waveform]) -> npt.NDArray[np.float64]:
         """Log-probability that each of `sources` is spoken, (waveforms, sources); of a system that
         `identifies_language`."""
-        raise LanguageError(f"{self.name} cannot tell what is spoken; name it.")
+        raise LanguageError(f"{self.name} cannot detect what is spoken; name it.")
 
     def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
         return self._spoken(self.language_scores(waveforms).sum(axis=0))

@@ -117,7 +117,7 @@ class ChatTranslator(MachineTranslator):
     def __init__(self, part: PretrainedModel) -> None:
         super().__init__(part)
         if not part.processor.chat_template:
-            raise ModelError(f"{part.name}: its tokenizer has no chat template; name a model that was taught to chat.")
+            raise ModelError(f"{part.name}: its tokenizer has no chat template; name a model that was trained to chat.")
 
     @property
     def languages(self) -> Collection[str]:

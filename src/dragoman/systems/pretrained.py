@@ -11,14 +11,14 @@ import torch
 from peft import PeftConfig, get_peft_model
 from transformers import AutoConfig, AutoProcessor, PreTrainedModel
 
-from dragoman.errors import ModelError
+from dragoman.errors import ModelError, first_line
 from dragoman.files import digest_of_weights
 from dragoman.inference.decoding.decoder import Translation
+from dragoman.model.bases.loading import load_pretrained
 from dragoman.model.folder import load_lora
 from dragoman.model.hardware.memory import free_ram
 from dragoman.model.hardware.placement import Placement
 from dragoman.model.hardware.precision import unquantised
-from dragoman.model.llm import first_line, load_pretrained
 
 MAX_NEW_TOKENS = 400
 """As the papers whose systems these are compared with."""

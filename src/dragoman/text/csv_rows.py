@@ -45,9 +45,7 @@ def csv_rows(path: Path, needed: Collection[str] = ()) -> Iterator[tuple[int, li
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
     except UnicodeError as error:
-        raise DataError(
-            f"{path}: cannot be read, for it is not text in UTF-8; save it as UTF-8 (in Excel: CSV UTF-8)."
-        ) from error
+        raise DataError(f"{path}: is not UTF-8 text; save it as UTF-8 (in Excel: CSV UTF-8).") from error
     except csv.Error as error:
         raise DataError(
             f"{path}:{begins}: is not proper CSV ({error}): in the row that begins here a quote is not closed, or not"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +28,13 @@ from dragoman.recipe import Recipe, Stage
 from dragoman.records import Utterance
 from dragoman.training.distillation import Teacher
 from dragoman.training.encoding import StoredFrames, check_storable
-from dragoman.training.manifests import check_data, held_out, stage_indexes, valid_index
+from dragoman.training.inputs.manifests import check_data, held_out, stage_indexes, valid_index
+from dragoman.training.inputs.proportion import check_texts
+from dragoman.training.inputs.steps import check_processes, stream_of_steps
 from dragoman.training.monitoring.throughput import SpeechWork
-from dragoman.training.proportion import check_texts
+from dragoman.training.options import TrainOptions
 from dragoman.training.run_folder import as_recorded, remember_data, remember_recipe
 from dragoman.training.state import gathered_state
-from dragoman.training.steps import check_processes, stream_of_steps
 from dragoman.training.trainer import TrainingJob, fit, make_accelerator
 from dragoman.training.warm_start import (
     initial_model,
@@ -55,17 +56,9 @@ def train_curriculum(
     recipe: Recipe,
     data: Path,
     out: Path,
+    options: TrainOptions = TrainOptions(),
     *,
     bases: Path | None = None,
-    micro_batch: int = 64,
-    micro_tokens: int | None = None,
-    workers: int = 1,
-    compiled: bool = False,
-    checkpointed: bool = False,
-    save_every: int = 200,
-    profile: bool = False,
-    features: Path | None = None,
-    skip_bad: bool = False,
     translation_scores: TranslationScores | None = None,
     on_progress: OnProgress = no_progress,
 ) -> Path:
@@ -75,16 +68,8 @@ def train_curriculum(
         recipe: All that decides the result.
         data: One manifest a source (`<name>.jsonl`), and `valid.jsonl`.
         out: Gets a folder a stage, `1-asr`, ...; a stage whose model is there is not run again.
+        options: How the machine is used.
         bases: Base models of our own, where the recipe has some (`dragoman bases`).
-        micro_batch: Utterances that fit into memory at once.
-        micro_tokens: Tokens, audio and text, that the LLM takes at once.
-        workers: Processes that prepare batches; 0 prepares them here.
-        compiled: Compile the model first.
-        checkpointed: Keep less of each layer and compute it twice.
-        save_every: Steps from one checkpoint to the next.
-        profile: Write a trace of three steps of each stage.
-        features: What the encoder heard in the data (see `encoding.encode`), read in the place of audio.
-        skip_bad: Leave out rows that have more text than fits, instead of an error.
         translation_scores: Scores a model on held-out utterances, as `evaluation.validation.translation_scores`.
         on_progress: Called with what is being done and how far it is.
 
@@ -97,27 +82,12 @@ def train_curriculum(
         OutputError: Another run has `out`, or it cannot be written.
     """
     with only_run(out):
-        recipe, bases, left_out = _begun(recipe, data, out, bases, features, skip_bad, on_progress)
+        recipe, bases, left_out = _begun(recipe, data, out, options, bases, on_progress)
         model: Path | None = None
         for stage, folder in _folders(recipe, out):
             if not (folder / "model").is_dir():
-                run = StageRun(
-                    recipe,
-                    stage,
-                    data,
-                    folder,
-                    left_out[stage.name],
-                    micro_batch=micro_batch,
-                    micro_tokens=micro_tokens,
-                    workers=workers,
-                    compiled=compiled,
-                    checkpointed=checkpointed,
-                    save_every=save_every,
-                    profile=profile,
-                    features=features,
-                    translation_scores=translation_scores,
-                    on_progress=on_progress,
-                )
+                misfits = left_out[stage.name]
+                run = StageRun(recipe, stage, data, folder, misfits, options, translation_scores, on_progress)
                 run(model, bases)
                 release_memory()  # else this stage's model is still there when the next one's is loaded
             model = folder / "model"
@@ -130,19 +100,13 @@ def _folders(recipe: Recipe, out: Path) -> list[tuple[Stage, Path]]:
 
 
 def _begun(
-    recipe: Recipe,
-    data: Path,
-    out: Path,
-    bases: Path | None,
-    features: Path | None,
-    skip_bad: bool,
-    on_progress: OnProgress,
+    recipe: Recipe, data: Path, out: Path, options: TrainOptions, bases: Path | None, on_progress: OnProgress
 ) -> tuple[Recipe, Path | None, dict[str, list[Rows]]]:
     """Whatever would stop a later stage is reported before the first. The recipe with what it left open, where its
     bases are, and for each stage that is not finished the rows of each source that are left out."""
     if not recipe.stages:
         raise RecipeError(f"The recipe {recipe.name!r} has no stages: there is nothing to train.")
-    if features is not None:
+    if options.features is not None:
         check_storable(recipe)
     recipe = with_initial_revisions(recipe)
     accelerator = make_accelerator(recipe.stages[0].schedule.precision)
@@ -153,14 +117,14 @@ def _begun(
     with accelerator.main_process_first(), accelerator.local_main_process_first():
         check_data(recipe, data, on_progress)
         if valid_index(data, on_progress) is None:
-            _log.warning("%s is missing: nothing is validated.", data / "valid.jsonl")
+            _log.warning("%s is missing: there is no validation.", data / "valid.jsonl")
     with accelerator.main_process_first():  # the others find what it has settled
         recipe = pinned(as_recorded(recipe, out))
         remember_recipe(recipe, out)
         bases = trimmed_vocabulary(recipe, data, out) or bases
     finished = {stage.name: folder / "model" for stage, folder in _folders(recipe, out) if (folder / "model").is_dir()}
     left = [stage for stage in recipe.stages if stage.name not in finished]
-    return recipe, bases, check_texts(recipe, left, data, [*finished.values(), bases][0], skip_bad)
+    return recipe, bases, check_texts(recipe, left, data, [*finished.values(), bases][0], options.skip_bad)
 
 
 def _check_teachable(recipe: Recipe, accelerator: Accelerator) -> None:
@@ -169,12 +133,12 @@ def _check_teachable(recipe: Recipe, accelerator: Accelerator) -> None:
         if known.isdisjoint(stage.all_tasks):
             last = ", ".join(sorted(known)) or "nothing"
             raise RecipeError(
-                f"stages.{stage.name}.distillation: {recipe.init_from} was last taught {last}, and this stage is of "
-                f"{', '.join(sorted(stage.all_tasks))}; leave it out, or name another model in start."
+                f"stages.{stage.name}.distillation: {recipe.init_from} was last trained on {last}, and this stage is "
+                f"of {', '.join(sorted(stage.all_tasks))}; leave it out, or name another model in init_from."
             )
         if accelerator.distributed_type is DistributedType.FSDP:
             raise RecipeError(
-                f"stage {stage.name}: distillation wants the whole model in each process; train it with torchrun."
+                f"stage {stage.name}: distillation needs the whole model in each process; train it with torchrun."
             )
 
 
@@ -187,15 +151,7 @@ class StageRun:
     data: Path
     folder: Path
     left_out: Sequence[Rows]
-    _: KW_ONLY
-    micro_batch: int
-    micro_tokens: int | None
-    workers: int
-    compiled: bool
-    checkpointed: bool
-    save_every: int
-    profile: bool
-    features: Path | None
+    options: TrainOptions
     translation_scores: TranslationScores | None
     on_progress: OnProgress
 
@@ -214,7 +170,7 @@ class StageRun:
         train_only(loaded.model, self.stage.trains)
         loaded.model.ctc_weight, loaded.model.ctc_sampled = self.stage.ctc_weight, self.stage.ctc_sampled
         rehearsed = self._taught(loaded.model)
-        if self.checkpointed:
+        if self.options.checkpoint_activations:
             loaded.model.checkpoint_activations()
         loaded = replace(loaded, recipe=self._so_far())
         stored = self._stored(loaded)
@@ -226,21 +182,19 @@ class StageRun:
                 for index, own, source in zip(indexes, selection.chosen, self.stage.data, strict=True)
             ]
         )
-        limits = self.micro_batch, self.micro_tokens
+        limits = self.options.micro_batch, self.options.micro_tokens
         examples = Examples(indexes, self.stage, self.recipe, loaded.tokenizer, *limits, frames, rehearsed)
         order = selection.order()
         job = TrainingJob(
             label=f"stage {self.stage.name}",
             module=loaded.model,
-            stream=stream_of_steps(order, examples.micro_batches, accelerator, self.workers, selection.draws),
+            stream=stream_of_steps(order, examples.micro_batches, accelerator, self.options.workers, selection.draws),
             schedule=self.stage.schedule.over(len(selection)),
             folder=self.folder,
+            options=self.options,
             validate=self._validation(loaded, accelerator, stored),
-            compiled=self.compiled,
-            save_every=self.save_every,
             on_progress=self.on_progress,
             ids=lambda step: selection.ids(order.step(step)),
-            profile=self.profile,
             work=SpeechWork(loaded.model, self.recipe),
         )
         frozen = trainable_state(loaded.model)  # under FSDP each process holds but a part of them afterwards
@@ -268,9 +222,9 @@ class StageRun:
 
     def _stored(self, loaded: LoadedModel) -> StoredFrames | None:
         """What the encoder heard before, if it was stored and the stage hears."""
-        if self.features is None or not self.stage.uses_audio:
+        if self.options.features is None or not self.stage.uses_audio:
             return None
-        return StoredFrames.for_encoder(self.features, self.recipe, loaded.model.encoder)
+        return StoredFrames.for_encoder(self.options.features, self.recipe, loaded.model.encoder)
 
     def _taught(self, model: SpeechLLM) -> frozenset[tuple[str, str, str]]:
         """Give the model that the recipe goes on from to this one as its teacher, if the stage has one; returns the
@@ -294,10 +248,10 @@ class StageRun:
             return None
         stage, draws = held_out(index, self.stage, self.recipe)
         if not draws:
-            _log.warning("stage %s: %s has nothing that could validate it.", self.stage.name, index.manifest)
+            _log.warning("stage %s: %s has no utterance that could validate it.", self.stage.name, index.manifest)
             return None
         frames = None if stored is None else [stored.open(index, np.array([draw.row for draw in draws]))]
-        limits = self.micro_batch, self.micro_tokens
+        limits = self.options.micro_batch, self.options.micro_tokens
         examples = Examples([index], stage, self.recipe, loaded.tokenizer, *limits, frames)
 
         def validate() -> dict[str, float]:

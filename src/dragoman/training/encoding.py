@@ -28,7 +28,7 @@ from dragoman.errors import OutputError, RecipeError
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.progress import OnProgress, no_progress
 from dragoman.recipe import ENCODER_FRAMES_PER_S, Recipe
-from dragoman.training.manifests import used_rows
+from dragoman.training.inputs.manifests import used_rows
 from dragoman.training.warm_start import initial_encoder, with_initial_revisions
 
 _SHARD_BYTES = 512 << 20
@@ -105,7 +105,7 @@ def check_storable(recipe: Recipe) -> None:
         )
     if altered := [stage.name for stage in recipe.stages if stage.augment is not None]:
         raise RecipeError(
-            f"stage {altered[0]}: augments speech, which is another each time; train from audio, without --features, "
+            f"stage {altered[0]}: augments speech, which differs each time; train from audio, without --features, "
             "or remove `augment`."
         )
 
@@ -135,7 +135,7 @@ def encode(
     Args:
         recipe: Whose encoder, audio settings and sources these are.
         data: One manifest a source.
-        out: Where the frames are stored, for `features` of `train_curriculum`.
+        out: Where the frames are stored, for `TrainOptions.features`.
         bases: Base models of our own, where the recipe has some.
         batch_size: Utterances that the encoder gets at once.
         device: Torch's name of one; by default CUDA where there is one.

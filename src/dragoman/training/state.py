@@ -92,7 +92,7 @@ class RunState:
             (new / _CHECKSUMS).write_text(json.dumps(checksums), encoding="utf-8")
             to_disk(new)
         if not _is_whole(path):
-            raise OutputError(f"{path}: reads otherwise than it was written; go on with --out on another disk.")
+            raise OutputError(f"{path}: does not read back as it was written; go on with --out on another disk.")
         for older in _written(folder)[:-_KEPT]:
             shutil.rmtree(older)
 
@@ -146,7 +146,7 @@ def load_state(
     random, rank = state["random"], accelerator.process_index
     if len(random) != accelerator.num_processes:
         were = f"{found} was written by {len(random)} processes and {accelerator.num_processes} are running"
-        tell("%s: dropout draws otherwise from here on and sums are rounded otherwise; the data are the same.", were)
+        tell("%s: from here on dropout draws and rounding differ; the data are the same.", were)
     if rank < len(random):
         restore_random_state(random[rank], accelerator.device)
     return int(state["step"])
@@ -171,13 +171,13 @@ def _newest(folder: Path, tell: Callable[..., None]) -> Path | None:
         if _is_whole(path):
             return path
         unchecked = not (path / _CHECKSUMS).exists() and _can_be_read(path)
-        tell("%s has no checksums and is passed over." if unchecked else "%s is damaged and passed over.", path)
+        tell("%s has no checksums and is skipped." if unchecked else "%s is damaged and is skipped.", path)
     for path in reversed(written):
         if not (path / _CHECKSUMS).exists() and _can_be_read(path):
-            tell("%s is taken all the same: it can be read, and earlier versions wrote no checksums.", path)
+            tell("%s is used all the same: it can be read, and earlier versions wrote no checksums.", path)
             return path
     if written:
-        raise ModelError(f"{folder}: no checkpoint is whole; remove this folder, and the stage begins anew.")
+        raise ModelError(f"{folder}: no checkpoint is complete; remove this folder, and the stage begins anew.")
     return None
 
 

@@ -28,6 +28,7 @@ from dragoman.training.monitoring.profiling import profiled
 from dragoman.training.monitoring.runlog import RunLog
 from dragoman.training.monitoring.throughput import Throughput, Work, described
 from dragoman.training.optim import make_optimizer, make_scheduler
+from dragoman.training.options import RunOptions
 from dragoman.training.state import CheckpointWriter, load_state, random_state, restore_random_state
 
 _SPEED_EVERY_S = 10.0
@@ -53,23 +54,22 @@ Stream = Callable[[int], Iterator[Sequence[TrainingBatch]]]
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One training run. `module(batch)` returns {"loss": summed loss, ...other sums to be logged}; `ids` names what
-    the step of a number, counted from 1, held; `work` is what a batch costs. Losses are read every `log_every` steps,
-    by default every 10, and on a CPU after each. `profile` writes a trace (see `profiling`)."""
+    """One training run. `module(batch)` returns {"loss": summed loss, ...other sums to be logged}; `stream` has made
+    its batches already, so that of the `options` it wants no more than how to compile, save and profile. `ids` names
+    what the step of a number, counted from 1, held; `work` is what a batch costs. Losses are read every `log_every`
+    steps, by default every 10, and on a CPU after each."""
 
     label: str
     module: nn.Module
     stream: Stream
     schedule: Schedule
     folder: Path
+    options: RunOptions = RunOptions()
     validate: Callable[[], dict[str, float]] | None = None
-    save_every: int = 200
     validate_every: int = 1000
-    compiled: bool = False
     on_progress: OnProgress = no_progress
     ids: Callable[[int], Sequence[str]] = lambda step: ()
     log_every: int | None = None
-    profile: bool = False
     work: Callable[[Any], Work] = lambda batch: Work()
 
 
@@ -85,7 +85,7 @@ def make_accelerator(precision: str) -> Accelerator:
     accelerator = Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[patience])
     if accelerator.distributed_type is DistributedType.DEEPSPEED:
         raise DragomanError(
-            "DeepSpeed wants to know beforehand how many micro-batches a step has, and here each has as many as its "
+            "DeepSpeed has to know beforehand how many micro-batches a step has, and here each has as many as its "
             "utterances need; launch with docs/cluster/fsdp2.yaml, which shards as ZeRO-3 does."
         )
     return accelerator
@@ -94,7 +94,7 @@ def make_accelerator(precision: str) -> Accelerator:
 def fit(job: TrainingJob, accelerator: Accelerator) -> nn.Module:
     """Run the job to its last step from wherever it stood; returns the module without wrappers."""
     torch.manual_seed(job.schedule.seed + accelerator.process_index)
-    if job.compiled:
+    if job.options.compiled:
         job.module.compile(dynamic=True)
     optimizer = make_optimizer(job.module.parameters(), job.schedule, accelerator.device.type)
     module, optimizer = accelerator.prepare(job.module, optimizer)
@@ -107,7 +107,7 @@ def fit(job: TrainingJob, accelerator: Accelerator) -> nn.Module:
     with (
         RunLog(job.folder, first_step=done, active=accelerator.is_main_process) as log,
         CheckpointWriter(checkpoints, accelerator) as writer,
-        profiled(job.folder / "profile", accelerator.process_index, active=job.profile) as profile_step,
+        profiled(job.folder / "profile", accelerator.process_index, active=job.options.profile) as profile_step,
         workers_watched(),
     ):
         report = _Report(job, accelerator, log, done)
@@ -119,7 +119,7 @@ def fit(job: TrainingJob, accelerator: Accelerator) -> nn.Module:
             profile_step()
             last = step == job.schedule.steps
             validates = job.validate is not None and (last or step % job.validate_every == 0)
-            saves = last or step % job.save_every == 0
+            saves = last or step % job.options.save_every == 0
             if validates or saves or step % report.every == 0:
                 report.tell(step)
             if validates:

@@ -11,15 +11,15 @@ from dragoman.data.tasks import LanguageTags
 from dragoman.errors import RecipeError
 from dragoman.files import atomic_file
 from dragoman.model.bases import VOCABULARY, find_llm
+from dragoman.model.bases.loading import load_tokenizer
 from dragoman.model.bases.vocabulary import choose_vocabulary
 from dragoman.model.build import LoadedModel, load_encoder, new_model, no_bases
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.model.folder import load_as, stored_recipe, stored_tensors, trainable_state
-from dragoman.model.llm import load_tokenizer
 from dragoman.model.load import model_folder
 from dragoman.model.speech_llm import SpeechLLM
 from dragoman.recipe import Recipe
-from dragoman.training.manifests import manifest_texts
+from dragoman.training.inputs.manifests import manifest_texts
 
 
 def initial_model(recipe: Recipe, bases: Path | None, dtype: torch.dtype) -> LoadedModel:

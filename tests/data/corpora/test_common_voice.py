@@ -103,7 +103,7 @@ def test_a_bad_line_is_named_or_skipped(german: Path, tmp_path: Path, path: str,
 
 def test_nothing_left_is_an_error(german: Path, tmp_path: Path) -> None:
     (german / "de/clips/common_voice_de_4.mp3").write_bytes(b"ID3, and no more")
-    with pytest.raises(DataError, match=r"common_voice\.test: no recording is left of 1"):
+    with pytest.raises(DataError, match=r"common_voice\.test: none of 1 recordings can be used"):
         prepare(german, ("deu",), tmp_path / "out", splits=("test",), options=SKIPPING)
     assert not (tmp_path / "out/common_voice.test.jsonl").exists()
 

@@ -13,7 +13,7 @@ from layouts import STRICT, sound
 
 from dragoman.cli.data.prepare import app
 from dragoman.data.corpora import CORPORA, common_voice, table
-from dragoman.data.corpora.tables import inside
+from dragoman.data.corpora.formats.tables import inside
 from dragoman.data.index import open_index
 from dragoman.errors import DataError
 from dragoman.records import read_manifest
@@ -60,7 +60,7 @@ def test_corpora_share_a_folder(release: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
     assert open_index(out / "valid.jsonl").utterance(1, ["deu"]).translations == {"deu": "Ah."}
     (out / "settings.json").write_text("{}")  # Tatoeba's
-    with pytest.raises(DataError, match="wants its own folder"):
+    with pytest.raises(DataError, match="needs a folder of its own"):
         common_voice.prepare(release, ("fra",), out, options=STRICT)
 
 

@@ -175,7 +175,7 @@ BAD_LINES = {
 def test_a_bad_line_is_named_or_skipped(german: Path, tmp_path: Path, kind: str) -> None:
     line, says = BAD_LINES[kind]
     spoil(german, 3, line)
-    with pytest.raises(DataError, match=says + ".*--skip-bad"):
+    with pytest.raises(DataError, match=says + ".*--skip_bad"):
         prepare(german, ("deu",), tmp_path / "out", splits=("test",), options=STRICT)
     assert not list((tmp_path / "out").rglob("*.jsonl")) and not list((tmp_path / "out").rglob("*.part"))
     (prepared,) = prepare(german, ("deu",), tmp_path / "out", splits=("test",), options=SKIPPING)

@@ -58,7 +58,7 @@ def test_csv_with_columns_of_its_own(folder: Path, caplog: pytest.LogCaptureFixt
     assert (first.id, first.language, first.text) == ("talks-wav/1", "eng", 'He said, "no".')
     assert (first.translations, second.translations) == ({"deu": "Er sagte: nein."}, {"fra": "Deux."})
     assert (folder / "out/talks.jsonl").exists() and second.duration_s == 2.0
-    assert "columns left alone: who (--column text=who takes one for the transcript" in caplog.text
+    assert "columns ignored: who (--column text=who takes one for the transcript" in caplog.text
 
 
 def test_tsv_and_a_split_of_validation(folder: Path) -> None:
@@ -195,7 +195,7 @@ GOOD = {"audio": "wav/1.wav", "language": "eng", "text": "One."}
         ({**GOOD, "prompt": "Say it.", "gt": "One."}, "the prompt 'Say it.' does not end with a language's tag"),
         (
             {**GOOD, "audio": "wav/2.wav"},
-            "the id 'rows-wav/2' is already on line 1, of the same recording; leave one row out, or name",
+            "the id 'rows-wav/2' is already on line 1, of the same recording; leave one row out, or tell them",
         ),
         (["wav/1.wav"], "is not a JSON object"),
     ],
@@ -216,7 +216,7 @@ def test_two_recordings_that_differ_in_their_ending_need_ids(folder: Path) -> No
     rows = [{**GOOD, "audio": "wav/2.wav"}, {**GOOD, "audio": "wav/2.mp3"}]
     table = write_json(folder / "rows.jsonl", *rows)
     with pytest.raises(
-        DataError, match=r"rows\.jsonl:2: .*on line 1, of wav/2\.wav, and this is wav/2\.mp3; name them"
+        DataError, match=r"rows\.jsonl:2: .*on line 1, of wav/2\.wav, and this is wav/2\.mp3; tell them"
     ):
         prepared(table)
     table = write_json(folder / "rows.jsonl", *({**row, "id": str(number)} for number, row in enumerate(rows)))

@@ -18,7 +18,7 @@ from dragoman.data.index.selection import Selection
 from dragoman.errors import RecipeError
 from dragoman.recipe import Stage
 from dragoman.records import Utterance, write_rows
-from dragoman.training.manifests import held_out
+from dragoman.training.inputs.manifests import held_out
 
 CODES = ["eng", "deu", "fra"]
 

@@ -44,7 +44,7 @@ def test_it_is_read_however_it_was_saved(text: str, tmp_path: Path) -> None:
         ),
         ("term,translation,target\ncat,Kater,Germn\n", "line 2: Unknown language 'Germn'"),
         ("term,translation\ncat,Kater\ncat,Katze\n", "line 3: 'cat' has another translation further up"),
-        (b"term,translation\nk\xe4se,cheese\n", "it is not text in UTF-8"),
+        (b"term,translation\nk\xe4se,cheese\n", "is not UTF-8 text"),
     ],
 )
 def test_what_cannot_be_read_is_one_sentence(text: str | bytes, says: str, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_file_that_is_no_whisper_is_refused(made: Made, tmp_path: Path) -> Non
         files[0].write_bytes(there)
         refused(convert_whisper, files, tmp_path / "out", "is not a whole CTranslate2 model")
     files[0].write_bytes(whole + b"more")
-    refused(convert_whisper, files, tmp_path / "out", "4 bytes behind the CTranslate2 model are not known")
+    refused(convert_whisper, files, tmp_path / "out", "4 bytes after the CTranslate2 model are not expected")
     files[0].write_bytes(whole.replace(b"WhisperSpec", b"ListenrSpec", 1))
     refused(convert_whisper, files, tmp_path / "out", "is a ListenrSpec of version 6")
 

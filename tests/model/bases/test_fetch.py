@@ -158,7 +158,7 @@ def test_a_changed_file_in_the_cache_is_named(cache: Path) -> None:
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    refused(f"{weights}: is not what was written there; remove {cache / NAME} to make it anew.")
+    refused(f"{weights}: was changed since it was made; remove {cache / NAME} to make it again.")
     weights.unlink()
     refused(f"{cache / NAME}")
     shutil.rmtree(cache / NAME)

@@ -216,17 +216,19 @@ def test_it_is_trimmed_once_and_anew_for_other_weights(settings: LlmConfig, cach
 def test_without_its_list_or_with_a_changed_file_it_is_one_sentence(settings: LlmConfig, tmp_path: Path) -> None:
     folder = Path(find_llm(settings, tmp_path / "model").weights)
     (folder / "config.json").write_text("{}")
-    with pytest.raises(ModelError, match=rf"config\.json: is not what was written there; remove {folder} to make it"):
+    with pytest.raises(ModelError, match=rf"config\.json: was changed since it was made; remove {folder} to make it"):
         find_llm(settings, tmp_path / "model")
     for there in ("{}", "[1]", json.dumps({"tags": [], "kept": "x"})):
         (tmp_path / "model" / VOCABULARY).write_text(there)
         with pytest.raises(ModelError, match="is not the list of a model's pieces; the folder is incomplete"):
             find_llm(settings, tmp_path / "model")
     (tmp_path / "model" / VOCABULARY).write_text(TrimmedVocabulary((0, 1, 9999), ()).to_json())
-    with pytest.raises(ModelError, match=r"The model's list of pieces is of another LLM: .*whole has not all of them"):
+    with pytest.raises(
+        ModelError, match=r"The model's list of pieces belongs to another LLM: .*whole lacks some of them"
+    ):
         find_llm(settings, tmp_path / "model")
     (tmp_path / "model" / VOCABULARY).unlink()
-    with pytest.raises(ModelError, match="is missing, which says what is left of"):
+    with pytest.raises(ModelError, match="is missing, which lists the pieces that are kept of"):
         find_llm(settings, tmp_path / "model")
 
 

@@ -22,17 +22,19 @@ def check(
         list[Path], typer.Argument(help="Manifests that belong together (train, valid, test), or their folder.")
     ],
     recipe: Annotated[
-        str | None, typer.Option(help="Says how long a clip the model hears (30 s without), and what is left out.")
+        str | None,
+        typer.Option(help="A recipe, whose window (30 s without one) and filters say which clips are too long."),
     ] = None,
-    audio: Annotated[bool, typer.Option("--audio/--no-audio", help="Decode every recording, or open none.")] = True,
+    audio: Annotated[bool, typer.Option("--audio/--no_audio", help="Decode every recording, or open none.")] = True,
     skip_bad: Annotated[
-        Path | None, typer.Option(help="Write the manifests without the rows that have errors into this folder.")
+        Path | None,
+        typer.Option("--skip_bad", help="Write the manifests, without the rows that have errors, into this folder."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
 ) -> None:
     """Say what is in manifests and what is wrong: wrong rows, broken audio, leaks between training and test, texts
-    that do not fit their language or their audio. Errors end with exit code 2, unless --skip-bad leaves their rows
+    that do not fit their language or their audio. Errors end with exit code 2, unless --skip_bad leaves their rows
     out; warnings do not."""
     paths = _manifests(manifests)
     from dragoman.data.check import check
@@ -63,7 +65,7 @@ def check(
     if skip_bad:
         _skip(report, skip_bad)
     elif errors := report.count("error"):
-        say(f"{_many(errors, 'error')}; fix them, or leave their rows out with --skip-bad FOLDER.")
+        say(f"{_many(errors, 'error')}; fix them, or leave their rows out with --skip_bad FOLDER.")
         raise typer.Exit(2)
 
 

@@ -57,7 +57,7 @@ def _unjudged(report: Report) -> Iterator[str]:
     codes = sorted(spoken | {code for direction in report.directions for code in direction.split("-")})
     for what, known in (("script", scripts), ("language", KNOWN.__contains__)):
         if names := [LANGUAGES[code].name for code in codes if not known(code)]:
-            yield f"Nothing here knows the {what} of {', '.join(names)}: texts in another are not found."
+            yield f"The {what} of {', '.join(names)} is not known here, so texts in another are not found."
 
 
 def _directions(report: Report) -> str:

@@ -20,7 +20,7 @@ def shard(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core by default.")] = None,
 ) -> None:
     """Pack recordings into tar shards in a random order (WebDataset's layout); an interrupted run goes on."""
-    from dragoman.data.shards.packing import pack
+    from dragoman.data.packing import pack
     from dragoman.errors import OutputError
 
     names = [manifest.name for manifest in manifests]

@@ -53,9 +53,7 @@ def _print(runs: Sequence[Run], comparisons: Sequence[Comparison], counted: Sequ
                 console.print(_sentence(tally), soft_wrap=True)
     if any(run.stats for run in runs):
         console.print(_systems(runs, comparisons))
-    console.print(
-        f"* p < {ALPHA} by both tests; by chance, one direction in twenty at most comes out so.", soft_wrap=True
-    )
+    console.print(f"* p < {ALPHA} by both tests; by chance, at most one direction in twenty is marked.", soft_wrap=True)
     used = dict.fromkeys(one.signature for one in comparisons if one.direction != "all")
     for line in [*signatures().values(), *used]:
         console.print(line, soft_wrap=True)  # whole, to be copied

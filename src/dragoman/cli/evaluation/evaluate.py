@@ -35,7 +35,7 @@ MetricsOption = Annotated[
 ReportOption = Annotated[Path | None, typer.Option(help="Also write what `dragoman report` writes, to this folder.")]
 CometOption = Annotated[
     str | None,
-    typer.Option(help="Also COMET, by this checkpoint: Unbabel/wmt22-comet-da, another name on the hub, a folder."),
+    typer.Option(help="Also COMET, with this checkpoint: Unbabel/wmt22-comet-da, another name on the hub, a folder."),
 ]
 
 
@@ -219,7 +219,7 @@ def _say_unsuited(asked: Sequence[str], metrics: Iterable[str], scores: Sequence
     scored = {score.metric for score in scores}
     for name in metrics if asked else ():
         if name not in scored:
-            say(f"{name} is left out: it suits none of these directions, or there is nothing on its side to score.")
+            say(f"{name} is left out: it suits none of these directions, or there is nothing for it to score.")
 
 
 def _print_table(scores: Sequence[Score]) -> None:

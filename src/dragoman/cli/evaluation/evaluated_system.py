@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 TaskOption = Annotated[
     Literal["smt"] | None,
     typer.Option(
-        "--task", help="smt: translate the speech with its --transcript beside it; as the model does without."
+        "--task", help="smt: translate the speech together with its --transcript; by default as the model usually does."
     ),
 ]
 TranscriptOption = Annotated[
     SmtTranscript | None,
-    typer.Option("--transcript", help="Of --task smt: the manifest's (reference), or what the model hears itself."),
+    typer.Option("--transcript", help="For --task smt: the manifest's (reference), or the model's own (hypothesis)."),
 ]
 EngineOption = Annotated[
     Literal["torch", "vllm"],
@@ -68,9 +68,11 @@ class SmtFlags:
     def read(self, translate_from: TranslateFrom | None) -> SmtTranscript | None:
         """The transcript that is translated with, None without the task. Raises DataError."""
         if self.task is None and self.transcript is not None:
-            raise DataError("--transcript is of --task smt; add that, or leave it out.")
+            raise DataError("--transcript goes with --task smt; add that, or leave it out.")
         if self.task is not None and self.transcript is None:
-            raise DataError("--task smt needs --transcript: reference (the manifest's) or hypothesis (what is heard).")
+            raise DataError(
+                "--task smt needs --transcript: reference (the manifest's) or hypothesis (the model's own)."
+            )
         if self.task is not None and translate_from == "transcript":
             raise DataError("--task smt hears the speech too; leave it or --translate_from transcript out.")
         return self.transcript

@@ -12,7 +12,7 @@ from dragoman.cli.console import say, silence_libraries
 from dragoman.cli.fetch import fetch_bases
 from dragoman.cli.options import DeviceOption, ThreadsOption
 from dragoman.cli.progress import progress_bars
-from dragoman.cli.training.train import BasesOption, DataOption, RecipeArgument
+from dragoman.cli.training.options import BasesOption, DataOption, RecipeArgument
 from dragoman.files import only_run
 
 

@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from dragoman.cli.console import say
 from dragoman.cli.devices import launched, own_device
+from dragoman.cli.flags import with_flags
 from dragoman.cli.options import DeviceOption, ThreadsOption, prepare_device, read_targets
 from dragoman.cli.progress import progress_bars
+from dragoman.cli.training.options import MicroBatchOption, RunFlags
 from dragoman.errors import ModelError
 from dragoman.files import only_run
+
+if TYPE_CHECKING:
+    from dragoman.recipe import Schedule
+    from dragoman.systems.seamless import Seamless
 
 _SYSTEM = "seamless-m4t-v2-large"
 
 
+@dataclass(frozen=True)
+class ScheduleFlags:
+    """How the LoRA learns, flag by flag."""
+
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")]
+    batch: Annotated[int, typer.Option(min=1, help="Utterances with a target each, over all processes.")] = 16
+    learning_rate: Annotated[float, typer.Option("--learning_rate", min=0, help="At its highest.")] = 1e-4
+    seed: Annotated[int, typer.Option(help="Decides the order and the dropout.")] = 0
+
+    def read(self, precision: Literal["fp32", "bf16"]) -> Schedule:
+        from dragoman.recipe import Schedule
+
+        return Schedule(precision=precision, warmup_steps=self.steps // 10, **asdict(self))
+
+
+@with_flags
 def finetune(
     system: Annotated[str, typer.Argument(metavar="SYSTEM", help=f"{_SYSTEM}, the one that is fine-tuned here.")],
     manifest: Annotated[Path, typer.Argument(help="Utterances with translations.")],
     to: Annotated[list[str], typer.Option("--to", help="Target: de, deu or German; several with commas; or all.")],
     out: Annotated[Path, typer.Option(help="Where the run and the finished LoRA are written.")],
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")],
+    plan: ScheduleFlags,
+    flags: RunFlags,
+    micro_batch: MicroBatchOption = 16,
     model: Annotated[str | None, typer.Option(help="A checkpoint by folder or name; the system's own.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Utterances with a target each, over all processes.")] = 16,
-    micro_batch: Annotated[int, typer.Option("--micro_batch", min=1, help="Of these, this many at once.")] = 16,
-    learning_rate: Annotated[float, typer.Option("--learning_rate", min=0, help="At its highest.")] = 1e-4,
-    seed: Annotated[int, typer.Option(help="Decides the order and the dropout.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")] = 1,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip_bad", help="Leave out rows that have more text than fits, instead of an error.")
-    ] = False,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -43,46 +60,41 @@ def finetune(
         )
     wanted = read_targets(to)
     if wanted.only_transcripts:
-        raise ModelError(f"{system} is taught to translate here; name a target instead of none.")
+        raise ModelError(f"{system} is trained to translate here; name a target instead of none.")
     prepare_device(device, threads)
-    plan = {"steps": steps, "batch": batch, "learning_rate": learning_rate, "warmup_steps": steps // 10, "seed": seed}
     with only_run(out, launched()[0]):
-        _learn(manifest, wanted.to, out, model, own_device(device), micro_batch, workers, skip_bad, plan)
+        from dragoman.systems.seamless import Seamless
+        from dragoman.text.languages import known_targets
+
+        base = Seamless.from_pretrained(model, device=own_device(device))
+        _learn(base, manifest, known_targets(wanted.to, base.targets, _SYSTEM), out, plan, flags, micro_batch)
 
 
 def _learn(
+    base: Seamless,
     manifest: Path,
-    to: Sequence[str] | None,
+    targets: Sequence[str],
     out: Path,
-    model: str | None,
-    device: str | None,
+    plan: ScheduleFlags,
+    flags: RunFlags,
     micro_batch: int,
-    workers: int,
-    skip_bad: bool,
-    plan: dict[str, Any],
 ) -> None:
     from dragoman.data.index import open_index
     from dragoman.data.sampling import StepSampler
-    from dragoman.recipe import Schedule
-    from dragoman.systems.seamless import Seamless
     from dragoman.systems.seamless_lora import SeamlessLora, TranslatedSpeech
-    from dragoman.text.languages import known_targets
-    from dragoman.training.proportion import report_misfits
+    from dragoman.training.inputs.proportion import report_misfits
+    from dragoman.training.inputs.steps import stream_of_steps
     from dragoman.training.run_folder import remember_settings
-    from dragoman.training.steps import stream_of_steps
     from dragoman.training.trainer import TrainingJob, fit, make_accelerator
 
-    base = Seamless.from_pretrained(model, device=device)
-    targets = known_targets(to, base.targets, _SYSTEM)
-    precision: Literal["fp32", "bf16"] = "fp32" if base.part.model.device.type == "cpu" else "bf16"
-    schedule = Schedule(precision=precision, **plan)
-    accelerator = make_accelerator(precision)
+    schedule = plan.read("fp32" if base.part.model.device.type == "cpu" else "bf16")
+    accelerator = make_accelerator(schedule.precision)
     with accelerator.main_process_first(), progress_bars() as progress:  # one makes the index, the others find it
         index = open_index(manifest, progress)
     speech = TranslatedSpeech(base, index, targets, micro_batch)
     misfits = speech.misfits()
     by_name = {speech.name(number): reason for number, reason in misfits.items()}
-    report_misfits(str(manifest), by_name, len(speech.rows), skip_bad)
+    report_misfits(str(manifest), by_name, len(speech.rows), flags.skip_bad)
     speech.leave_out(misfits)
     settings = {"model": base.identity, "data": index.digest, "targets": targets, **schedule.model_dump()}
     with accelerator.main_process_first():
@@ -94,14 +106,14 @@ def _learn(
             say(f"{speech.unheard} utterances are left out: {_SYSTEM} does not hear their languages.")
     learner = SeamlessLora(base, schedule.seed)
     order = StepSampler(speech.lengths, schedule.batch, schedule.seed)
-    stream = stream_of_steps(order, speech.micro_batches, accelerator, workers)
     with progress_bars() as progress:
         job = TrainingJob(
             f"{_SYSTEM} by LoRA",
             learner,
-            stream,
+            stream_of_steps(order, speech.micro_batches, accelerator, flags.workers),
             schedule,
             out,
+            flags.read(),
             on_progress=progress,
             ids=lambda step: speech.ids(order.step(step)),
         )

@@ -11,8 +11,10 @@ import typer
 from dragoman.cli.console import say, silence_libraries
 from dragoman.cli.devices import launched, set_threads
 from dragoman.cli.fetch import fetch_bases
+from dragoman.cli.flags import with_flags
 from dragoman.cli.options import ThreadsOption
 from dragoman.cli.progress import progress_bars
+from dragoman.cli.training.options import BasesOption, CompiledRunFlags, DataOption, RecipeArgument, TrainFlags
 
 
 class BasePart(StrEnum):
@@ -23,30 +25,13 @@ class BasePart(StrEnum):
     encoder = "encoder"
 
 
-RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A .toml file, or a recipe that Dragoman ships.")]
-DataOption = Annotated[Path, typer.Option(help="The folder of manifests that the recipe's sources name.")]
-BasesOption = Annotated[Path | None, typer.Option(help="Our own base models, where the recipe has some.")]
-CheckpointActivationsOption = Annotated[
-    bool,
-    typer.Option("--checkpoint_activations", help="Compute each layer twice and keep less of it: slower, less memory."),
-]
-WorkersOption = Annotated[int, typer.Option(min=0, help="Processes that prepare batches.")]
-SkipBadOption = Annotated[
-    bool, typer.Option("--skip_bad", help="Leave out rows that have more text than fits, instead of an error.")
-]
-CompileOption = Annotated[
-    bool, typer.Option("--compile", help="Compile the model first: slower to start, faster after.")
-]
-
-
+@with_flags
 def bases(
     recipe: RecipeArgument,
     data: DataOption,
     out: Annotated[Path, typer.Option(help="Where the base models are written.")],
+    flags: CompiledRunFlags,
     part: Annotated[list[BasePart] | None, typer.Option(help="Only this one; all by default.")] = None,
-    workers: WorkersOption = 1,
-    skip_bad: SkipBadOption = False,
-    compiled: CompileOption = False,
     threads: ThreadsOption = None,
 ) -> None:
     """Train a recipe's tokenizer, language model and speech encoder from scratch."""
@@ -58,31 +43,16 @@ def bases(
 
         silence_libraries()
         set_threads(threads)
-        build_bases(chosen, data, out, tuple(part or BasePart), workers, compiled, skip_bad, progress)
+        build_bases(chosen, data, out, flags.read(), parts=tuple(part or BasePart), on_progress=progress)
 
 
+@with_flags
 def train(
     recipe: RecipeArgument,
     data: DataOption,
     out: Annotated[Path, typer.Option(help="Where the stages are written.")],
+    flags: TrainFlags,
     bases: BasesOption = None,
-    micro_batch: Annotated[int, typer.Option("--micro_batch", min=1, help="Utterances that fit at once.")] = 64,
-    micro_tokens: Annotated[
-        int | None, typer.Option("--micro_tokens", min=1, help="Tokens, audio and text, that the LLM takes at once.")
-    ] = None,
-    workers: WorkersOption = 1,
-    features: Annotated[
-        Path | None, typer.Option(help="What `dragoman encode` stored, to be read in the place of audio.")
-    ] = None,
-    skip_bad: SkipBadOption = False,
-    compiled: CompileOption = False,
-    checkpoint_activations: CheckpointActivationsOption = False,
-    save_every: Annotated[
-        int, typer.Option("--save_every", min=1, help="Steps between checkpoints, which are written beside training.")
-    ] = 200,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Write a trace of three steps of each stage, for Perfetto.")
-    ] = False,
     threads: ThreadsOption = None,
 ) -> None:
     """Run the stages of a recipe, one after the other; prints the folder of the finished model."""
@@ -101,16 +71,8 @@ def train(
             chosen,
             data,
             out,
+            flags.read(),
             bases=bases,
-            micro_batch=micro_batch,
-            micro_tokens=micro_tokens,
-            workers=workers,
-            compiled=compiled,
-            checkpointed=checkpoint_activations,
-            save_every=save_every,
-            profile=profile,
-            features=features,
-            skip_bad=skip_bad,
             translation_scores=translation_scores,
             on_progress=progress,
         )

@@ -23,7 +23,7 @@ def piped(descriptor: int, track: int | None = None, language: str | None = None
     from dragoman.data.audio.pipes import RAW, live_audio
 
     if os.isatty(descriptor):
-        raise AudioError(f"Standard input is a terminal; send it sound, as in `{RAW}`.")
+        raise AudioError(f"Standard input is a terminal; send audio to it, as in `{RAW}`.")
     return lambda: live_audio(descriptor, track=track, language=language)
 
 

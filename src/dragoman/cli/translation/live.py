@@ -80,7 +80,7 @@ def doubts_said(events: Iterable[LiveEvent], source: str | None) -> Iterator[Liv
         doubted += any(event.segment.low_confidence.values())
         if count >= _SEVERAL and 2 * doubted > count:
             taken = LANGUAGES[event.segment.language].name
-            say(f"most of this is doubted ({doubted} of {count}); if it is not {taken}, name it with --language.")
+            say(f"most of this is doubtful ({doubted} of {count}); if it is not {taken}, name it with --language.")
             source = event.segment.language
 
 

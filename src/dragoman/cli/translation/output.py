@@ -117,10 +117,10 @@ def remark(path: Path, result: Result, targets: Sequence[str], *, multilingual: 
         say(f"{path}: is taken for {name}, {likely}; if it is not, name what is spoken with --language.")
     doubted, count = _doubted(result), len(result.segments)
     if count and doubted == count:
-        say(f"{path}: all that was heard is doubted ({doubted} of {count} segments); listen before you use it.")
+        say(f"{path}: all segments are doubtful ({doubted} of {count} segments); listen before you use it.")
     if not multilingual and count >= _SEVERAL and 2 * doubted > count:
         hint = "if more than one language is spoken, try --multilingual"
-        say(f"{path}: most segments are doubted ({doubted} of {count}); {hint}.")
+        say(f"{path}: most segments are doubtful ({doubted} of {count}); {hint}.")
     for segment in result.segments:
         where = f"{path}: from {segment.start_s:.1f} to {segment.end_s:.1f} s"
         if segment.truncated:
@@ -129,11 +129,11 @@ def remark(path: Path, result: Result, targets: Sequence[str], *, multilingual: 
             say(f"{where} the model was kept from repeating itself: {', '.join(segment.looped)}.")
         for code, terms in segment.missed.items():
             missed = ", ".join(map(repr, terms))
-            say(f"{where} the {LANGUAGES[code].name} translation would not take {missed} from the glossary.")
+            say(f"{where} the {LANGUAGES[code].name} translation lacks {missed}, which the glossary asks for.")
     if strays := Counter(code for segment in result.segments for code in segment.off_target):
         counts = ", ".join(f"{LANGUAGES[code].name} {times}" for code, times in strays.items())
         count = len(result.segments)
-        say(f"{path}: not in the language asked for, it seems, of {count} translations: {counts} (off_target in JSON).")
+        say(f"{path}: of {count} translations, these seem to be in another language: {counts} (off_target in JSON).")
 
 
 def _doubted(result: Result) -> int:

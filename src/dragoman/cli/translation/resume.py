@@ -114,7 +114,7 @@ class FinishedRecordings:
         beside = (f"{stem}.kept{number if number > 1 else ''}{ending}" for number in count(1))
         kept = next(other for other in beside if not (self.folder / other).exists())
         path.rename(self.folder / kept)
-        say(f"{path}: is not as it was written, so it is kept as {kept} and written anew.")
+        say(f"{path}: was changed after it was written, so it is kept as {kept} and written again.")
 
     def _is_whole(self, row: _Row) -> bool:
         paths = {self.folder / name: digest for name, digest in row.files.items()}

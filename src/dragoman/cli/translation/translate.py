@@ -35,7 +35,7 @@ MaxLineWidthOption = Annotated[
     typer.Option(
         "--max_line_width",
         min=1,
-        help="Subtitles: columns of a line (a Chinese sign is two); the language's own.",
+        help="Subtitles: columns of a line (a Chinese character takes two); the language's own.",
     ),
 ]
 MaxLineCountOption = Annotated[
@@ -44,7 +44,9 @@ MaxLineCountOption = Annotated[
 MaxCharsPerSecondOption = Annotated[
     float | None,
     typer.Option(
-        "--max_chars_per_second", min=1, help="Subtitles stay for this reading speed, if they can; the language's own."
+        "--max_chars_per_second",
+        min=1,
+        help="Characters a second that one can read, which decide how long subtitles stay; the language's own.",
     ),
 ]
 BilingualOption = Annotated[
@@ -84,7 +86,7 @@ def translate(
     system: SystemOption = None,
     output_dir: Annotated[Path | None, typer.Option("--output_dir", "-o", help="Where files are written.")] = None,
     output_format: Annotated[OutputFormat | None, typer.Option("--output_format", "-f", help="Which files.")] = None,
-    multilingual: Annotated[bool, typer.Option("--multilingual", help="Tell the language of each segment.")] = False,
+    multilingual: Annotated[bool, typer.Option("--multilingual", help="Detect the language of each segment.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a recording.")] = False,
 ) -> None:
     """Translate recordings and videos of any length into one or several languages.
@@ -150,7 +152,7 @@ def _settings(
     identity: str, translator: SpeechTranslator, options: TranslateOptions, load: BatchedLoadFlags
 ) -> dict[str, object]:
     """All that decides what is written of a recording."""
-    from dragoman import __version__
+    from dragoman.version import __version__
 
     held = {name: value for name, value in asdict(load.read()).items() if name not in ("batch_size", "device")}
     wanted = {**asdict(options), "vad_parameters": asdict(translator.vad_options(options))}

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import av
 from av.container import InputContainer
 
-from dragoman.data.shards.reading import file_of, open_audio
+from dragoman.data.shards import file_of, open_audio
 from dragoman.errors import AudioError
 from dragoman.files import not_readable
 

@@ -55,7 +55,7 @@ _OTHER_FILES = (
 )
 """Pictures, archives, documents, programs."""
 _TAKEN = (
-    "%s: taken for raw PCM: 16 bit, mono, 16 kHz. Anything else would be heard wrongly; tell the rate by a container,"
+    "%s: taken for raw PCM: 16 bit, mono, 16 kHz. Anything else would be misheard; say the rate with a container,"
     " as `ffmpeg -f s16le -ar 44100 -ac 2 -i - -f wav -` does."
 )
 _log = logging.getLogger("dragoman.data.audio")

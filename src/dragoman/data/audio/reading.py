@@ -49,7 +49,7 @@ def load_audio(
 ) -> Waveform:
     """Decode the stretch that starts at `start_s`, to the end or for `duration_s`: (N,) float32 at 16 kHz.
 
-    A path may name a member of a tar file, as `shards/000.tar#clip.flac` (see `data/shards/`); `-` is standard input.
+    A path may name a member of a tar file, as `shards/000.tar#clip.flac` (see `data/shards.py`); `-` is standard input.
     Of several audio tracks `track` (from 1) is heard, else the one tagged with the `language`; see the package. A valid
     file without samples gives an empty array. Raises AudioError, in one sentence, when the file cannot be opened or
     decoded, has no audio stream, or ends before `start_s`.

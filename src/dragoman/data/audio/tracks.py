@@ -98,7 +98,7 @@ def first_with_sound(container: InputContainer, tracks: Sequence[Track]) -> Trac
 def report_track(track: Track, tracks: Sequence[Track], name: str) -> None:
     """One line that names the tracks of a file with several."""
     listed = ", ".join(map(str, tracks))
-    message = "%s: has %d audio tracks (%s); %d is heard, another one with audio_track (--audio_track)."
+    message = "%s: has %d audio tracks (%s); %d is used; choose another with audio_track (--audio_track)."
     _log.warning(message, name, len(tracks), listed, track.number)
 
 

@@ -32,7 +32,7 @@ __all__ = ["Report", "check", "manifests_in", "split_of"]
 _HELD_OUT = {name: name for name in ("dev", "devtest", "eval", "heldout", "test", "valid")}
 _HELD_OUT |= {"val": "valid", "validation": "valid"}
 _ROWS_A_CHUNK = 64
-_LOST = "A process that reads recordings was killed (out of memory?); use fewer --workers, or --no-audio."
+_LOST = "A process that reads recordings was killed (out of memory?); use fewer --workers, or --no_audio."
 
 
 def check(

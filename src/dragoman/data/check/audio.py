@@ -13,7 +13,7 @@ from typing import Any
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform, stream_audio
 from dragoman.data.check.rules import Finding
-from dragoman.data.shards.reading import file_of
+from dragoman.data.shards import file_of
 from dragoman.errors import AudioError, FileAccessError
 from dragoman.files import not_readable, other_spelling, spelt_otherwise
 from dragoman.records import Utterance

@@ -1,6 +1,6 @@
 """What can be wrong with a manifest: how bad it is, what it is, what to do.
 
-An error makes training stop, teaches what is false, or makes scores mean less than they say; `--skip-bad` leaves its
+An error makes training stop, teaches what is false, or makes scores mean less than they say; `--skip_bad` leaves its
 rows out. A warning is worth a look: a person decides.
 """
 
@@ -33,13 +33,15 @@ RULES = {
         "warning", "clip that the recipe leaves out of training", "none; cut it to max_duration_s, if it is wanted"
     ),
     "long": Rule(
-        "warning", "clip longer than the model hears", "none: it is translated in parts, but validates no training"
+        "warning",
+        "clip longer than the model hears",
+        "none: it is translated in parts, but not used to validate training",
     ),
     "no-text": Rule("error", "neither transcript nor translation", "write one, or leave the row out"),
     "empty-text": Rule(
-        "warning", "transcript or translation is empty", "write it; asr, smt and srt cannot use the row"
+        "warning", "transcript or translation is empty", "write it; the row is of no use to asr, smt and srt"
     ),
-    "control": Rule("error", "control characters, or bytes that were no text", "clean the text"),
+    "control": Rule("error", "control characters, or bytes that are not text", "clean the text"),
     "invisible": Rule("warning", "tabs, line ends or invisible marks in a text", "clean the text"),
     "script": Rule("warning", "text in a script that its language does not use", "correct language or text"),
     "language": Rule("warning", "text seems to be in another language", "read it; correct language or text"),
@@ -48,8 +50,12 @@ RULES = {
     "leak-audio": Rule("error", "training audio that is held out too", "take it out of training"),
     "leak-sentence": Rule("error", "training sentence (`sentence`) that is held out too", "take it out of training"),
     "leak-text": Rule("error", "training text that is held out too", "take it out of training"),
-    "leak-short": Rule("warning", "short training text that is held out too", "decide: a phrase, or the test itself?"),
-    "sentence-clash": Rule("warning", "`sentence` names another text in training", "rename: they are no translations"),
+    "leak-short": Rule(
+        "warning", "short training text that is held out too", "decide whether it is a common phrase or the test itself"
+    ),
+    "sentence-clash": Rule(
+        "warning", "`sentence` names another text in training", "rename one: they are not translations of each other"
+    ),
     "overlap": Rule("warning", "utterance in two held-out splits", "choose no model on what it is tested on"),
     "same-audio": Rule("warning", "audio that is there twice", "leave one out"),
 }

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from dragoman.data.corpora.formats.tables import Record, count_lines, inside, read_tsv
 from dragoman.data.corpora.parts import (
     BadRecording,
     Clip,
@@ -25,7 +26,6 @@ from dragoman.data.corpora.parts import (
     into_parts,
     manifest_name,
 )
-from dragoman.data.corpora.tables import Record, count_lines, inside, read_tsv
 from dragoman.data.corpora.writing import PreparedManifest, prepare_parts
 from dragoman.errors import DataError
 from dragoman.text.languages import LANGUAGES

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from dragoman.data.corpora.common_voice import clip, folders_of
+from dragoman.data.corpora.formats.tables import Record, read_tsv
 from dragoman.data.corpora.parts import (
     BadRecording,
     Corpus,
@@ -28,7 +29,6 @@ from dragoman.data.corpora.parts import (
     into_parts,
     manifest_name,
 )
-from dragoman.data.corpora.tables import Record, read_tsv
 from dragoman.data.corpora.writing import PreparedManifest, prepare_parts
 from dragoman.errors import DataError, LanguageError
 from dragoman.text.languages import find

@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dragoman.data.corpora.formats.tables import Record, count_lines, is_plain_member, read_tsv
 from dragoman.data.corpora.parts import (
     BadRecording,
     Clip,
@@ -35,7 +36,6 @@ from dragoman.data.corpora.parts import (
     digest,
     manifest_name,
 )
-from dragoman.data.corpora.tables import Record, count_lines, is_plain_member, read_tsv
 from dragoman.data.corpora.writing import PreparedManifest, prepare_parts
 from dragoman.errors import DataError, needs_extra
 from dragoman.text.languages import LANGUAGES, SETS

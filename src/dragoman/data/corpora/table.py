@@ -24,7 +24,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dragoman.data.corpora.kaldi import read_kaldi
+from dragoman.data.corpora.formats.kaldi import read_kaldi
+from dragoman.data.corpora.formats.tables import Record, inside, read_csv, read_json_lines, read_tsv
 from dragoman.data.corpora.parts import (
     BadRecording,
     Clip,
@@ -36,7 +37,6 @@ from dragoman.data.corpora.parts import (
     into_parts,
     manifest_name,
 )
-from dragoman.data.corpora.tables import Record, inside, read_csv, read_json_lines, read_tsv
 from dragoman.data.corpora.writing import PreparedManifest, prepare_parts
 from dragoman.errors import DataError, LanguageError
 from dragoman.text.languages import find
@@ -110,7 +110,7 @@ def prepare(
     items = list(_unique(_items(source, meaning)))
     if others := meaning.left_alone():
         use = f"--column text={others[0]} takes one for the transcript, text_deu={others[0]} for a translation"
-        _log.warning("%s: columns left alone: %s (%s).", source, ", ".join(others), use)
+        _log.warning("%s: columns ignored: %s (%s).", source, ", ".join(others), use)
     parts = into_parts(manifest, split, items)
     return prepare_parts(CORPUS, parts, out, name=name, total=len(items), options=options)
 
@@ -148,8 +148,8 @@ def _twice(clip: Clip, first: Clip) -> str:
     """What to do about an id that is there before."""
     said = f"the id {clip.row.id!r} is already on line {first.row.line}"
     if clip.name == first.name:
-        return f"{said}, of the same recording; leave one row out, or name them apart in a column id"
-    return f"{said}, of {first.name}, and this is {clip.name}; name them apart in a column id"
+        return f"{said}, of the same recording; leave one row out, or tell them apart by a column id"
+    return f"{said}, of {first.name}, and this is {clip.name}; tell them apart by a column id"
 
 
 def _unite(first: Clip, second: Clip) -> Clip:
@@ -269,7 +269,7 @@ def _target(name: str) -> str | None:
     try:
         found = find(name)
     except LanguageError:
-        _log.warning("The column %s is left alone: %r is not a language.", _TRANSLATION + name, name)
+        _log.warning("The column %s is ignored: %r is not a language.", _TRANSLATION + name, name)
         return None
     if not found.fleurs:  # three letters are easily the code of some language
         _log.warning("The column %s is taken for %s (%s).", _TRANSLATION + name, found.name, found.code)

@@ -7,7 +7,7 @@ stale.
     OUT/fleurs.jsonl         training, under the name that recipes use
     OUT/fleurs.valid.jsonl   and fleurs.test.jsonl, …
     OUT/valid.jsonl          the validation rows of all corpora in OUT: what `dragoman train` looks at
-    OUT/skipped.jsonl        what --skip-bad passed over: manifest, file, line, reason
+    OUT/skipped.jsonl        what --skip_bad passed over: manifest, file, line, reason
     OUT/fleurs.credits.txt   citation and licence
     OUT/audio/fleurs/…       the parts
 """
@@ -160,7 +160,7 @@ def _fill(here: Path, task: _PartTask) -> None:
 
 
 def _unusable(bad: BadRecording) -> DataError:
-    return DataError(f"{str(bad).rstrip('.')}; fix it, or leave such recordings out with --skip-bad.")
+    return DataError(f"{str(bad).rstrip('.')}; fix it, or leave such recordings out with --skip_bad.")
 
 
 def _written(clip: Clip, here: Path, name: str, audio: AudioFormat) -> Utterance | BadRecording:
@@ -246,7 +246,9 @@ def _is_damaged(message: str) -> None:
 def _open(out: Path, corpus: Corpus, name: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if (out / "settings.json").exists():
-        raise DataError(f"{out}: holds synthetic speech (settings.json), which wants its own folder; name another.")
+        raise DataError(
+            f"{out}: holds synthetic speech (settings.json), which needs a folder of its own; name another."
+        )
     with atomic_file(out / f"{name}.credits.txt") as file:
         file.write(f"{corpus.title}\n{corpus.homepage}\nLicence: {corpus.licence}\n\n{corpus.citation}\n")
 
@@ -268,7 +270,9 @@ def _gather(out: Path, manifest: str, folders: Sequence[Path], skip_bad: bool) -
                 count, seconds = count + 1, seconds + (row.duration_s or 0.0)
                 yield row.model_copy(update={"audio": os.path.join(folder.relative_to(out), row.audio)})
         if not count:
-            raise DataError(f"{manifest}: no recording is left of {len(skipped)}; see --skip-bad and the tables.")
+            raise DataError(
+                f"{manifest}: none of {len(skipped)} recordings can be used; see --skip_bad and the tables."
+            )
 
     path = out / f"{manifest}.jsonl"
     write_rows(path, rows())

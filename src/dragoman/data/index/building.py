@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from dragoman.data.arrays import Array
-from dragoman.data.shards.reading import MARK
+from dragoman.data.shards import MARK
 from dragoman.errors import ManifestError
 from dragoman.progress import OnProgress, no_progress
 from dragoman.records import Utterance, parse_utterance

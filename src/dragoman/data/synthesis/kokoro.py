@@ -97,7 +97,7 @@ class KokoroVoice:
         if not tokens:
             return np.zeros(0, np.int16), RATE
         if len(tokens) > _LONGEST:
-            raise DataError(f"Kokoro speaks at most {_LONGEST} sounds at once: {text[:50]!r}…; part the text.")
+            raise DataError(f"Kokoro speaks at most {_LONGEST} sounds at once: {text[:50]!r}…; split the text.")
         inputs = {
             "tokens": np.array([[0, *tokens, 0]], np.int64),
             "style": _voices()[self.name][len(tokens) - 1 : len(tokens)],

@@ -52,7 +52,7 @@ def _dtype(compute_type: str, llm: Any) -> torch.dtype:
         return found if isinstance(found, torch.dtype) else torch.float32
     if compute_type not in _DTYPES:
         choice = ", ".join(("auto", *_DTYPES))
-        raise ModelError(f"vLLM is given whole numbers of bytes: choose the compute type among {choice}.")
+        raise ModelError(f"vLLM takes weights of whole bytes; choose a compute type from {choice}.")
     return _DTYPES[compute_type]
 
 

@@ -29,7 +29,7 @@ def speech_prompt(config: DragomanConfig, tokenizer: Any, language: str | None, 
     name. Raises ValueError, which becomes the answer to a bad request, for what the model cannot do."""
     recipe = config.parsed_recipe()
     if language is None:
-        raise ValueError(f"{recipe.name} is not told what is spoken; name the language.")
+        raise ValueError(f"{recipe.name} has to know what is spoken; name the language.")
     try:
         source = recipe.known_source(language)
         code = source if target is None else recipe.known_targets([target], source)[0]
@@ -40,7 +40,7 @@ def speech_prompt(config: DragomanConfig, tokenizer: Any, language: str | None, 
     task = next((name for name in wanted if name in tasks), None)
     if task is None:
         what = "transcribe" if target is None else "translate speech in one go"
-        raise ValueError(f"{recipe.name} was not taught to {what}; use `dragoman evaluate --engine vllm`.")
+        raise ValueError(f"{recipe.name} was not trained to {what}; use `dragoman evaluate --engine vllm`.")
     tags = LanguageTags.from_prompt(recipe.prompt)
     text = TextEncoder(tokenizer, continues_text=bool(recipe.prompt.before_audio))
     return with_audio(config, text.prompt(TASKS[task].prompt(TaskItem(source, code), tags)))

@@ -11,7 +11,6 @@ import torch
 from huggingface_hub import cached_assets_path
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # of its __init__, but not of __all__
 
-from dragoman import __version__
 from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.data.examples import TextEncoder
 from dragoman.data.features import LogMel
@@ -24,9 +23,11 @@ from dragoman.files import digest_of_weights
 from dragoman.inference.decoding.decoder import DecodedSpeech, Translation
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
 from dragoman.inference.options import LoadKeywords, LoadOptions, TranslateOptions
-from dragoman.inference.recordings import DetectedLanguage, Speech, SpeechTranslator
+from dragoman.inference.recordings import Speech, SpeechTranslator
+from dragoman.inference.segments import DetectedLanguage
 from dragoman.model.load import model_folder
 from dragoman.vad import vad_options_for
+from dragoman.version import __version__
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class VllmTranslator(SpeechTranslator):
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             self.whisper = WhisperDecoder.load(self.recipe, device, torch.float32)
         elif self.recipe.decoding.ctc_weight:
-            _log.warning("%s: by vLLM the LLM transcribes alone, without CTC (decoding.ctc_weight).", self.name)
+            _log.warning("%s: with vLLM the LLM transcribes alone, without CTC (decoding.ctc_weight).", self.name)
 
     @classmethod
     def from_pretrained(
@@ -91,10 +92,10 @@ class VllmTranslator(SpeechTranslator):
         return self.recipe.targets
 
     def identify(self, waveforms: Sequence[Waveform]) -> dict[str, float]:
-        raise LanguageError(f"{self.name} by vLLM cannot tell what is spoken; name it.")
+        raise LanguageError(f"{self.name} with vLLM cannot detect what is spoken; name it.")
 
     def _detect_languages(self, waveforms: Sequence[Waveform]) -> list[DetectedLanguage]:
-        raise LanguageError(f"{self.name} by vLLM cannot tell what is spoken; name it.")
+        raise LanguageError(f"{self.name} with vLLM cannot detect what is spoken; name it.")
 
     def _decode_speech(self, speech: Sequence[Speech], options: TranslateOptions) -> list[DecodedSpeech]:
         transcripts = self._transcripts(speech, options.targets)
@@ -188,7 +189,9 @@ def _check(options: LoadOptions) -> None:
         raise ModelError("vLLM does not know the task smt here; leave --task or --engine out.")
     for name in ("device", "no_repeat_ngram_size"):
         if getattr(options, name) is not None:
-            raise ModelError(f"--{name} is not for vLLM, which knows its device and holds loops; leave it out.")
+            raise ModelError(
+                f"--{name} is not for vLLM, which chooses its device and stops loops itself; leave it out."
+            )
 
 
 def _engine(exported: Path, config: DragomanConfig, options: Mapping[str, Any]) -> Any:

@@ -106,7 +106,7 @@ class Length:
         require(pairs)
         written = sum(_characters(pair.reference) for pair in pairs)
         if not written:
-            raise DataError("The references hold no text to be as long as; check them.")
+            raise DataError("The references contain no text to compare lengths with; check them.")
         return 100.0 * sum(_characters(pair.hypothesis) for pair in pairs) / written
 
 

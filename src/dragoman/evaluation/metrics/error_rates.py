@@ -67,7 +67,7 @@ class WER:
         require(pairs)
         written = [self._normalise(pair.reference).strip() for pair in pairs]
         if not any(written):
-            raise DataError("The references hold no words to make errors in; check the transcripts.")
+            raise DataError("The references contain no words, so no errors can be counted; check the transcripts.")
         return 100.0 * jiwer.process_words(written, [self._normalise(pair.hypothesis) for pair in pairs]).wer
 
 
@@ -119,7 +119,7 @@ class CER:
         require(pairs)
         written = [self._normalise(pair.reference) for pair in pairs]
         if not any(written):
-            raise DataError("The references hold no characters to make errors in; check the transcripts.")
+            raise DataError("The references contain no characters, so no errors can be counted; check the transcripts.")
         return 100.0 * jiwer.process_characters(written, [self._normalise(pair.hypothesis) for pair in pairs]).cer
 
     def _normalise(self, text: str) -> str:

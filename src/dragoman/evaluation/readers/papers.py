@@ -59,7 +59,9 @@ def _output(path: Path, number: int, line: str) -> tuple[Hypothesis, bool]:
     tags, source, target = found.groups()
     written, said = _parts(row.gt, tags), _parts(row.response, tags)
     if len(written) > 2:
-        raise DataError(f"{path}:{number}: gt: holds {tags} {len(written) - 1} times; once parts it in two.")
+        raise DataError(
+            f"{path}:{number}: gt: holds {tags} {len(written) - 1} times; write it once, between the texts."
+        )
     bare = {"id": str(number), "source": _code(path, number, source or target), "target": _code(path, number, target)}
     fields = bare | {"raw": row.response} | _texts(row, row.prompt[: found.start()].strip(), source, written, said)
     return Hypothesis.model_validate(fields), len(said) == len(written)

@@ -115,7 +115,7 @@ def _trust(folder: Path) -> str:
         return "Its confidence is not calibrated."
     return (
         f"Its confidence is calibrated ({fitted.about}): transcripts below {fitted.low_transcript:g} and translations"
-        f" below {fitted.low_translation:g} are rather wrong than right."
+        f" below {fitted.low_translation:g} are more likely wrong than right."
     )
 
 

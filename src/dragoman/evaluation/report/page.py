@@ -15,7 +15,6 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from dragoman import __version__
 from dragoman.errors import needs_extra
 from dragoman.evaluation.report.figures import COLOURS, scatters
 from dragoman.evaluation.report.matrix import families, in_order, pearson
@@ -23,6 +22,7 @@ from dragoman.evaluation.report.samples import SAMPLE, WORST, Marked, Sample, sp
 from dragoman.evaluation.report.tables import Table, comet_bins, named_averages
 from dragoman.evaluation.runs import NEUTRAL, ScoredRun, lower_is_better
 from dragoman.text.languages import LANGUAGES
+from dragoman.version import __version__
 
 with needs_extra("A report", "evaluate"):
     import matplotlib

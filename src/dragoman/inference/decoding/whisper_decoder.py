@@ -23,8 +23,8 @@ from dragoman.inference.decoding.generate import GeneratedText
 from dragoman.inference.decoding.greedy import search_greedily
 from dragoman.inference.decoding.search import SearchLimits
 from dragoman.model.bases import find_encoder
+from dragoman.model.bases.loading import load_pretrained, load_tokenizer
 from dragoman.model.encoder import MelEncoder
-from dragoman.model.llm import load_pretrained, load_tokenizer
 from dragoman.recipe import Recipe
 from dragoman.text.languages import find
 

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman.errors import ModelError
 from dragoman.model.bases.catalogue import FETCHABLE_BASES
 from dragoman.model.bases.fetch import fetch_base
+from dragoman.model.bases.location import BaseLocation
 from dragoman.recipe import EncoderConfig, LlmConfig, Recipe
 
 VOCABULARY = "vocabulary.json"
 """The pieces that a trimmed LLM keeps, in the folder of the model."""
-
-
-@dataclass(frozen=True)
-class BaseLocation:
-    """`weights` and `tokenizer`: folders, or a name on the hub with its `revision`. `own`: made by Dragoman, so that
-    nothing may be left over."""
-
-    weights: Path | str
-    tokenizer: Path | str
-    revision: str | None = None
-    own: bool = False
 
 
 def find_llm(settings: LlmConfig, folder: Path | None) -> BaseLocation:
@@ -34,7 +23,7 @@ def find_llm(settings: LlmConfig, folder: Path | None) -> BaseLocation:
     from dragoman.model.bases.vocabulary import trimmed_llm
 
     if folder is None or not (folder / VOCABULARY).is_file():
-        raise ModelError(f"{folder}/{VOCABULARY} is missing, which says what is left of {settings.name}.")
+        raise ModelError(f"{folder}/{VOCABULARY} is missing, which lists the pieces that are kept of {settings.name}.")
     trimmed = trimmed_llm(_identity(settings), folder / VOCABULARY, lambda: _named(settings))
     return BaseLocation(trimmed, trimmed, own=True)
 

@@ -54,7 +54,7 @@ def sealed(folder: Path) -> Path | None:
     except (OSError, ValueError, AttributeError):
         changed = [SEAL]
     if changed:
-        raise ModelError(f"{folder / changed[0]}: is not what was written there; remove {folder} to make it anew.")
+        raise ModelError(f"{folder / changed[0]}: was changed since it was made; remove {folder} to make it again.")
     return folder
 
 

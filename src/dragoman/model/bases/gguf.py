@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig, GenerationConfig
 
-from dragoman.errors import ModelError
-from dragoman.model.llm import first_line, without_bars
+from dragoman.errors import ModelError, first_line
+from dragoman.model.bases.loading import without_bars
 
 if TYPE_CHECKING:
     from gguf import GGUFReader, ReaderTensor

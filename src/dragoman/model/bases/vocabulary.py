@@ -30,10 +30,10 @@ from transformers import (
 from dragoman.errors import ModelError
 from dragoman.files import atomic_folder
 from dragoman.model.bases.cache import cache_folder, exclusive_lock, seal, sealed
-from dragoman.model.llm import load_pretrained, load_tokenizer, without_bars
+from dragoman.model.bases.loading import load_pretrained, load_tokenizer, without_bars
 
 if TYPE_CHECKING:
-    from dragoman.model.bases import BaseLocation
+    from dragoman.model.bases.location import BaseLocation
 
 _TOGETHER = 4096
 _COMMON = 20
@@ -90,7 +90,7 @@ class _TokenizerParts:
         whole = _as_json(tokenizer)
         model = whole["model"]
         if model["type"] != "BPE":
-            raise ModelError(f"llm.vocabulary: only byte pairs can be trimmed; this tokenizer is {model['type']}.")
+            raise ModelError(f"llm.vocabulary: only byte-pair tokenizers can be trimmed; this one is {model['type']}.")
         self.ids: dict[str, int] = model["vocab"]
         self.names = {number: piece for piece, number in self.ids.items()}
         self.ranks = {_pair(merge): rank for rank, merge in enumerate(model["merges"])}
@@ -214,7 +214,7 @@ def _write_trimmed(whole: BaseLocation, vocabulary: TrimmedVocabulary, folder: P
         tokenizer = load_tokenizer(whole.tokenizer, whole.revision)
         llm = load_pretrained(AutoModelForCausalLM, whole.weights, what="The LLM", **options)
         if max(vocabulary.kept, default=0) >= llm.get_input_embeddings().num_embeddings:
-            raise ModelError(f"The model's list of pieces is of another LLM: {whole.weights} has not all of them.")
+            raise ModelError(f"The model's list of pieces belongs to another LLM: {whole.weights} lacks some of them.")
         trim_llm(llm, tokenizer, vocabulary)
         smaller = trim_tokenizer(tokenizer, vocabulary)
         with atomic_folder(folder) as new:

@@ -27,7 +27,7 @@ from transformers import (
 )
 
 from dragoman.errors import ModelError
-from dragoman.model.llm import without_bars
+from dragoman.model.bases.loading import without_bars
 
 _TYPES: dict[int, np.dtype[Any]] = {
     0: np.dtype("<f4"),
@@ -102,7 +102,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
     except (struct.error, ValueError, KeyError) as error:
         raise ModelError(f"{path}: is not a whole CTranslate2 model.") from error
     if data.at != len(data.data):
-        raise ModelError(f"{path}: {len(data.data) - data.at} bytes behind the CTranslate2 model are not known.")
+        raise ModelError(f"{path}: {len(data.data) - data.at} bytes after the CTranslate2 model are not expected.")
     return found
 
 
@@ -146,7 +146,7 @@ def _renamed(variables: dict[str, NDArray[Any]], origin: Path) -> Iterator[tuple
             # WhisperModel's keys have no bias: that of CTranslate2's is zero there
             if new.endswith("k_proj.bias"):
                 if part.any():
-                    raise ModelError(f"{origin}: {name}: the keys have a bias, which Whisper has not.")
+                    raise ModelError(f"{origin}: {name}: the keys have a bias, which Whisper's do not have.")
                 continue
             yield f"model.{new}", torch.from_numpy(part.copy())
 

@@ -87,7 +87,7 @@ class ModelProcess:
         try:
             done, answer = self._connection.recv()
         except (EOFError, OSError):
-            raise ModelError("The model's process ended while it was loaded, perhaps for want of memory.") from None
+            raise ModelError("The model's process ended while it was loaded, perhaps because memory ran out.") from None
         if not done:
             raise answer
         seen, facts = answer

@@ -79,13 +79,13 @@ export function merged(first, second) {
  * time at the same share of their length, texts between words and rather after a full stop or a comma.
  */
 export function split(segment, column = TRANSCRIPT, caret = null) {
-  const told = textOf(segment, column) ? column : firstColumn(segment);
-  const text = textOf(segment, told);
+  const divided = textOf(segment, column) ? column : firstColumn(segment);
+  const text = textOf(segment, divided);
   const at = caret ?? nearestBreak(text, 0.5, segment.language);
   const share = text ? Math.min(0.95, Math.max(0.05, at / text.length)) : 0.5;
   const halves = (name) => {
     const whole = textOf(segment, name);
-    const cut = place(segment, name) === place(segment, told) ? at : nearestBreak(whole, share, name);
+    const cut = place(segment, name) === place(segment, divided) ? at : nearestBreak(whole, share, name);
     return [whole.slice(0, cut).trim(), whole.slice(cut).trim()];
   };
   const middle = round(segment.start + share * (segment.end - segment.start));

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from dragoman.data.audio import SAMPLE_RATE, load_audio
 from dragoman.data.index import ManifestIndex, open_index
 from dragoman.data.index.building import shared_recordings
-from dragoman.data.shards.reading import open_audio, write_shard
+from dragoman.data.shards import open_audio, write_shard
 from dragoman.data.synthesis import write_flac
 from dragoman.errors import AudioError, DataError, OutputError
 from dragoman.files import atomic_file

@@ -26,7 +26,7 @@ def test_made_ahead_keeps_the_order_and_leaves_random_numbers_alone(workers: int
 
 def test_a_worker_that_is_killed_is_one_sentence() -> None:
     with (
-        pytest.raises(DragomanError, match="perhaps for want of memory; go on with fewer --workers"),
+        pytest.raises(DragomanError, match="perhaps because memory ran out; go on with fewer --workers"),
         workers_watched(),
     ):
         list(prefetch_map(_killed_at_3, iter(range(9)), 1))

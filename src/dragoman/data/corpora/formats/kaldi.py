@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dragoman.data.corpora.formats.tables import Record, read_lines
 from dragoman.data.corpora.parts import BadRecording, ExcludedRecordings
-from dragoman.data.corpora.tables import Record, read_lines
 from dragoman.errors import DataError
 
 _BLANKS = re.compile(r"[ \t]+")

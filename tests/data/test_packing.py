@@ -12,7 +12,7 @@ from toy import write_corpus
 from dragoman.data.audio import load_audio
 from dragoman.data.check.audio import hear
 from dragoman.data.index import open_index
-from dragoman.data.shards.packing import pack
+from dragoman.data.packing import pack
 from dragoman.errors import AudioError, DataError, OutputError
 from dragoman.records import Utterance, read_manifest, write_rows
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dragoman.data import shards
 from dragoman.data.audio import load_audio
 from dragoman.data.index import open_index
-from dragoman.data.shards import reading
-from dragoman.data.shards.reading import open_audio, write_shard
+from dragoman.data.shards import open_audio, write_shard
 from dragoman.errors import AudioError
 from dragoman.records import Utterance, read_manifest, write_rows
 
 
 @settings(max_examples=30)
-@given(st.dictionaries(st.text("ab/é", min_size=1).filter(reading.is_plain), st.binary(max_size=3000), max_size=9))
+@given(st.dictionaries(st.text("ab/é", min_size=1).filter(shards.is_plain), st.binary(max_size=3000), max_size=9))
 def test_what_is_packed_is_read(tmp_path: Path, clips: dict[str, bytes]) -> None:
     write_shard(tmp_path / "x.tar", clips.items())
     for name, content in clips.items():
@@ -95,11 +95,11 @@ def test_a_failed_shard_leaves_nothing_and_names_are_checked(tmp_path: Path) -> 
 
 def test_an_index_is_made_once_and_again_for_another_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed: list[Path] = []
-    real = reading._listed
-    monkeypatch.setattr(reading, "_listed", lambda path: (listed.append(path), real(path))[1])
+    real = shards._listed
+    monkeypatch.setattr(shards, "_listed", lambda path: (listed.append(path), real(path))[1])
     write_tar(tmp_path / "x.tar", member("a"))
     for _ in range(2):
-        reading._shard.cache_clear()  # as another process
+        shards._shard.cache_clear()  # as another process
         open_audio(tmp_path / "x.tar#a")
     assert len(listed) == 1
     write_tar(tmp_path / "x.tar", member("a"), member("b"), content=b"new")

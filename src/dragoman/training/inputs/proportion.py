@@ -16,11 +16,11 @@ from dragoman.data.index.selection import most_letters_in, too_much_for, usable,
 from dragoman.data.sampling import Rows
 from dragoman.errors import DataError
 from dragoman.model.bases import find_llm
+from dragoman.model.bases.loading import load_tokenizer
 from dragoman.model.build import context
-from dragoman.model.llm import load_tokenizer
 from dragoman.model.load import model_folder
 from dragoman.recipe import DataSource, Recipe, Stage
-from dragoman.training.manifests import stage_indexes
+from dragoman.training.inputs.manifests import stage_indexes
 
 _BYTES = 4
 """Of a character, at most; no tokenizer makes more pieces of it."""

@@ -1,0 +1,1 @@
+"""Files that corpora come in: rows of tables, Kaldi's folders."""

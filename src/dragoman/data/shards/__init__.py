@@ -1,1 +1,0 @@
-"""Audio in tar files: read in place, and packed."""

@@ -1,0 +1,1 @@
+"""Which rows a training reads, and in what order."""

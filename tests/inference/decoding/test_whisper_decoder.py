@@ -17,7 +17,7 @@ from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
 from dragoman.data.features import Features
 from dragoman.inference.decoding.decoder import Decoder, DecodeRequest
-from dragoman.inference.decoding.whisper_decoder import WhisperDecoder
+from dragoman.inference.decoding.whisper_decoder import WhisperDecoder, _looping
 from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageIdentifier
 from dragoman.inference.translator import Translator
 from dragoman.model.build import new_model
@@ -130,3 +130,14 @@ def test_a_model_that_hears_through_whisper_asks_its_decoder_for_the_language(
     whisper = WhisperDecoder.load(chosen, torch.device("cpu"), torch.float32)
     scores = whisper.language_scores(whisper.features.batch(waveforms), chosen.sources).sum(0).softmax(0)
     assert found == pytest.approx(dict(zip(chosen.sources, scores.tolist(), strict=True)))
+
+
+def test_a_loop_is_seen_when_it_was_said_four_times_over() -> None:
+    def looping(*ids: int) -> bool:
+        return _looping(torch.tensor([[*range(100, 100 - len(ids) + 24), *ids][:24]]), [0]) == [0]
+
+    assert looping(*[7] * 12) and not looping(*[7] * 11)
+    assert looping(*[7, 8, 9] * 4) and not looping(*[7, 8, 9] * 3) and not looping(*[7, 8, 9] * 3, 7, 8, 1)
+    assert looping(*[1, 2, 3, 4, 5, 6] * 4) and not looping(*[1, 2, 3, 4, 5, 6] * 3)
+    assert _looping(torch.full((1, 23), 7), [0]) == []  # it looks at every eighth token
+    assert _looping(torch.tensor([[7] * 16, list(range(16))]), [4, 5]) == [0]

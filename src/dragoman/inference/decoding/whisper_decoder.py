@@ -21,7 +21,7 @@ from dragoman.errors import ModelError
 from dragoman.inference.decoding.constraints import DecodeStats
 from dragoman.inference.decoding.generate import GeneratedText
 from dragoman.inference.decoding.greedy import search_greedily
-from dragoman.inference.decoding.search import SearchLimits
+from dragoman.inference.decoding.search import EndsAt, SearchLimits
 from dragoman.model.bases import find_encoder
 from dragoman.model.bases.loading import load_pretrained, load_tokenizer
 from dragoman.model.encoder import MelEncoder
@@ -32,6 +32,8 @@ _PROMPT = 4
 """Tokens before the text: start, language, task, no timestamps; they share the decoder's positions with it."""
 _MOST_TOKENS = 220
 """Of a transcript: what people say in 30 s is shorter, and a loop ends there."""
+_LOOK_EVERY = 8
+"""Tokens from one look for loops to the next."""
 
 
 class WhisperDecoder:
@@ -63,9 +65,9 @@ class WhisperDecoder:
 
     @torch.inference_mode()
     def __call__(self, mels: Sequence[Features], languages: Sequence[str], beams: int) -> list[GeneratedText]:
-        """mel (M, F) each and the language spoken in it -> what is said. What loops to the limit is heard again in the
-        whole window, as Whisper was trained."""
-        outputs = self._transcripts(mels, languages, beams)
+        """mel (M, F) each and the language spoken in it -> what is said. What loops, or runs to the limit, is heard again
+        in the whole window, as Whisper was trained."""
+        outputs = self._transcripts(mels, languages, beams, _looping)
         shorter = [mel.shape[1] < self.encoder.window_frames for mel in mels]
         looped = [number for number, output in enumerate(outputs) if output.truncated and shorter[number]]
         if looped:
@@ -80,7 +82,9 @@ class WhisperDecoder:
         missing = self.encoder.window_frames - mel.shape[1]
         return np.pad(mel, ((0, 0), (0, missing)), constant_values=float(mel.min()))
 
-    def _transcripts(self, mels: Sequence[Features], languages: Sequence[str], beams: int) -> list[GeneratedText]:
+    def _transcripts(
+        self, mels: Sequence[Features], languages: Sequence[str], beams: int, ends: EndsAt | None = None
+    ) -> list[GeneratedText]:
         frames, valid = self._hear(mels)
         prompts = self._prompts(languages).to(frames.device)
         if beams > 1:
@@ -89,7 +93,7 @@ class WhisperDecoder:
         limits = SearchLimits(known.eos_token_id, known.pad_token_id, self._most_tokens)
         model = _WhisperStepModel(self.whisper, frames, valid, prompts)
         with _attending(self.whisper, lambda: model.valid):
-            return [self._output(row.ids) for row in search_greedily(model, limits, self._suppressed)]
+            return [self._output(row.ids) for row in search_greedily(model, limits, self._suppressed, ends)]
 
     @torch.inference_mode()
     def language_scores(self, mels: Sequence[Features], languages: Sequence[str]) -> Tensor:
@@ -156,6 +160,21 @@ class WhisperDecoder:
         written = ids[: ids.index(end)] if end in ids else ids
         text = self.tokenizer.decode(written, skip_special_tokens=True)
         return GeneratedText(text.strip(), end not in ids, DecodeStats(0.0, 1, False, ()))
+
+
+def _looping(ids: Tensor, _: Sequence[int]) -> list[int]:
+    """Which rows of ids (B, T) end in one to sixteen tokens said four times over, twelve tokens at least."""
+    size = ids.shape[1]
+    if size % _LOOK_EVERY:
+        return []
+    found = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+    for period in range(1, min(16, size // 4) + 1):
+        span = max(4 * period, 12)
+        if span <= size:
+            end = ids[:, -span:]
+            found |= (end[:, period:] == end[:, :-period]).all(1)
+    rows: list[int] = found.nonzero()[:, 0].tolist()
+    return rows
 
 
 class _WhisperStepModel:

@@ -65,8 +65,8 @@ class WhisperDecoder:
 
     @torch.inference_mode()
     def __call__(self, mels: Sequence[Features], languages: Sequence[str], beams: int) -> list[GeneratedText]:
-        """mel (M, F) each and the language spoken in it -> what is said. What loops or runs to the limit is heard again in
-        the whole window, as Whisper was trained."""
+        """mel (M, F) each and the language spoken in it -> what is said. What loops or runs to the limit is heard again
+        in the whole window, as Whisper was trained."""
         outputs = self._transcripts(mels, languages, beams, _looping)
         shorter = [mel.shape[1] < self.encoder.window_frames for mel in mels]
         looped = [number for number, output in enumerate(outputs) if output.truncated and shorter[number]]

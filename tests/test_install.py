@@ -17,6 +17,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from dragoman import __version__
+
 ROOT = Path(__file__).parents[1]
 EXAMPLE, MANIFEST = ROOT / "examples" / "english-wav.wav", ROOT / "examples" / "manifest.jsonl"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -143,6 +145,7 @@ def test_a_wheel_alone_translates(bare: dict[str, Distribution], tmp_path: Path)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     run(*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, copy_of_tree(tmp_path))
     (wheel,) = tmp_path.glob("dragoman-*.whl")
+    assert wheel.name.startswith(f"dragoman-{__version__}-")
     venv.create(tmp_path / "venv", with_pip=False)
     python = tmp_path / "venv" / "bin" / "python"
     run(*pip, "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel)

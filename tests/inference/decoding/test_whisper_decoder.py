@@ -16,6 +16,7 @@ from toy import mel as speech
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
 from dragoman.data.features import Features
+from dragoman.inference.decoding import whisper_decoder
 from dragoman.inference.decoding.decoder import Decoder, DecodeRequest
 from dragoman.inference.decoding.whisper_decoder import WhisperDecoder, _looping
 from dragoman.inference.language_id import LanguageIdentifier, WhisperLanguageIdentifier
@@ -39,13 +40,18 @@ def mel(whisper: WhisperDecoder, frames: int, seed: int) -> Features:
 
 
 @pytest.mark.parametrize("beams", [1, 3])
-def test_a_transcript_does_not_depend_on_its_batch(whisper: WhisperDecoder, beams: int) -> None:
+def test_a_transcript_does_not_depend_on_its_batch(
+    whisper: WhisperDecoder, beams: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     most = whisper.encoder.window_frames
     mels = [mel(whisper, frames, seed) for seed, frames in enumerate((most, most // 2, most // 4 * 2, 20))]
     languages = ["eng", "deu", "fra", "eng"]
     together = whisper(mels, languages, beams)
     alone = [whisper([one], [language], beams)[0] for one, language in zip(mels, languages, strict=True)]
     assert together == alone
+    monkeypatch.setattr(whisper_decoder, "_MOST_FRAMES", most)  # the first by itself, then two that are shorter
+    assert [(part.start, part.stop) for part in whisper._parts(mels)] == [(0, 1), (1, 3), (3, 4)]
+    assert whisper(mels, languages, beams) == together
     assert len({output.text for output in together}) > 1  # what is written depends on what is heard
 
 

@@ -5,6 +5,7 @@ Shapes: U utterances, M mel bins, F mel frames, S encoder frames, E encoder widt
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -32,6 +33,8 @@ _PROMPT = 4
 """Tokens before the text: start, language, task, no timestamps; they share the decoder's positions with it."""
 _MOST_TOKENS = 220
 """Of a transcript: what people say in 30 s is shorter, and a loop ends there."""
+_MOST_FRAMES = 12_800
+"""Mel frames of a batch with its padding, on a CPU: 16 clips of 8 s. Every second one takes 12 kB of keys and values."""
 _LOOK_EVERY = 8
 """Tokens from one look for loops to the next."""
 
@@ -67,7 +70,9 @@ class WhisperDecoder:
     def __call__(self, mels: Sequence[Features], languages: Sequence[str], beams: int) -> list[GeneratedText]:
         """mel (M, F) each and the language spoken in it -> what is said. What loops or runs to the limit is heard again
         in the whole window, as Whisper was trained."""
-        outputs = self._transcripts(mels, languages, beams, _looping)
+        outputs: list[GeneratedText] = []
+        for part in self._parts(mels):
+            outputs += self._transcripts(mels[part], languages[part], beams, _looping)
         shorter = [mel.shape[1] < self.encoder.window_frames for mel in mels]
         looped = [number for number, output in enumerate(outputs) if output.truncated and shorter[number]]
         if looped:
@@ -76,6 +81,15 @@ class WhisperDecoder:
             for number, output in zip(looped, again, strict=True):
                 outputs[number] = output
         return outputs
+
+    def _parts(self, mels: Sequence[Features]) -> Iterator[slice]:
+        """All at once; on a CPU, whose memory other programs want too, as many as are not too long together."""
+        start, most = 0, _MOST_FRAMES if self.whisper.device.type == "cpu" else sys.maxsize
+        for end in range(1, len(mels)):
+            if (end + 1 - start) * max(mel.shape[1] for mel in mels[start : end + 1]) > most:
+                yield slice(start, end)
+                start = end
+        yield slice(start, len(mels))
 
     def _in_window(self, mel: Features) -> Features:
         """mel (M, F) -> (M, the window's F): silence behind it, as its own last frames are."""

@@ -34,7 +34,7 @@ _PROMPT = 4
 _MOST_TOKENS = 220
 """Of a transcript: what people say in 30 s is shorter, and a loop ends there."""
 _MOST_FRAMES = 12_800
-"""Mel frames of a batch with its padding, on a CPU: 16 clips of 8 s. Every second one takes 12 kB of keys and values."""
+"""Mel frames of a batch with its padding, on a CPU: 16 clips of 8 s. Each two take 12 kB of keys and values."""
 _LOOK_EVERY = 8
 """Tokens from one look for loops to the next."""
 

@@ -122,7 +122,7 @@ def test_options_are_as_keywords(translator: Translator) -> None:
     assert len(by_keywords.segments) > len(translator.translate(video, to="none", language="eng").segments)
     with pytest.raises(DragomanError, match="hears 5 s at a time"):
         translator.translate(video, to="deu", vad_parameters={"max_speech_duration_s": 9})
-    with pytest.raises(TypeError, match="nothing to say"):
+    with pytest.raises(TypeError, match="stand for all other arguments"):
         translator.translate(video, options, language="eng")
 
 

@@ -365,7 +365,7 @@ def test_nothing_that_is_there_is_written_over(bases: Path, tmp_path: Path) -> N
     (tmp_path / "ours").mkdir()
     convert(file, described(bases), tmp_path / "ours")  # an empty folder is no loss
     for out in (tmp_path / "ours", file):
-        with pytest.raises(OutputError, match="is there already"):
+        with pytest.raises(OutputError, match="exists already"):
             convert(file, described(bases), out)
     load_model(tmp_path / "ours")
 
@@ -463,7 +463,7 @@ def test_a_release_is_found_converted_once_and_loaded(
     (snapshot / older.name).write_bytes(b"not read again")
     assert model_folder("yxdu/llm-srt") == folder and load_model(folder).recipe == translator.recipe
     shutil.rmtree(folder)
-    with pytest.raises(ModelError, match="not a checkpoint"):
+    with pytest.raises(ModelError, match="holds more than tensors"):
         model_folder("yxdu/llm-srt")
     assert [path for path in folder.parent.iterdir() if path.is_dir()] == []
 

@@ -103,10 +103,10 @@ def _ours(name: str) -> str:
 
 
 def _as_released(recipe: Recipe, found: Named, tags: Mapping[str, str]) -> Recipe:
-    """The recipe of this checkpoint: its LoRA, its tags."""
+    """The recipe of this checkpoint: its LoRA, its tags, its answers in one piece."""
     llm = recipe.llm.model_copy(update={"lora": _lora(recipe, found)})
     known = {find(language).code: tag for language, tag in tags.items()}
-    prompt = recipe.prompt.model_copy(update={"tags": {**recipe.prompt.tags, **known}})
+    prompt = recipe.prompt.model_copy(update={"tags": {**recipe.prompt.tags, **known}, "joint_answer": True})
     return recipe.model_copy(update={"llm": llm, "prompt": prompt})
 
 

@@ -23,6 +23,8 @@ _TWICE, _APART = 0.85, 0.15
 """Correlation of every other sample, and how much less neighbours have: two channels, which take turns."""
 _BYTES = 0.25
 """How unlike the first and second bytes of samples are (total variation): of 8 bits they are the same."""
+_FEWER = 4
+"""By how much fewer the values of first bytes are, of samples in the other byte order."""
 _FRAME, _VOICED, _PEAK = 1024, 0.6, 0.85
 """Samples whose pitch is told; what of their energy comes again after a period; how near to the best of all periods."""
 _SLOW = ((75.0, -36.0), (100.0, -45.0))
@@ -123,7 +125,10 @@ def _is_bytes(data: bytes) -> bool:
     if len(pairs) < len(samples) // 4:
         return False
     low, high = (np.bincount(pairs[:, at], minlength=256) / len(pairs) for at in (0, 1))
-    return bool(np.abs(low - high).sum() / 2 < _BYTES or np.square(low).sum() > np.square(high).sum())
+    swapped = (
+        np.square(low[1:]).sum() > _FEWER * np.square(high[1:]).sum()
+    )  # a first byte of 0 is that of a coarser recording
+    return bool(swapped or np.abs(low - high).sum() / 2 < _BYTES)
 
 
 def _are_two_channels(data: bytes) -> bool:

@@ -353,8 +353,9 @@ def test_what_is_no_checkpoint_is_said_and_nothing_is_run(bases: Path, tmp_path:
     for there in (whole[: len(whole) // 2], whole[:-30], b""):
         file.write_bytes(there)
         refused(file, bases, "is not a PyTorch checkpoint, or is cut short; download it again")
-    file.write_bytes(b"<html>Not found</html>")
-    refused(file, bases, "is not a checkpoint of tensors alone")
+    for page in (b"<html>Not found</html>", b"version https://git-lfs.github.com/spec/v1\n"):
+        file.write_bytes(page)
+        refused(file, bases, "is not a PyTorch checkpoint; download it again")
     torch.save({"encoder_projector.query": Trap(tmp_path / "trapped")}, file)
     refused(file, bases, "is not a checkpoint of tensors alone")
     assert not (tmp_path / "trapped").exists()

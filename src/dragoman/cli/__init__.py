@@ -100,9 +100,20 @@ def _run() -> int:
         cause = next(_too_many_files(error), error)
         if not isinstance(cause, DragomanError | OSError):
             raise
-        say(_sentence(cause) if isinstance(cause, OSError) else str(cause))
+        say(_sentence(_of_stdout(cause)) if isinstance(cause, OSError) else str(cause))
         return 2
     return 0
+
+
+def _of_stdout(error: OSError) -> OSError:
+    """Named, where it is stdout that cannot take more: what is left in its buffer fails again."""
+    if error.filename is None:
+        try:
+            sys.stdout.flush()
+        except OSError as again:
+            if again.errno == error.errno:
+                error.filename = "standard output"
+    return error
 
 
 def _open_streams() -> None:

@@ -64,7 +64,9 @@ class VllmTranslator(SpeechTranslator):
         elif self.recipe.decoding.ctc_weight:
             _log.warning("%s: by vLLM the LLM transcribes alone, without CTC (decoding.ctc_weight).", self.name)
         if self.recipe.prompt.joint_answer:
-            _log.warning("%s: by vLLM translations are written behind their tags, not in one piece with them.", self.name)
+            _log.warning(
+                "%s: by vLLM translations are written behind their tags, not in one piece with them.", self.name
+            )
 
     @classmethod
     def from_pretrained(

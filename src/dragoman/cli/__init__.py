@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -106,13 +107,10 @@ def _run() -> int:
 
 
 def _of_stdout(error: OSError) -> OSError:
-    """Named, where it is stdout that cannot take more: what is left in its buffer fails again."""
-    if error.filename is None:
-        try:
-            sys.stdout.flush()
-        except OSError as again:
-            if again.errno == error.errno:
-                error.filename = "standard output"
+    """Named, where it was raised by what prints: that writes nothing else."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if error.filename is None and frames[-1].f_globals["__name__"].partition(".")[0] in ("click", "rich", "typer"):
+        error.filename = "standard output"
     return error
 
 

@@ -151,14 +151,14 @@ def encode(
     """
     check_storable(recipe)
     recipe = with_initial_revisions(recipe)
-    used = used_rows(recipe, data, on_progress)
-    dtype = precision(recipe)
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    encoder = initial_encoder(recipe, bases, dtype).to(chosen)
-    frame_bytes = encoder.width * dtype.itemsize
-    per_shard = max(1, min(_MOST, _SHARD_BYTES // (recipe.audio.window_frames * frame_bytes)))
-    frames = StoredFrames.for_encoder(out, recipe, encoder)
     with only_run(out, rank), workers_watched():
+        used = used_rows(recipe, data, on_progress)
+        dtype = precision(recipe)
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        encoder = initial_encoder(recipe, bases, dtype).to(chosen)
+        frame_bytes = encoder.width * dtype.itemsize
+        per_shard = max(1, min(_MOST, _SHARD_BYTES // (recipe.audio.window_frames * frame_bytes)))
+        frames = StoredFrames.for_encoder(out, recipe, encoder)
         stores = [frames.new(index, rows, per_shard) for index, rows in used]
         if processes == 1:
             _clear(stores)

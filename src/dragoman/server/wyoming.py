@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from dragoman import __version__
 from dragoman.errors import AudioError, DragomanError, needs_extra
 from dragoman.server.api.fields import TranscriptionForm
 from dragoman.server.api.transcriptions import recording_work, takes_words
@@ -19,6 +18,7 @@ from dragoman.server.backend.tasks import RecordingJob, in_thread
 from dragoman.server.errors_api import ApiError, api_error
 from dragoman.server.state import ServerState
 from dragoman.text.languages import LANGUAGES
+from dragoman.version import __version__
 
 with needs_extra("--wyoming_port", "wyoming"):
     from wyoming.asr import Transcribe, Transcript

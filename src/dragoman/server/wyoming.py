@@ -46,8 +46,8 @@ class VoiceHandler(AsyncEventHandler):
         try:
             return await self._handled(event)
         except (ApiError, DragomanError, wave.Error) as error:
-            told = api_error(error if isinstance(error, DragomanError | ApiError) else AudioError(f"{error}."))
-            await self.write_event(Error(told.detail, told.code).event())
+            answer = api_error(error if isinstance(error, DragomanError | ApiError) else AudioError(f"{error}."))
+            await self.write_event(Error(answer.detail, answer.code).event())
             return False
 
     async def disconnect(self) -> None:

@@ -107,8 +107,8 @@ class UploadedRecording:
                 if kind == b"Z":
                     return
                 if kind == b"E":
-                    told = json.loads(payload)
-                    raise (AudioTrackError if told["kind"] == AudioTrackError.__name__ else AudioError)(told["message"])
+                    said = json.loads(payload)
+                    raise (AudioTrackError if said["kind"] == AudioTrackError.__name__ else AudioError)(said["message"])
                 if kind == b"D":
                     self.damage.append(payload.decode())
                 else:

@@ -10,16 +10,16 @@ from dragoman.inference.segments import DetectedLanguage
 from dragoman.text.languages import LANGUAGES
 
 _DETECTED_BY_S, _SETTLED_BY_S = 3.0, 10.0
-"""After so much of it an open segment's language is detected; after so much speech in all, the
-language of all that follows."""
+"""After so much of it an open segment's language is detected; after so much speech in all, that of
+all that follows."""
 _SURE = 0.95
 _log = logging.getLogger("dragoman.inference.streaming")
 
 
 class LiveLanguage:
     """A greeting may be in another language than what follows: that of each of the first segments is detected by
-    itself, or, where that is not sure, from all that was heard. The language is settled when two segments in a row agree, or from ten
-    seconds of speech; it changes where two doubted segments in a row are surely in another one.
+    itself, or, where that is not sure, from all that was heard. The language is settled when two segments in a row
+    agree, or from ten seconds of speech; it changes where two doubted segments in a row are surely in another one.
 
     `identify` says how likely each language is in clips (N,), the likeliest first. With a language `given`, nothing
     is detected.

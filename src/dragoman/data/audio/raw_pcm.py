@@ -26,7 +26,7 @@ _BYTES = 0.25
 _FEWER = 4
 """By how much fewer the values of first bytes are, of samples in the other byte order."""
 _FRAME, _VOICED, _PEAK = 1024, 0.6, 0.85
-"""Samples whose pitch is measured; what of their energy comes again after a period; how near to the best of all periods."""
+"""Samples to find a pitch in; what of their energy comes again after a period; how near to the best of all periods."""
 _SLOW = ((75.0, -36.0), (100.0, -45.0))
 """Pitch in Hz, and energy above 3 kHz in dB of all: speech has not as little of both, at its own rate."""
 _GLIDES = 1.1

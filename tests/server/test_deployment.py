@@ -136,7 +136,7 @@ def test_ray_takes_its_config(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray.serve", reason="Ray Serve is not installed here: pip install 'dragoman[ray,serve]'")
     from ray.serve.schema import ServeDeploySchema
 
-    config = ServeDeploySchema.parse_obj(yaml.safe_load((FOLDER / "ray.yaml").read_text(encoding="utf-8")))
+    config = ServeDeploySchema.model_validate(yaml.safe_load((FOLDER / "ray.yaml").read_text(encoding="utf-8")))
     (application,) = config.applications
     monkeypatch.setenv("DRAGOMAN_API_KEY", "key")
     module, _, name = application.import_path.partition(":")

@@ -1,10 +1,13 @@
 """A server under many clients: throughput and latency at 1, 8, 32 against one at a time, and what a short clip waits
 for beside a long recording.
 
-    python benchmarks/serving.py --model small --clients 1 8 32
+    python benchmarks/serving.py --model small --clients 1 8 32 --beside_s 7200
+    python benchmarks/serving.py --model small --clients 1 8 --requests 8 --turns 1 --beside_s 600      # a first look
 
 Each client sends the same short clips (examples/, or --audio) over and over; what is compared ran against one server,
-in turns, so that a busy machine slows all alike. The ratio is the median of the turns.
+in turns, so that a busy machine slows all alike. The ratio of throughputs is the median of the turns; that of latencies
+is of all clips alone and all clips beside a recording that is as long as --beside_s (the first clip again and again)
+and of which the server is in the middle.
 """
 
 from __future__ import annotations
@@ -18,15 +21,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 import uuid
+import wave
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
+import numpy as np
 import psutil
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -41,7 +46,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--to", default="deu,fra")
     parser.add_argument("--language", default="eng")
     parser.add_argument("--audio", type=Path, nargs="+", default=[EXAMPLES / "english-wav.wav"])
-    parser.add_argument("--beside", type=Path, help="a long recording; the first clip is timed alone and beside it")
+    parser.add_argument("--beside_s", type=float, default=0, help="seconds of a recording that is heard meanwhile")
     parser.add_argument("--growth", type=int, default=0, help="how much memory grows over so many more requests")
     parser.add_argument("--serve", nargs=argparse.REMAINDER, default=[], help="flags of `dragoman serve`")
     return parser
@@ -74,16 +79,20 @@ def answers(url: str) -> bool:
         return False
 
 
-def ask(url: str, model: str, path: Path, options: argparse.Namespace) -> float:
-    """Seconds until the answer is there."""
+def form(path: Path, options: argparse.Namespace, **fields: str) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of a request."""
     boundary = uuid.uuid4().hex
-    fields = {"model": model, "language": options.language, "target_language": options.to}
+    fields = {"model": options.name, "language": options.language, "target_language": options.to, **fields}
     named = f"--{boundary}\r\ncontent-disposition: form-data; name="
     parts = [f'{named}"{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
     head = f'{named}"file"; filename="clip"\r\n\r\n'
     body = ("".join(parts) + head).encode() + path.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
-    kind = {"content-type": f"multipart/form-data; boundary={boundary}"}
-    request = urllib.request.Request(f"{url}/v1/audio/transcriptions", body, kind)
+    return body, {"content-type": f"multipart/form-data; boundary={boundary}"}
+
+
+def ask(url: str, path: Path, options: argparse.Namespace) -> float:
+    """Seconds until the answer is there."""
+    request = urllib.request.Request(f"{url}/v1/audio/transcriptions", *form(path, options))
     started = time.perf_counter()
     with urllib.request.urlopen(request, timeout=3600) as found:
         found.read()
@@ -95,7 +104,7 @@ def turn(url: str, clients: int, options: argparse.Namespace) -> tuple[float, li
     paths = itertools.islice(itertools.cycle(options.audio), options.requests)
     started = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
-        each = list(pool.map(lambda path: ask(url, options.name, path, options), paths))
+        each = list(pool.map(lambda path: ask(url, path, options), paths))
     return time.perf_counter() - started, each
 
 
@@ -124,24 +133,57 @@ def throughput(url: str, options: argparse.Namespace) -> None:
         )
 
 
+@contextmanager
+def in_the_middle_of(url: str, path: Path, options: argparse.Namespace) -> Iterator[None]:
+    """The server is hearing this recording, until we go."""
+    request = urllib.request.Request(f"{url}/v1/audio/transcriptions", *form(path, options, stream="true"))
+    with urllib.request.urlopen(request, timeout=3600) as events:
+        while b"transcript.text.segment" not in (line := events.readline()):
+            assert line, "the server gave up"
+        yield
+        assert not any(b"[DONE]" in line for line in waiting(events)), "the recording ended first; give a longer one"
+
+
+def waiting(events: IO[bytes]) -> list[bytes]:
+    """What has come meanwhile."""
+    events.fp.raw._sock.settimeout(0.5)  # type: ignore[attr-defined]  # urllib has no other way
+    lines: list[bytes] = []
+    with suppress(TimeoutError):
+        while line := events.readline():
+            lines.append(line)
+    return lines
+
+
 def beside(url: str, options: argparse.Namespace) -> None:
-    """A clip's latency while a long recording is translated, against its latency alone."""
+    """A clip's latency while a long recording is heard, against its latency alone."""
+    alone: list[float] = []
+    together: list[float] = []
     clip, count = options.audio[0], max(5, options.requests // 2)
-    alone = [ask(url, options.name, clip, options) for _ in range(count)]
-    long = threading.Thread(target=ask, args=(url, options.name, options.beside, options))
-    long.start()
-    time.sleep(2 * statistics.median(alone))
-    together = []
-    while long.is_alive() and len(together) < count:
-        together.append(ask(url, options.name, clip, options))
-    if not long.is_alive():
-        together = together[:-1]  # it may have been alone
+    with tempfile.TemporaryDirectory() as folder:
+        long = repeated(clip, options.beside_s, Path(folder) / "long.wav")
+        for _ in range(options.turns):
+            alone += [ask(url, clip, options) for _ in range(count)]
+            with in_the_middle_of(url, long, options):
+                together += [ask(url, clip, options) for _ in range(count)]
     times = percentile(together, 95) / percentile(alone, 95)
     print(
-        f"a short clip beside a long recording: p95 {times:.2f} x that alone "
+        f"a short clip beside {options.beside_s:g} s of speech: p95 {times:.2f} x that alone "
         f"({percentile(together, 95):.2f} s against {percentile(alone, 95):.2f} s, {len(together)} clips)",
         flush=True,
     )
+
+
+def repeated(clip: Path, seconds: float, path: Path) -> Path:
+    """A WAV file that says the same again and again, with a second between."""
+    from dragoman.data.audio import SAMPLE_RATE, load_audio
+
+    once = np.concatenate([load_audio(clip), np.zeros(SAMPLE_RATE, np.float32)])
+    block = (once * 32767).astype("<i2").tobytes()
+    with wave.open(str(path), "wb") as out:
+        out.setparams((1, 2, SAMPLE_RATE, 0, "NONE", "not compressed"))
+        for _ in range(round(seconds * SAMPLE_RATE / len(once))):
+            out.writeframes(block)
+    return path
 
 
 def growth(url: str, process: int, options: argparse.Namespace) -> None:
@@ -164,7 +206,7 @@ def main() -> None:
     print(f"{options.model}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
     with served(options.model, flags) as (url, process):
         throughput(url, options)
-        if options.beside is not None:
+        if options.beside_s:
             beside(url, options)
         if options.growth:
             growth(url, process, options)

@@ -24,6 +24,10 @@ class FileAccessError(AudioError):
     nothing about the recording, so it is never counted as bad data."""
 
 
+class AudioTrackError(AudioError):
+    """A track that is asked for and that the recording does not have."""
+
+
 class LanguageError(DragomanError):
     """A language that is unknown, or that the model does not speak."""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import logging
 import os
 import re
@@ -15,7 +16,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -126,6 +127,19 @@ def only_run(folder: Path, rank: int | None = None) -> AbstractContextManager[No
     """`held` by the first of several processes, for all of them; None: this one's number is torchrun's."""
     number = int(os.environ.get("RANK", 0)) if rank is None else rank
     return held(folder) if number == 0 else contextlib.nullcontext()
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What a run noted beside its results, a JSON object. Raises OutputError where that is cut or garbled."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        found = None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read ({error.strerror}); check the disk and permissions.") from error
+    if not isinstance(found, dict):
+        raise OutputError(f"{path}: is damaged, so nobody knows what was begun here; choose another folder.")
+    return found
 
 
 def digest_of_file(path: Path) -> str:

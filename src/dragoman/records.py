@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dragoman.errors import LanguageError, ManifestError
 from dragoman.files import atomic_file
+from dragoman.text.csv_rows import encoding_of
 from dragoman.text.languages import find, is_code
 
 RowT = TypeVar("RowT", bound=BaseModel)
@@ -138,7 +139,9 @@ def read_rows(path: Path, kind: type[RowT]) -> Iterator[tuple[int, RowT]]:
     A byte-order mark at the start, as Windows editors write it, is allowed too.
     """
     try:
-        with open(path, encoding="utf-8-sig") as lines:
+        if (encoding := encoding_of(path)) != "utf-8-sig":
+            raise ManifestError(f"{path}: is in {encoding.upper()}; save it as JSON lines in UTF-8.")
+        with open(path, encoding=encoding) as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield number, _parse(path, number, line, kind)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from foreign import SMALL
@@ -27,6 +28,7 @@ from dragoman.cli.options import check_model, read_targets
 from dragoman.cli.training.options import CompiledRunFlags, TrainFlags
 from dragoman.cli.translation import resume
 from dragoman.cli.translation.output import remark
+from dragoman.data.synthesis import write_flac
 from dragoman.errors import DataError, ModelError
 from dragoman.files import held
 from dragoman.inference.result import Result, Segment
@@ -234,9 +236,10 @@ def test_a_closed_pipe_is_quiet_and_a_full_one_is_told(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("There is no /dev/full here.")
     with open("/dev/full", "w") as out:
-        full = subprocess.run([*COMMAND, "score", path, "--json"], stdout=out, stderr=subprocess.PIPE, text=True)
-    assert full.returncode == 2
-    assert full.stderr.startswith("dragoman: ") and "No space left on device" in full.stderr
+        for asked in (("score", path, "--json"), ("models",)):  # printed by typer, and by rich
+            full = subprocess.run([*COMMAND, *asked], stdout=out, stderr=subprocess.PIPE, text=True)
+            assert full.returncode == 2
+            assert full.stderr.endswith("dragoman: standard output: No space left on device.\n")
 
 
 # ---------------------------------------------------------------------------------------- names and folders
@@ -250,8 +253,9 @@ def test_what_would_steer_a_terminal_is_escaped() -> None:
 
 
 def test_a_folder_is_its_regular_files_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("b.MP3", "a.wav", "talk.srt", "notes.TXT", ".DS_Store", ".hidden.wav", "noextension"):
+    for name in ("b.MP3", "a.wav", "talk.srt", "notes.TXT", ".DS_Store", ".hidden.wav"):
         (tmp_path / name).write_bytes(b"0")
+    write_flac(tmp_path / "noextension", np.zeros(1600, np.float32))
     (tmp_path / "deeper").mkdir()
     (tmp_path / "deeper" / "c.wav").touch()
     found = recordings([tmp_path, tmp_path / "a.wav", tmp_path / "talk.srt"])
@@ -266,15 +270,20 @@ LITTER = ["._a.wav", ".a.wav.Gx3kQ1", ".~lock.a.mp3#", "a.mp3.crdownload", "Unco
           "a.mp4.part-Frag12", "a.f137.mp4.ytdl", "a.mp3.download", "a.wav.partial", "a.wav.filepart", "a.avi.!qB",
           "a.mkv.aria2", "a.wav~", "a.wav.tmp", "a.opdownload", "a.wav.bak", ".a.mp4.icloud"]  # fmt: skip
 
+UNKNOWN = ["Icon\r", "LICENSE", "talk.wav.md5", "checksums.sha256", "talk.cue", "list.m3u8", "talk.wav.asd", "a.dat"]
+
 
 def test_litter_and_half_downloads_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in [*LITTER, "a.wav"]:
-        (tmp_path / name).write_bytes(b"0")
+    for name in [*LITTER, *UNKNOWN, "a.wav"]:
+        (tmp_path / name).write_bytes(b"0 1 2\n" * 50)
     (tmp_path / "empty.mp3").touch()
-    assert recordings([tmp_path]) == [tmp_path / "a.wav"]
+    write_flac(tmp_path / "speech", np.zeros(1600, np.float32))
+    assert recordings([tmp_path]) == [tmp_path / "a.wav", tmp_path / "speech"]
+    assert recordings([tmp_path / "talk.cue"]) == [tmp_path / "talk.cue"]
     said = capsys.readouterr().err
     assert "4 files left out: hidden." in said and "1 file left out: empty." in said
     assert "14 files left out: half a download, or a program's own." in said
+    assert f"{len(UNKNOWN)} files left out: no recording." in said
     assert recordings([tmp_path / "a.mp3.part"]) == [tmp_path / "a.mp3.part"]  # who names one wants it
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dragoman.cli.files import stems
+from dragoman.cli.files import folded, stems
 from dragoman.cli.translation.resume import NAME, FinishedRecordings
 
 
@@ -45,6 +45,25 @@ def test_recordings_of_one_run_are_named_apart() -> None:
     assert list(stems([Path("/a/b-c.wav"), Path("/a-b/c.wav"), Path("/a/b/c.wav"), Path("/c/c.wav")]).values()) == [
         "b-c", "a-b-c", "b-c.wav", "c-c"
     ]  # fmt: skip
+
+
+def test_what_some_file_system_takes_for_one_name_is_two(tmp_path: Path) -> None:
+    """Windows and Macs fold case, Macs the Unicode form too; results may be copied there."""
+    paths = [
+        recording(tmp_path / name, name) for name in ("Talk.wav", "talk.WAV", "\u00e9.wav", "e\u0301.wav", "x.wav")
+    ]
+    planned = stems(paths)
+    assert list(planned.values()) == ["Talk", "talk-2", "\u00e9", "e\u0301-2", "x"]
+    assert len({folded(name) for name in planned.values()}) == len(paths)
+    for path in paths:
+        finished = FinishedRecordings(tmp_path, {})
+        assert not finished.holds(path)
+        finished.write(path, planned, texts(path.name))
+    assert sorted(said(tmp_path).values()) == sorted(path.name for path in paths)
+    assert all(FinishedRecordings(tmp_path, {}).holds(path) for path in paths)
+    other = recording(tmp_path / "other" / "TALK.wav", "other")
+    write(tmp_path, other, "other")
+    assert said(tmp_path)["other-TALK.txt"] == "other" and said(tmp_path)["Talk.txt"] == "Talk.wav"
 
 
 def test_another_recording_of_the_name_is_written_beside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,10 +112,21 @@ def test_the_track_of_a_container_that_is_asked_for(tmp_path: Path) -> None:
 SPEECH = Path(__file__).parents[2] / "examples" / "english-wav.wav"
 
 
+def in_law(samples: np.ndarray, codec: str) -> bytes:
+    """As telephones have it, 8 kHz."""
+    encoder = av.CodecContext.create(codec, "w")
+    encoder.rate, encoder.layout, encoder.format = 8000, "mono", "s16"  # type: ignore[attr-defined]
+    frames = av.AudioResampler("s16", "mono", 8000).resample(frame_of(samples, RATE))
+    return b"".join(bytes(packet) for frame in [*frames, None] for packet in encoder.encode(frame))  # type: ignore[attr-defined]
+
+
 NO_PCM: dict[str, Callable[[np.ndarray], bytes]] = {
     "float": lambda samples: samples.astype("<f4").tobytes(),
     "the other byte order": lambda samples: pcm(samples, ">i2"),
     "24 bit": lambda samples: np.frombuffer(pcm(samples * 65536, "<i4"), np.uint8).reshape(-1, 4)[:, :3].tobytes(),
+    "signed 8 bit": lambda samples: (samples * 127).astype(np.int8).tobytes(),
+    "mu-law": lambda samples: in_law(samples, "pcm_mulaw"),
+    "A-law": lambda samples: in_law(samples, "pcm_alaw"),
     "8 bit": lambda samples: (samples * 127 + 128).astype(np.uint8).tobytes(),
     "text": lambda samples: Path(__file__).read_bytes(),
     "compressed": lambda samples: gzip.compress(pcm(samples))[10:],
@@ -172,3 +183,16 @@ def test_pcm_of_two_channels_is_refused(rate: int, silent_s: int) -> None:
 def test_how_raw_bytes_are_taken_is_said(caplog: pytest.LogCaptureFixture) -> None:
     piped(pcm(load_audio(SPEECH)))
     assert caplog.messages[0].startswith("standard input: taken for raw PCM: 16 bit, mono, 16 kHz.")
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+def test_speech_that_is_slowed_down_is_refused_and_hum_is_not(rate: int) -> None:
+    """A deep voice in a dull room is heard: that it is slow shows only where pitch and treble are both too low."""
+    speech = load_audio(SPEECH.with_name("german-flac.flac"))
+    (frame,) = av.AudioResampler("flt", "mono", rate).resample(frame_of(speech, RATE))
+    with pytest.raises(AudioError, match="sounds slowed down"):
+        piped(pcm(np.tile(frame.to_ndarray()[0], 3)))
+    hum = 0.2 * np.sin(2 * np.pi * 50 * np.arange(4 * RATE) / RATE)
+    dull = np.convolve(np.tile(speech, 2), np.hanning(16) / np.hanning(16).sum(), "same")
+    for sound in (hum, dull):
+        assert len(piped(pcm(sound))) == len(sound)

@@ -122,7 +122,7 @@ def test_options_are_as_keywords(translator: Translator) -> None:
     assert len(by_keywords.segments) > len(translator.translate(video, to="none", language="eng").segments)
     with pytest.raises(DragomanError, match="hears 5 s at a time"):
         translator.translate(video, to="deu", vad_parameters={"max_speech_duration_s": 9})
-    with pytest.raises(TypeError, match="nothing to say"):
+    with pytest.raises(TypeError, match="stand for all other arguments"):
         translator.translate(video, options, language="eng")
 
 
@@ -188,7 +188,7 @@ def test_confidence_is_the_probability_of_what_was_written(translator: Translato
         chosen = Translator.from_pretrained("tiny", device="cpu", beam_size=beams).decoder if beams > 1 else decoder
         (decoded,) = chosen([DecodeRequest(mel, utterance.language, ("deu", "nld"))])
         for code, translation in decoded.translations.items():
-            row = decoder._translation_row(utterance.language, code, decoded.transcript)
+            row, *_ = decoder._start(utterance.language, code, decoded.transcript, "")
             answer = decoder.text.answer(TASKS["smt"].answer(TaskItem("", "", "", translation.text), decoder.tags))
             assert escape(translation.text) == translation.text
             with torch.inference_mode():

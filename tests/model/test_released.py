@@ -315,9 +315,9 @@ ONES = torch.ones(2, 2)
 @pytest.mark.parametrize(
     ("made", "says"),
     [
-        (lambda t: {"model": t, "epoch": 3}, "its 'model' is a dict; a released checkpoint is one dict"),
+        (lambda t: {"model": t, "epoch": 3}, "its 'model' is of type dict; a released checkpoint is one dict"),
         (lambda t: list(t.values()), "is a list"),
-        (lambda t: {3: ONES}, "its 3 is a Tensor; a released checkpoint is one dict of named tensors"),
+        (lambda t: {3: ONES}, "its 3 is of type Tensor; a released checkpoint is one dict of named tensors"),
         (lambda t: {}, "holds no encoder_projector.* tensors"),
         (lambda t: {"model.encoder.conv1.weight": ONES}, "is not a checkpoint of these systems"),
         (change("encoder_projector.query", torch.ones(1, 150, 16)),
@@ -353,8 +353,9 @@ def test_what_is_no_checkpoint_is_said_and_nothing_is_run(bases: Path, tmp_path:
     for there in (whole[: len(whole) // 2], whole[:-30], b""):
         file.write_bytes(there)
         refused(file, bases, "is not a PyTorch checkpoint, or is cut short; download it again")
-    file.write_bytes(b"<html>Not found</html>")
-    refused(file, bases, "holds more than tensors, so it is not loaded")
+    for page in (b"<html>Not found</html>", b"version https://git-lfs.github.com/spec/v1\n"):
+        file.write_bytes(page)
+        refused(file, bases, "is not a PyTorch checkpoint; download it again")
     torch.save({"encoder_projector.query": Trap(tmp_path / "trapped")}, file)
     refused(file, bases, "holds more than tensors, so it is not loaded")
     assert not (tmp_path / "trapped").exists()
@@ -365,7 +366,7 @@ def test_nothing_that_is_there_is_written_over(bases: Path, tmp_path: Path) -> N
     (tmp_path / "ours").mkdir()
     convert(file, described(bases), tmp_path / "ours")  # an empty folder is no loss
     for out in (tmp_path / "ours", file):
-        with pytest.raises(OutputError, match="is there already"):
+        with pytest.raises(OutputError, match="exists already"):
             convert(file, described(bases), out)
     load_model(tmp_path / "ours")
 
@@ -457,13 +458,14 @@ def test_a_release_is_found_converted_once_and_loaded(
 
     translator = Translator.from_pretrained("yxdu/llm-srt", device="cpu")
     assert (translator.recipe.llm.revision, translator.recipe.encoder.revision) == ("b" * 40, "a" * 40)
+    assert translator.recipe.prompt.joint_answer
     folder = model_folder("yxdu/llm-srt")
     assert folder.name == "c" * 40 and folder.is_relative_to(tmp_path / "assets" / "dragoman")
     (snapshot / older.name).unlink()
     (snapshot / older.name).write_bytes(b"not read again")
     assert model_folder("yxdu/llm-srt") == folder and load_model(folder).recipe == translator.recipe
     shutil.rmtree(folder)
-    with pytest.raises(ModelError, match="not a checkpoint"):
+    with pytest.raises(ModelError, match="is not a PyTorch checkpoint"):
         model_folder("yxdu/llm-srt")
     assert [path for path in folder.parent.iterdir() if path.is_dir()] == []
 

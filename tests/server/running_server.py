@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from dragoman import Translator
 from dragoman.server.app import create_app
+from dragoman.server.backend.workers import open_model
 from dragoman.server.run import server_of
 from dragoman.server.settings import ServerSettings
 from dragoman.server.state import ServerState
@@ -17,7 +18,7 @@ class RunningServer:
     """Its address, what it knows, and how to end it."""
 
     def __init__(self, load: Callable[[], Translator], settings: ServerSettings) -> None:
-        self.app = create_app(settings, load)
+        self.app = create_app(settings, open_model(load, settings.workers))
         self.state: ServerState = self.app.state.server
         self._server = server_of(self.app, settings)
         self._thread = threading.Thread(target=self._server.run, daemon=True)

@@ -265,6 +265,39 @@ def test_what_goes_wrong_is_said(opened: Open, tmp_path: Path) -> None:
     no_violation(page)
 
 
+SENT = """
+const send = XMLHttpRequest.prototype.send;
+XMLHttpRequest.prototype.send = function (body) { window.sent = [...body.keys()]; return send.call(this, body); };
+"""
+
+
+def test_words_are_asked_for_where_they_do_something(opened: Open, recording: Path) -> None:
+    page = opened()
+    page.add_init_script(SENT)
+    page.reload()
+    page.get_by_text("More options").click()
+    page.get_by_label("Words to expect").fill("Bahnhof, station")
+    heard(page, recording, "German")
+    assert "hotwords" in page.evaluate("sent")
+
+    def by_whisper(route: Any) -> None:
+        answer = route.fetch().json()
+        route.fulfill(json={**answer, "data": [{**model, "takes_keywords": False} for model in answer["data"]]})
+
+    page.route("**/v1/models", by_whisper)
+    page.get_by_role("button", name="New recording").click()
+    page.get_by_role("button", name="Delete and start anew").click()
+    page.get_by_text("Drop a recording here").wait_for()
+    page.wait_for_timeout(1000)  # what was kept is forgotten
+    page.reload()
+    page.get_by_text("More options").click()
+    page.get_by_label("Several languages are spoken").wait_for()
+    assert page.get_by_label("Words to expect").count() == 0
+    begin(page, recording, "German")
+    page.locator(LINE).first.wait_for()
+    assert "target_language" in page.evaluate("sent") and "hotwords" not in page.evaluate("sent")
+
+
 def test_a_recording_can_be_stopped_and_silence_is_said_to_be_silent(opened: Open, tmp_path: Path) -> None:
     silence = tmp_path / "silence.wav"
     with wave.open(str(silence), "wb") as out:

@@ -15,9 +15,12 @@ import pytest
 pytest.importorskip("openai", reason="the extra [dev] is not installed")
 
 import openai
+from media import Track, write_media
 
 from dragoman import Translator
-from dragoman.subtitles.cues import cues
+from dragoman.data.audio import load_audio
+from dragoman.inference.decoding.glossary import Glossary, Term
+from dragoman.subtitles.cues import SubtitleOptions, cues
 from dragoman.subtitles.writers import to_srt, to_vtt
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ def client(server: RunningServer) -> Iterator[Any]:
 
 def ask(client: Any, **fields: Any) -> Any:
     extra = {name: fields.pop(name) for name in list(fields) if name.startswith(("target", "to_", "multi"))}
+    extra |= fields.pop("extra_body", {})
     with open(fields.pop("path", AUDIO), "rb") as file:
         return client.audio.transcriptions.create(
             file=file, model="random", extra_body=extra, **{"language": "en", **fields}
@@ -86,6 +90,40 @@ def test_plain_formats(client: Any, random_translator: Translator) -> None:
     assert ask(client, response_format="text") == f"{expected.transcript}\n"
     assert ask(client, response_format="srt") == to_srt(shown)
     assert ask(client, response_format="vtt") == to_vtt(shown)
+
+
+def test_subtitles_look_as_asked(client: Any, server: RunningServer, random_translator: Translator) -> None:
+    expected = random_translator.translate(AUDIO, ["deu"], "eng")
+    narrow = SubtitleOptions(max_line_width=12, max_line_count=4, max_chars_per_second=30.0)
+    look = {"max_line_width": "12", "max_line_count": "4", "max_chars_per_second": "30"}
+    assert ask(client, response_format="srt", extra_body=look) == to_srt(cues(expected, ("eng",), narrow))
+    fields = {"model": "random", "language": "en", "to_language": "de", "response_format": "vtt", "bilingual": "true"}
+    form = [part for name, value in (fields | look).items() for part in ("-F", f"{name}={value}")]
+    status, body = curl(server, f"{server.url}/v1/audio/translations", *form, "-F", f"file=@{AUDIO}")
+    assert status == 200 and body == to_vtt(cues(expected, ("deu", "eng"), narrow))
+
+
+def test_terms_tracks_and_stretches_are_as_asked(client: Any, tmp_path: Path, random_translator: Translator) -> None:
+    """A glossary, the second of two tracks, the longest stretch: what the Translator does with them."""
+    sound = [load_audio(EXAMPLES / name) for name in ("english-wav.wav", "english-video.mp4")]
+    path = write_media(tmp_path / "two.mkv", *(Track(samples, "aac") for samples in sound))
+    said = random_translator.translate(path, "deu", "eng", audio_track=2).transcript.split()[0]
+    glossary = Glossary((Term(said, "Donaudampfschiff"), Term("other", "anderes", "eng", "deu")))
+    options = {"glossary": glossary, "audio_track": 2, "vad_parameters": {"max_speech_duration_s": 3.0}}
+    expected = random_translator.translate(path, "deu", "eng", **options)
+    assert any("Donaudampfschiff" in one.missed.get("deu", ()) for one in expected.segments)  # it writes nonsense
+    terms = [{"term": said, "translation": "Donaudampfschiff"}, {"term": "other", "translation": "anderes"}]
+    terms[1] |= {"source": "English", "target": "de"}
+    vad = {"type": "server_vad", "max_speech_duration_s": 3.0}
+    given = {"target_language": "de", "audio_track": 2, "glossary": json.dumps(terms)}
+    found = ask(client, path=path, chunking_strategy=vad, extra_body=given, response_format="verbose_json")
+    assert [one.text for one in found.segments] == [one.transcript for one in expected.segments]
+    assert [one.missed for one in found.segments] == [
+        {code: list(words) for code, words in one.missed.items()} for one in expected.segments
+    ]
+    given |= {"glossary": {said: "Donaudampfschiff"}}  # the client sends glossary[…]
+    again = ask(client, path=path, chunking_strategy=vad, extra_body=given, response_format="verbose_json")
+    assert again.segments == found.segments
 
 
 def test_translations_are_in_the_first_target(client: Any, random_translator: Translator) -> None:
@@ -153,6 +191,19 @@ def test_the_model_is_described(client: Any) -> None:
         ({"chunking_strategy": '{"type": "server_vad", "threshold": 7}'}, "chunking_strategy.threshold"),
         ({"chunking_strategy[type]": "client"}, "chunking_strategy.type"),
         ({"multilingual": "true", "language": "en"}, "multilingual"),
+        ({"audio_track": "0"}, "audio_track"),
+        ({"audio_track": "7"}, "audio_track"),
+        ({"glossary": "cat=Kater", "target_language": "de"}, "glossary"),
+        ({"glossary": '{"cat": "Kater"}'}, "glossary"),
+        (
+            {"glossary": '[{"term": "a", "translation": "b"}, {"term": "a", "translation": "c"}]', "to_language": "de"},
+            "glossary",
+        ),
+        ({"glossary": '[{"term": "a", "translation": "b", "target": "Elvish"}]', "target_language": "de"}, "glossary"),
+        ({"max_line_width": "20"}, "max_line_width"),
+        ({"max_line_width": "0", "response_format": "srt"}, "max_line_width"),
+        ({"bilingual": "true", "response_format": "srt"}, "bilingual"),
+        ({"chunking_strategy": '{"type": "server_vad", "max_speech_duration_s": 900}'}, "chunking_strategy"),
     ],
 )
 def test_a_field_that_cannot_be_honoured_is_named(server: RunningServer, fields: dict[str, str], param: str) -> None:

@@ -17,7 +17,8 @@ pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
 
 from test_server_uploads import until
 
-from dragoman.server.backend.job_store import MOST_ATTEMPTS, JobStore, TooManyJobs
+from dragoman.server.backend.job_store import JobStore
+from dragoman.server.backend.jobs import MOST_ATTEMPTS, TooManyJobs
 
 if TYPE_CHECKING:
     from running_server import RunningServer

@@ -49,7 +49,7 @@ def test_a_killed_model_fails_nobody(
     for thread in asking:
         thread.start()
     until(lambda: len(found) > 1, 120)
-    for worker in list(server.state.workers):
+    for worker in list(server.state.model.workers):
         os.kill(worker.pid, signal.SIGKILL)
     for thread in asking:
         thread.join(timeout=300)

@@ -13,7 +13,7 @@ TABLE = 'audio,text\na.wav,"Grüße, \n ""du"""\n\nb.wav,ja\n'
 ROWS = [(1, ["audio", "text"]), (2, ["a.wav", 'Grüße, \n "du"']), (5, ["b.wav", "ja"])]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_however_a_spreadsheet_saved_it(mark: str, encoding: str, end: str, tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ eng It costs approx. 20 dollars and weighs 5 lbs. 3 oz. or so.|
 eng See vol. 2, ch. 4, fig. 3 and p. 12 for details.|
 eng Real Madrid vs. Barcelona was on Jan. 3 at home.|
 eng We bought apples, pears, etc. and 3.5 litres of milk.|
+eng The 5th Inf. Div. left on Wed. Nov. 5.| Fine.|
+deu Es kommt Fam. Huber.| Toll.|
+por Ele mora na av. Paulista 12, apto. 3.| Sim.|
 deu Das kostet 3,5 Mio. Euro.| Das ist viel.|
 deu Er kommt z. B. aus Berlin, u.a. mit Hr. Müller bzw. Fr. Schmidt.|
 deu Siehe S. 12, Kap. 3 und Abb. 5 in Bd. 2, lt. Verlag Nr. 7.|

@@ -15,6 +15,7 @@ from toy import LORA, MLP, Q_FORMER, STACKED, recipe, stage, write_bases, write_
 
 from dragoman.data.frames import FrameStore
 from dragoman.errors import DataError, OutputError, RecipeError
+from dragoman.files import only_run
 from dragoman.model.encoder import MelEncoder
 from dragoman.recipe import Recipe
 from dragoman.training import encoding
@@ -125,7 +126,7 @@ def test_killed_at_the_worst_moment_it_goes_on(
             os._exit(0)
         assert os.waitpid(child, 0)[1] == signal.SIGKILL
     there = {path: path.stat().st_mtime_ns for path in (folder / "killed").rglob("*.frames")}
-    assert len(there) == 7 and len(files(folder / "killed")) == 1 + 7 + 1  # rows, frames, what was not yet named
+    assert len(there) == 7 and len(files(folder / "killed")) == 2 + 7 + 1  # rows and a lock, frames, what was not named
     assert files(stored(chosen, folder, "killed")) == whole
     assert all(path.stat().st_mtime_ns == time for path, time in there.items())
 
@@ -161,6 +162,13 @@ def test_frames_that_change_are_not_stored(tmp_path: Path) -> None:
         train_curriculum(augmented, tmp_path, tmp_path, TrainOptions(features=tmp_path))
     with pytest.raises(RecipeError, match="no stage that hears: there is nothing to encode"):
         encode(recipe(), tmp_path, tmp_path)
+
+
+def test_frames_are_written_by_one_run_alone(prepared: Callable[[Recipe], Path]) -> None:
+    folder = prepared(plan())
+    with only_run(folder / "frames"), pytest.raises(OutputError, match="frames: another run is writing there"):
+        stored(plan(), folder)
+    assert list(stored(plan(), folder).rglob("*.frames"))
 
 
 @pytest.mark.parametrize("padding", ["trimmed", "window"])

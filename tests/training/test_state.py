@@ -59,6 +59,10 @@ DAMAGE: list[tuple[str, Callable[[Path], object]]] = [
     ("trained.safetensors", garble),
     ("trained.safetensors", Path.unlink),
     ("checksums.json", cut),
+    ("checksums.json", lambda path: path.write_text("[]")),
+    ("checksums.json", lambda path: path.write_bytes(b"\xff\xfe\0")),
+    ("", lambda path: (shutil.rmtree(path), path.mkdir())),
+    ("", lambda path: (shutil.rmtree(path), path.write_bytes(b""))),
 ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -101,9 +102,17 @@ def _run() -> int:
         cause = next(_too_many_files(error), error)
         if not isinstance(cause, DragomanError | OSError):
             raise
-        say(_sentence(cause) if isinstance(cause, OSError) else str(cause))
+        say(_sentence(_of_stdout(cause)) if isinstance(cause, OSError) else str(cause))
         return 2
     return 0
+
+
+def _of_stdout(error: OSError) -> OSError:
+    """Named, where it was raised by what prints: that writes nothing else."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if error.filename is None and frames[-1].f_globals["__name__"].partition(".")[0] in ("click", "rich", "typer"):
+        error.filename = "standard output"
+    return error
 
 
 def _open_streams() -> None:

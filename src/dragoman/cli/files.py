@@ -5,13 +5,14 @@ from __future__ import annotations
 import glob
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count, zip_longest
+from itertools import chain, count, zip_longest
 from pathlib import Path
 
 from dragoman.cli.console import say
-from dragoman.errors import DataError, OutputError
+from dragoman.errors import AudioError, DataError, FileAccessError, OutputError
 
 _NOT_RECORDINGS = frozenset(
     {".txt", ".srt", ".vtt", ".tsv", ".csv", ".json", ".jsonl", ".md", ".rst", ".html", ".htm", ".xml", ".yaml", ".yml"}
@@ -89,18 +90,25 @@ def names(path: Path) -> Iterator[str]:
 
 def stems(paths: Sequence[Path]) -> dict[Path, str]:
     """What each recording's results are called: its name without the ending, or where two of the run would be called
-    the same, the first of its `names` that tells them apart."""
+    the same, on some file system at least (`folded`), the first of its `names` that tells them apart."""
     named: dict[Path, str] = {}
     taken: set[str] = set()
     for tried in zip_longest(*map(names, paths)):
         left = {path: name for path, name in zip(paths, tried, strict=True) if path not in named and name is not None}
-        shared = Counter(left.values())
-        named |= {path: name for path, name in left.items() if shared[name] == 1 and name not in taken}
-        taken |= set(named.values())
+        shared = Counter(map(folded, left.values()))
+        alone = {path: name for path, name in left.items() if shared[folded(name)] == 1 and folded(name) not in taken}
+        named |= alone
+        taken |= set(map(folded, alone.values()))
     for path in paths:
-        named[path] = named.get(path) or next(name for name in numbered(path) if name not in taken)
-        taken.add(named[path])
+        if path not in named:
+            named[path] = next(name for name in chain([path.stem], numbered(path)) if folded(name) not in taken)
+            taken.add(folded(named[path]))
     return {path: named[path] for path in paths}
+
+
+def folded(name: str) -> str:
+    """The same of two names that Windows or a Mac takes for one: of any case, and in either Unicode form."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def numbered(path: Path) -> Iterator[str]:
@@ -146,4 +154,19 @@ def _left_out(path: Path) -> str | None:
         return "half a download, or a program's own"
     if suffix in _NOT_RECORDINGS:
         return "by name no recording"
-    return "empty" if path.stat().st_size == 0 else None
+    if path.stat().st_size == 0:
+        return "empty"
+    return None if suffix in _SOUND or _is_media(path) else "no recording"
+
+
+def _is_media(path: Path) -> bool:
+    """Whether a file whose name does not tell holds sound, or could not be looked into."""
+    from dragoman.data.audio.opening import opened_container, opened_file
+
+    try:
+        with opened_file(path) as file, opened_container(file, file.name_in_messages) as container:
+            return bool(container.streams.audio)
+    except FileAccessError:
+        return True  # reading it will say why
+    except AudioError:
+        return False

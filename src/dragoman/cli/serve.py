@@ -38,11 +38,25 @@ AllowedOriginsOption = Annotated[
 AllowedHostsOption = Annotated[
     list[str] | None, typer.Option("--allowed_hosts", help="Host names that the server answers to; repeatable.")
 ]
+WyomingPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--wyoming_port", min=1, max=65535, help="The port for Home Assistant's voice assistants; none by default."
+    ),
+]
 WorkersOption = Annotated[
     int, typer.Option(min=0, help="Replicas of the model, a process each; 0: one, in the server's own process.")
 ]
 JobsDirOption = Annotated[
     Path | None, typer.Option("--jobs_dir", help="Where jobs are kept across restarts; without it there are none.")
+]
+JobsUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--jobs_url",
+        envvar="DRAGOMAN_JOBS_URL",
+        help="A Postgres database for jobs, which servers can share, as postgresql://user@host/name.",
+    ),
 ]
 MaxFileOption = Annotated[int, typer.Option("--max_file_mb", min=1, help="The largest file, in MB.")]
 MaxDurationOption = Annotated[
@@ -65,8 +79,10 @@ def serve(
     served_model_name: ServedModelNameOption = None,
     allowed_origins: AllowedOriginsOption = None,
     allowed_hosts: AllowedHostsOption = None,
+    wyoming_port: WyomingPortOption = None,
     workers: WorkersOption = 0,
     jobs_dir: JobsDirOption = None,
+    jobs_url: JobsUrlOption = None,
     max_file_mb: MaxFileOption = 1000,
     max_duration_s: MaxDurationOption = 4 * 3600.0,
     max_requests: MaxRequestsOption = 32,
@@ -78,6 +94,7 @@ def serve(
     """
     try:
         from dragoman.server.app import create_app
+        from dragoman.server.backend.workers import open_model
         from dragoman.server.run import listening, run
         from dragoman.server.settings import ServerSettings
     except ModuleNotFoundError as error:
@@ -90,8 +107,10 @@ def serve(
         allowed_origins=tuple(allowed_origins or ()),
         allowed_hosts=tuple(allowed_hosts or ()),
         served_model_names=tuple(served_model_name or ()),
+        wyoming_port=wyoming_port,
         workers=workers,
         jobs_dir=jobs_dir,
+        jobs_url=jobs_url or None,
         max_file_bytes=max_file_mb * _MB,
         max_duration_s=max_duration_s,
         max_live_s=max_duration_s,
@@ -105,4 +124,4 @@ def serve(
     listener = listening(settings)
     say(f"http://{host}:{listener.getsockname()[1]} is served; the model is being loaded. Ctrl-C ends.")
     read = partial(Translator.from_pretrained, folder, load.read())  # another process can call it
-    run(create_app(settings, read), settings, listener)
+    run(create_app(settings, open_model(read, workers)), settings, listener)

@@ -163,6 +163,8 @@ class Examples:
         translation = utterance.translations.get(target, "")
         item = TaskItem(utterance.language, target, utterance.text, translation)
         prompt, answer = TASKS[task].prompt(item, self.tags), answer_parts(task, item, self.tags)
+        if self.recipe.prompt.joint_answer:
+            answer = ("".join(answer),)
         rehearsed = (task, utterance.language, target) in self.rehearsed
         return TextRow(self.text.prompt(prompt), self.text.answer(*answer), rehearsed)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dragoman.errors import AudioError, DataError, needs_extra
-from dragoman.files import atomic_file, written
+from dragoman.files import atomic_file, read_record, written
 from dragoman.records import Hypothesis, Utterance, to_json_line
 
 with needs_extra("A batch job", "ray"):
@@ -155,7 +155,7 @@ def _claim(job: BatchJob) -> None:
     }
     stored = job.out / REQUEST
     if stored.is_file():
-        before = json.loads(stored.read_text(encoding="utf-8"))
+        before = read_record(stored)
         if odd := [key for key, value in request.items() if before.get(key) != value]:
             raise DataError(
                 f"{job.out} was begun with another {odd[0].replace('_', ' ')}; choose another --output_dir."

@@ -17,19 +17,18 @@ import numpy as np
 from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.errors import DragomanError
 from dragoman.inference.decoding.decoder import DecodedSpeech
+from dragoman.inference.live_language import LiveLanguage
 from dragoman.inference.local_agreement import LocalAgreement, PartialText
 from dragoman.inference.options import TranslateKeywords, TranslateOptions
 from dragoman.inference.prefetch import Prefetcher
 from dragoman.inference.recordings import Speech
 from dragoman.inference.result import Segment
-from dragoman.inference.segments import DetectedLanguage, says_something, to_segment
+from dragoman.inference.segments import says_something, to_segment
 from dragoman.inference.translator import Translator
 from dragoman.vad import Segmenter, SpeechSegment
 
 _LOOK = SAMPLE_RATE // 10
 """Samples from one look at what is open to the next."""
-_IDENTIFIED_BY_S = 3.0
-"""The language is settled when so much speech was heard."""
 _TRANSCRIPT = "transcript"
 _MOST_WAITING = 6000
 """At most this many blocks are taken from a source ahead of the model; then the source has to wait."""
@@ -65,7 +64,8 @@ class LiveTranslator:
     Args:
         translator: The model.
         to: Targets, as in `Translator.translate`.
-        language: What is spoken; None: detected from the first seconds of speech, and no updates come before.
+        language: What is spoken; None: detected from the first seconds of speech (see `LiveLanguage`), and no updates
+            come before.
         min_chunk_s: A segment is decoded anew whenever it has grown by this many seconds.
         **more: `hotwords`, `glossary` and `vad_parameters`, as in `Translator.translate`.
 
@@ -96,10 +96,7 @@ class LiveTranslator:
         self._options = translator.options(to, language, **more)
         if self._options.multilingual:
             raise DragomanError("Live speech is taken to be in one language; leave multilingual out.")
-        self._detected: DetectedLanguage | None = None
-        if self._options.language is not None:
-            self._detected = self._options.language, None
-        self._first: list[Waveform] = []  # the segments that ended before the language was settled
+        self._language = LiveLanguage(translator.identify, self._options.language)
         self._segmenter = Segmenter(translator.vad_options(self._options))
         self._rest = np.zeros(0, np.float32)
         self._open: _OpenSegment | None = None
@@ -152,7 +149,10 @@ class LiveTranslator:
     def _grown(self, speech: SpeechSegment) -> Iterator[LiveEvent]:
         """Decode the open segment if it has grown enough."""
         heard_s = self._open.heard_s if self._open else speech.start_s
-        if speech.end_s - heard_s < self.min_chunk_s or (detected := self._detect(speech, has_ended=False)) is None:
+        if speech.end_s - heard_s < self.min_chunk_s:
+            return
+        detected = self._language.of(speech.samples, has_ended=False)
+        if detected is None:
             return
         decoded, opened = self._decode(speech, detected[0])
         opened.add(decoded, speech.end_s)
@@ -166,27 +166,15 @@ class LiveTranslator:
     def _ended(self, speeches: Iterator[SpeechSegment]) -> Iterator[LiveEvent]:
         """Decode what has ended; where nothing is said it is reported only if an update said something."""
         for speech in speeches:
-            detected = self._detect(speech, has_ended=True)
+            detected = self._language.of(speech.samples, has_ended=True)
             assert detected is not None
             decoded, ended = self._decode(speech, detected[0])
             self._open = None
             if ended.is_shown or says_something(decoded):
-                yield FinalSegment(self._number, to_segment(speech, detected, decoded, self.translator.calibration))
+                segment = to_segment(speech, detected, decoded, self.translator.calibration)
+                yield FinalSegment(self._number, segment)
                 self._number += 1
-
-    def _detect(self, speech: SpeechSegment, *, has_ended: bool) -> DetectedLanguage | None:
-        """What is spoken, and how likely; None while it is too early to say."""
-        if self._detected is None:
-            waveforms = [*self._first, speech.samples]
-            is_enough = sum(map(len, waveforms)) >= _IDENTIFIED_BY_S * SAMPLE_RATE
-            if not (is_enough or has_ended):
-                return None
-            detected = next(iter(self.translator.identify(waveforms).items()))
-            if not is_enough:
-                self._first = waveforms
-                return detected
-            self._detected, self._first = detected, []
-        return self._detected
+                self._language.doubt(speech.samples, bool(segment.low_confidence.get(_TRANSCRIPT)))
 
     def _decode(self, speech: SpeechSegment, source: str) -> tuple[DecodedSpeech, _OpenSegment]:
         request = self.translator.request(Speech(speech.samples, source), self._options)

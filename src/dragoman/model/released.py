@@ -61,6 +61,8 @@ def _read(file: Path) -> dict[str, Tensor]:
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not _is_archive(file):
+            raise ModelError(f"{file}: is not a PyTorch checkpoint; download it again.") from error
         raise ModelError(f"{file}: holds more than tensors, so it is not loaded.") from error
     except Exception as error:  # what torch raises on a damaged file is of many kinds
         raise ModelError(f"{file}: is not a PyTorch checkpoint, or is cut short; download it again.") from error
@@ -68,9 +70,15 @@ def _read(file: Path) -> dict[str, Tensor]:
         raise ModelError(f"{file}: is a {type(found).__name__}, a released checkpoint is one dict of tensors.")
     for name, value in found.items():
         if not (isinstance(name, str) and isinstance(value, Tensor)):
-            kind = type(value).__name__
-            raise ModelError(f"{file}: its {name!r} is a {kind}; a released checkpoint is one dict of named tensors.")
+            odd = f"its {name!r} is of type {type(value).__name__}"
+            raise ModelError(f"{file}: {odd}; a released checkpoint is one dict of named tensors.")
     return found
+
+
+def _is_archive(file: Path) -> bool:
+    """Whether it begins as torch.save's archives do, or its pickles of old."""
+    with file.open("rb") as start:
+        return start.read(2) in (b"PK", b"\x80\x02")
 
 
 def _named(tensors: Mapping[str, Tensor], file: Path) -> Named:
@@ -105,10 +113,10 @@ def _ours(name: str) -> str:
 
 
 def _as_released(recipe: Recipe, found: Named, tags: Mapping[str, str]) -> Recipe:
-    """The recipe of this checkpoint: its LoRA, its tags."""
+    """The recipe of this checkpoint: its LoRA, its tags, its answers in one piece."""
     llm = recipe.llm.model_copy(update={"lora": _lora(recipe, found)})
     known = {find(language).code: tag for language, tag in tags.items()}
-    prompt = recipe.prompt.model_copy(update={"tags": {**recipe.prompt.tags, **known}})
+    prompt = recipe.prompt.model_copy(update={"tags": {**recipe.prompt.tags, **known}, "joint_answer": True})
     return recipe.model_copy(update={"llm": llm, "prompt": prompt})
 
 

@@ -50,12 +50,14 @@ def dump_recipe(recipe: Recipe) -> str:
 def read_stored_recipe(path: Path) -> Recipe:
     """The recipe that lies in a model folder."""
     try:
-        return Recipe.model_validate_json(path.read_text(encoding="utf-8"))
+        return Recipe.model_validate_json(path.read_bytes())
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror}); is this a model folder?") from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "json_invalid":
+            raise RecipeError(f"{path}: is damaged ({first['msg']}); get the folder again.") from error
         raise RecipeError(f"{path}: {key}: {first['msg']}; the folder was written by another version.") from error
 
 

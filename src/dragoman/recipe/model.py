@@ -100,10 +100,13 @@ class PromptConfig(StrictModel):
 
     `worded` says a task's prompt in words in the place of tags, with {source}, {target} (languages by name) and
     {transcript}; `before_audio` is text in front of the audio, such as the beginning of a chat template (LLaST).
+    `joint_answer`: transcript, tags and translation of an SRT answer are tokenised as one text, as the authors'
+    checkpoints were taught (`dragoman convert` sets it); else the translation apart.
     """
 
     tags: dict[str, str] = Field(default_factory=dict)
     before_audio: str = ""
+    joint_answer: bool = False
     worded: dict[TaskName, str] = Field(default_factory=dict)
 
     @field_validator("worded")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
-from dragoman.inference.translator import Translator
 from dragoman.server.api import jobs, models, realtime, subtitles, transcriptions
+from dragoman.server.backend.translation import OpenModel
 from dragoman.server.errors_api import add_error_handlers
 from dragoman.server.guards import Guards
 from dragoman.server.settings import ServerSettings
@@ -21,14 +21,15 @@ from dragoman.version import __version__
 PAGE = Path(__file__).parent / "page"
 
 
-def create_app(settings: ServerSettings, load: Callable[[], Translator]) -> FastAPI:
-    """An ASGI application; `load` reads the model when it starts."""
-    state = ServerState(settings, load, begin_jobs=jobs.start_jobs)
+def create_app(settings: ServerSettings, open_model: OpenModel) -> FastAPI:
+    """An ASGI application; the model is opened when it starts."""
+    state = ServerState(settings, open_model, running_jobs=jobs.running_jobs)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.start()
-        yield
+        async with _voices(state):
+            yield
         state.end()
 
     app = FastAPI(
@@ -51,6 +52,15 @@ def create_app(settings: ServerSettings, load: Callable[[], Translator]) -> Fast
             expose_headers=["x-request-id", "retry-after"],
         )
     return app
+
+
+def _voices(state: ServerState) -> AbstractAsyncContextManager[None]:
+    """Of Home Assistant, where they are listened to."""
+    if state.settings.wyoming_port is None:
+        return nullcontext()
+    from dragoman.server.wyoming import listening_to_voices
+
+    return listening_to_voices(state, state.settings.host, state.settings.wyoming_port)
 
 
 def page_paths(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from dragoman.errors import DragomanError
+from dragoman.errors import AudioTrackError, DragomanError
 from dragoman.server.backend.batching import ClientGone
 from dragoman.server.backend.uploads import RecordingTooLong
 
@@ -55,6 +55,8 @@ def api_error(error: Exception, param: str | None = None) -> ApiError:
         return error
     if isinstance(error, RecordingTooLong):
         return ApiError(413, str(error), "file", "recording_too_long")
+    if isinstance(error, AudioTrackError):
+        param = "audio_track"
     if isinstance(error, ClientGone):
         return ApiError(503, "The server is ending; ask again.", None, "draining", {"Retry-After": "5"})
     if isinstance(error, DragomanError):

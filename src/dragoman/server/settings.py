@@ -25,10 +25,14 @@ class ServerSettings:
     """By which names it may be called; any, but on the own machine only that machine's own."""
     served_model_names: tuple[str, ...] = ()
     """What clients may call the model; its own name by default."""
+    wyoming_port: int | None = None
+    """Where Home Assistant's voice assistants are heard; nowhere by default."""
     workers: int = 0
     """Replicas of the model, a process each; 0: one in the server's own process."""
     jobs_dir: Path | None = None
     """Where jobs are kept; None: there are none."""
+    jobs_url: str | None = None
+    """A Postgres database in their place, which several servers can share."""
     jobs_at_once: int = 2
     max_file_bytes: int = 1 << 30
     max_duration_s: float = 4 * 3600.0
@@ -52,6 +56,10 @@ class ServerSettings:
             raise DragomanError(
                 f"--host {self.host} lets other machines in; give --api_key (or DRAGOMAN_API_KEY), or --allow_no_key."
             )
+        if self.wyoming_port is not None and not (self.is_local or self.allow_no_key):
+            raise DragomanError("--wyoming_port: Wyoming knows no key; give --allow_no_key, or listen on 127.0.0.1.")
+        if self.jobs_dir is not None and self.jobs_url is not None:
+            raise DragomanError("Jobs are kept in one place: give --jobs_dir or --jobs_url.")
         if min(self.max_file_bytes, self.max_duration_s, self.max_requests, self.request_timeout_s) <= 0:
             raise DragomanError("Limits of the server are above 0; give larger ones.")
 

@@ -14,12 +14,9 @@ from starlette.requests import HTTPConnection
 from dragoman.data.audio import SAMPLE_RATE
 from dragoman.inference.options import TranslateOptions
 from dragoman.inference.recordings import Speech
-from dragoman.inference.translator import Translator
-from dragoman.server.backend.batching import BatchScheduler
-from dragoman.server.backend.job_runner import JobRunner
-from dragoman.server.backend.job_store import JobStore
-from dragoman.server.backend.translation import LocalModel, ModelFacts, ModelServer
-from dragoman.server.backend.workers import ModelProcess, start_workers
+from dragoman.server.backend.job_runner import DiskJobs
+from dragoman.server.backend.jobs import JobQueue, RunningJobs
+from dragoman.server.backend.translation import ModelServer, OpenModel
 from dragoman.server.errors_api import ApiError
 from dragoman.server.guards import Places
 from dragoman.server.metrics import ServerMetrics
@@ -30,12 +27,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class ServerState:
-    """One server. `load` reads the model, in a thread, while the server answers already that it lives."""
+    """One server. `open_model` is called in a thread, while the server answers already that it lives."""
 
     settings: ServerSettings
-    load: Callable[[], Translator]
+    open_model: OpenModel
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
-    begin_jobs: Callable[[ServerState, JobStore], JobRunner] | None = None
+    running_jobs: Callable[[ServerState], RunningJobs] | None = None
     failure: Exception | None = None
 
     def __post_init__(self) -> None:
@@ -43,10 +40,8 @@ class ServerState:
         self.threads = ThreadPoolExecutor(2 * self.settings.max_requests, "dragoman-request")
         self._model: ModelServer | None = None
         self._ended = False
-        self.workers: list[ModelProcess] = []
-        folder = self.settings.jobs_dir
-        self.job_store = None if folder is None else JobStore(folder)
-        self.jobs: JobRunner | None = None
+        self.jobs = open_jobs(self.settings)
+        self.running: RunningJobs | None = None
         self.on_failure: Callable[[], None] = lambda: None
 
     @property
@@ -76,35 +71,37 @@ class ServerState:
         if self.jobs is not None:
             self.jobs.end()
         if self._model is not None:
-            self._model.scheduler.end()
-        for worker in self.workers:
-            worker.close()
+            self._model.end()
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     def _start(self) -> None:
         try:
-            model = self._loaded()
-            translate_sample(model)
-            self._model = model
-            if self.job_store is not None and self.begin_jobs is not None:
-                self.jobs = self.begin_jobs(self, self.job_store)
-            _log.info("%s is ready.", model.translator.name)
+            model = self.open_model(self.metrics)
+            try:
+                translate_sample(model)
+            except BaseException:
+                model.end()
+                raise
             if self._ended:
-                self.end()
+                model.end()
+                return
+            self._model = model
+            if self.jobs is not None and self.running_jobs is not None:
+                self.running = self.running_jobs(self)
+                self.jobs.start(self.running, self.settings.jobs_at_once)
+            _log.info("%s is ready.", model.translator.name)
         except Exception as error:
             self.failure = error
             self.on_failure()
 
-    def _loaded(self) -> ModelServer:
-        """In this process, or as replicas in others."""
-        if not self.settings.workers:
-            translator = self.load()
-            scheduler = BatchScheduler([LocalModel(translator)], translator.batch_size, self.metrics)
-            return ModelServer(translator, ModelFacts.of(translator), scheduler)
-        self.workers = start_workers(self.load, self.settings.workers, self.metrics)
-        first = self.workers[0]
-        scheduler = BatchScheduler(self.workers, first.translator.batch_size, self.metrics)
-        return ModelServer(first.translator, first.facts, scheduler)
+
+def open_jobs(settings: ServerSettings) -> JobQueue | None:
+    """Where jobs are kept, if anywhere. Raises OutputError."""
+    if settings.jobs_url is not None:
+        from dragoman.server.backend.postgres_jobs import PostgresJobs
+
+        return PostgresJobs(settings.jobs_url)
+    return None if settings.jobs_dir is None else DiskJobs(settings.jobs_dir)
 
 
 def translate_sample(model: ModelServer) -> None:

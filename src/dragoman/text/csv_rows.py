@@ -1,5 +1,5 @@
-"""Tables as spreadsheets save them: separated by commas, semicolons or tabs, in UTF-8, or in the encoding that a
-byte-order mark names. No encoding is guessed."""
+"""Tables as spreadsheets save them: separated by commas, semicolons or tabs, in UTF-8, or in the UTF-16 or UTF-32 that
+the first bytes show. No encoding is guessed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_UNMARKED: dict[tuple[bool, ...], str] = {
+    (False, True, False, True): "utf-16-le",
+    (True, False, True, False): "utf-16-be",
+}
 
 
 def encoding_of(path: Path) -> str:
-    """That of a text file, by its byte-order mark; without one UTF-8. Raises OSError."""
+    """That of a text file, by its byte-order mark, or by the zeros between the letters that it begins with; without
+    either UTF-8. Raises OSError."""
     with open(path, "rb") as file:
         start = file.read(4)
-    return next((name for mark, name in _MARKS.items() if start.startswith(mark)), "utf-8-sig")
+    zeros = tuple(byte == 0 for byte in start)
+    return next((name for mark, name in _MARKS.items() if start.startswith(mark)), _UNMARKED.get(zeros, "utf-8-sig"))
 
 
 def csv_rows(path: Path, needed: Collection[str] = ()) -> Iterator[tuple[int, list[str]]]:

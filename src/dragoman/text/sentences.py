@@ -67,11 +67,12 @@ _LETTERS_AT_END = {
 """Letters that words end in there: `λεωφ`, `esim`, `milj`, `núm` are cut short."""
 _ALSO = {
     "ell": "αγ καθ κος κκ λεωφ οδ πρβλ",
-    "eng": "atty esq insp mme mlle sig supt thur thurs tue tues",
+    "eng": "atty conn esq inf insp mme mlle penn sig supt thur thurs tue tues wash wed",
+    "deu": "fam",
     "fra": "cie cit éd gén me op sté ste",
     "hun": "főszerk id ifj özv szerk ún",
     "nld": "burg secr",
-    "por": "cia profa",
+    "por": "apto cia profa",
     "ron": "ex jud dna",
     "rus": "напр",
     "spa": "cía profa",

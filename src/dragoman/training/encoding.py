@@ -25,6 +25,7 @@ from dragoman.data.index import ManifestIndex
 from dragoman.data.prefetch import prefetch_map, workers_watched
 from dragoman.data.sampling import Rows
 from dragoman.errors import OutputError, RecipeError
+from dragoman.files import only_run
 from dragoman.model.encoder import SpeechEncoder
 from dragoman.progress import OnProgress, no_progress
 from dragoman.recipe import ENCODER_FRAMES_PER_S, Recipe
@@ -145,28 +146,28 @@ def encode(
         on_progress: Called with what is being done and how far it is.
 
     Raises:
-        OutputError: The disk has no room for what is missing.
+        OutputError: The disk has no room for what is missing, or another run is writing to `out`.
     """
     check_storable(recipe)
     recipe = with_initial_revisions(recipe)
-    used = used_rows(recipe, data, on_progress)
-    dtype = precision(recipe)
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    encoder = initial_encoder(recipe, bases, dtype).to(chosen)
-    frame_bytes = encoder.width * dtype.itemsize
-    per_shard = max(1, min(_MOST, _SHARD_BYTES // (recipe.audio.window_frames * frame_bytes)))
-    frames = StoredFrames.for_encoder(out, recipe, encoder)
-    stores = [frames.new(index, rows, per_shard) for index, rows in used]
-    if processes == 1:
-        _clear(stores)
-    pairs = zip(stores, used, strict=True)
-    _check_room(out, sum(_missing_bytes(store, index, frame_bytes, recipe) for store, (index, _) in pairs))
-    shards = _shards(stores, rank, processes)
-    clips = ClipReader([index for index, _ in used], speech_features(recipe.audio))
-    parts = (batch for shard in shards for batch in clips.batches(shard, batch_size))
-    made = prefetch_map(clips.padded, parts, workers)
-    done, total = 0, sum(len(shard.rows) for shard in shards)
-    with workers_watched():
+    with only_run(out, rank), workers_watched():
+        used = used_rows(recipe, data, on_progress)
+        dtype = precision(recipe)
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        encoder = initial_encoder(recipe, bases, dtype).to(chosen)
+        frame_bytes = encoder.width * dtype.itemsize
+        per_shard = max(1, min(_MOST, _SHARD_BYTES // (recipe.audio.window_frames * frame_bytes)))
+        frames = StoredFrames.for_encoder(out, recipe, encoder)
+        stores = [frames.new(index, rows, per_shard) for index, rows in used]
+        if processes == 1:
+            _clear(stores)
+        pairs = zip(stores, used, strict=True)
+        _check_room(out, sum(_missing_bytes(store, index, frame_bytes, recipe) for store, (index, _) in pairs))
+        shards = _shards(stores, rank, processes)
+        clips = ClipReader([index for index, _ in used], speech_features(recipe.audio))
+        parts = (batch for shard in shards for batch in clips.batches(shard, batch_size))
+        made = prefetch_map(clips.padded, parts, workers)
+        done, total = 0, sum(len(shard.rows) for shard in shards)
         for shard in shards:
             heard: dict[int, Frames] = {}
             for batch in clips.batches(shard, batch_size):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dragoman.errors import DataError, ModelError, RecipeError
-from dragoman.files import atomic_file
+from dragoman.files import atomic_file, read_record
 from dragoman.recipe import Recipe, dump_recipe, read_stored_recipe
 
 
@@ -42,7 +42,7 @@ def remember_data(digests: Mapping[Path, str], out: Path) -> None:
     another model is an error that names it."""
     stored = out / "data.json"
     known = stored.is_file() and _begun(out)
-    before: dict[str, str] = json.loads(stored.read_text(encoding="utf-8")) if known else {}
+    before: dict[str, str] = read_record(stored) if known else {}
     now = {path.name: digest for path, digest in digests.items()}
     for path in digests:
         if before.get(path.name, now[path.name]) != now[path.name]:
@@ -56,7 +56,7 @@ def remember_settings(out: Path, settings: Mapping[str, object]) -> None:
     """A run's folder belongs to its settings: going on with others is an error that names what differs."""
     stored, now = out / "settings.json", json.loads(json.dumps(settings))
     if stored.is_file():
-        before = json.loads(stored.read_text(encoding="utf-8"))
+        before = read_record(stored)
         for key in now:
             if before.get(key) != now[key]:
                 had = f"{out} belongs to a run with {key} {before.get(key)}, not {now[key]}"

@@ -191,7 +191,7 @@ def test_a_bad_line_is_named_or_skipped(german: Path, tmp_path: Path, kind: str)
     [
         (sound(0.0), "test72.wav: holds no sound"),
         (b"RIFF, but no more", "test72.wav: is not a media file that can be read"),
-        (b"", "test72.wav: is not a media file that can be read"),
+        (b"", "test72.wav: is empty; get the file again"),
         (None, "the member 'test/test72.wav' is a link or points outside"),
     ],
     ids=["no samples", "no media", "no bytes", "link"],

@@ -13,7 +13,6 @@ from dragoman.cli.fetch import fetch_bases
 from dragoman.cli.options import DeviceOption, ThreadsOption
 from dragoman.cli.progress import progress_bars
 from dragoman.cli.training.options import BasesOption, DataOption, RecipeArgument
-from dragoman.files import only_run
 
 
 def encode(
@@ -38,7 +37,7 @@ def encode(
     check_device(device)
     rank, processes = launched()
     fetch_bases(chosen, shown=rank == 0)
-    with only_run(out, rank), progress_bars(shown=rank == 0 and sys.stderr.isatty()) as progress:
+    with progress_bars(shown=rank == 0 and sys.stderr.isatty()) as progress:
         total = encode_all(
             chosen,
             data,

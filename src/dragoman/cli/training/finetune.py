@@ -20,7 +20,6 @@ from dragoman.files import only_run
 
 if TYPE_CHECKING:
     from dragoman.recipe import Schedule
-    from dragoman.systems.seamless import Seamless
 
 _SYSTEM = "seamless-m4t-v2-large"
 
@@ -63,17 +62,14 @@ def finetune(
         raise ModelError(f"{system} is trained to translate here; name a target instead of none.")
     prepare_device(device, threads)
     with only_run(out, launched()[0]):
-        from dragoman.systems.seamless import Seamless
-        from dragoman.text.languages import known_targets
-
-        base = Seamless.from_pretrained(model, device=own_device(device))
-        _learn(base, manifest, known_targets(wanted.to, base.targets, _SYSTEM), out, plan, flags, micro_batch)
+        _learn(model, own_device(device), manifest, wanted.to, out, plan, flags, micro_batch)
 
 
 def _learn(
-    base: Seamless,
+    model: str | None,
+    device: str | None,
     manifest: Path,
-    targets: Sequence[str],
+    to: Sequence[str] | None,
     out: Path,
     plan: ScheduleFlags,
     flags: RunFlags,
@@ -81,12 +77,16 @@ def _learn(
 ) -> None:
     from dragoman.data.index import open_index
     from dragoman.data.sampling import StepSampler
+    from dragoman.systems.seamless import Seamless
     from dragoman.systems.seamless_lora import SeamlessLora, TranslatedSpeech
+    from dragoman.text.languages import known_targets
     from dragoman.training.inputs.proportion import report_misfits
     from dragoman.training.inputs.steps import stream_of_steps
     from dragoman.training.run_folder import remember_settings
     from dragoman.training.trainer import TrainingJob, fit, make_accelerator
 
+    base = Seamless.from_pretrained(model, device=device)
+    targets = known_targets(to, base.targets, _SYSTEM)
     schedule = plan.read("fp32" if base.part.model.device.type == "cpu" else "bf16")
     accelerator = make_accelerator(schedule.precision)
     with accelerator.main_process_first(), progress_bars() as progress:  # one makes the index, the others find it

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dragoman.cli.console import say
-from dragoman.cli.files import names, numbered
+from dragoman.cli.files import folded, names, numbered
 from dragoman.files import atomic_file, held, written
 
 NAME = ".dragoman.jsonl"
@@ -45,17 +45,20 @@ class FinishedRecordings:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self.folder = folder
         self.settings = _digest(json.dumps(settings, sort_keys=True).encode())
-        self._rows: dict[str, list[_Row]] = defaultdict(list)
+        self._rows: dict[str, list[_Row]] = defaultdict(list)  # by what they are called, folded as in cli.files
+        self._of: dict[str, list[_Row]] = defaultdict(list)
         self._known: dict[str, set[str]] = defaultdict(set)
         self._read_bytes = 0
         self._states: dict[Path, tuple[int, int]] = {}
         self._read()
 
     def holds(self, recording: Path) -> bool:
-        """Whether this content was translated with these settings, under one of its names, and all that was written
-        then is still there as it was written."""
+        """Whether this content was translated with these settings, under this path or one of its names, and all that
+        was written then is still there as it was written."""
         self._states[recording] = _state(recording)
-        rows = [row for name in names(recording) for row in self._rows.get(name, ()) if row.settings == self.settings]
+        named = (row for name in names(recording) for row in self._rows.get(folded(name), ()))
+        known = chain(self._of.get(os.path.abspath(recording), ()), named)
+        rows = [row for row in known if row.settings == self.settings]
         if not rows:
             return False
         with suppress(OSError):  # reading it will say why
@@ -86,21 +89,22 @@ class FinishedRecordings:
         planned = stems[recording]
         if self._may_take(planned, recording, content):
             return planned
-        holder = self._rows[planned][-1].recording
-        taken = {*names(Path(holder)), *(name for path, name in stems.items() if path != recording)}
+        holder = self._rows[folded(planned)][-1].recording
+        others = chain(names(Path(holder)), (name for path, name in stems.items() if path != recording))
+        taken = set(map(folded, others))
         stem = next(
             name
             for name in chain(names(recording), numbered(recording))
-            if name not in taken and self._may_take(name, recording, content)
+            if folded(name) not in taken and self._may_take(name, recording, content)
         )
         say(f"{recording}: {planned} is what the results of {holder} are called in {self.folder}; these are {stem}.")
         return stem
 
     def _may_take(self, name: str, recording: Path, content: str) -> bool:
         """No results are called so, or those of this recording, by path or by content, or they are gone."""
-        if not self._rows.get(name):
+        if not self._rows.get(folded(name)):
             return True
-        row = self._rows[name][-1]
+        row = self._rows[folded(name)][-1]
         ours = row.recording == os.path.abspath(recording) or (content and row.content == content)
         return bool(ours) or not any((self.folder / name).exists() for name in row.files)
 
@@ -108,7 +112,7 @@ class FinishedRecordings:
         """What stands in the way and is not on record (somebody fixed a subtitle) is kept beside."""
         path = self.folder / name
         there = _content(path) if path.is_file() and path.stat().st_size else digest
-        if there == digest or there in self._known.get(name, ()):
+        if there == digest or there in self._known.get(folded(name), ()):
             return
         stem, ending = os.path.splitext(name)
         beside = (f"{stem}.kept{number if number > 1 else ''}{ending}" for number in count(1))
@@ -138,9 +142,10 @@ class FinishedRecordings:
                 self._read_bytes += len(line)
                 with suppress(ValueError, TypeError, AttributeError):  # a line that an interrupted run left unfinished
                     row = _Row(**json.loads(line))
-                    self._rows[row.stem].append(row)
+                    self._rows[folded(row.stem)].append(row)
+                    self._of[row.recording].append(row)
                     for name, digest in row.files.items():
-                        self._known[name].add(digest)
+                        self._known[folded(name)].add(digest)
 
 
 def fingerprint(model: Path) -> str:

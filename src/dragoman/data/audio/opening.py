@@ -58,6 +58,10 @@ class MediaFile:
     def tell(self) -> int:
         return self._file.tell()
 
+    @property
+    def is_empty(self) -> bool:
+        return self._file.seek(0, os.SEEK_END) == 0
+
     def check(self) -> None:
         """Raise FileAccessError if the system failed us."""
         if self.failure is not None:
@@ -88,6 +92,8 @@ def opened_container(file: MediaFile | Any, name: str, **options: str) -> Iterat
     except UNREADABLE as error:
         if isinstance(file, MediaFile):
             file.check()
+            if file.is_empty:
+                raise AudioError(f"{name}: is empty; get the file again.") from error
         message = f"{name}: is not a media file that can be read; check it, or convert it to WAV."
         raise AudioError(message) from error
     with container:

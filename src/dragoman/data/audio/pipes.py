@@ -13,10 +13,10 @@ import tempfile
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from dragoman.data.audio.decoding import Frames
 from dragoman.data.audio.opening import opened_container
+from dragoman.data.audio.raw_pcm import OTHER, SLOW, TWO_CHANNELS, RawJudge, is_pcm
 from dragoman.data.audio.reading import decoded_audio, in_blocks, log_damage
 from dragoman.data.audio.resampling import SAMPLE_RATE, Waveform
 from dragoman.data.audio.tracks import choose_tracks, report_track, tracks_of
@@ -38,16 +38,6 @@ _MARKS = (
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"moof", b"sidx")
 _SYNC_WORDS = (b"\x0b\x77", b"\x7f\xfe\x80\x01", b"\x56\xe0", b"\x56\xe1", b"\xf8\x72\x6f\xba")
 """AC-3, DTS, LOAS, TrueHD; MPEG audio and ADTS begin with eleven ones. PCM may begin so too: FFmpeg has to agree."""
-_FEW, _QUIET, _LOUD, _FULL = 64, 0.02, 0.35, 0.9
-"""Samples that say nothing; how loud what is judged is (RMS)."""
-_JUMPS, _FLOWS = 0.3, 0.5
-"""Correlation of neighbouring samples: of random ones 0, of speech 0.7 and more."""
-_MANY = 8000
-"""Loud samples that tell two channels from one; two such stretches have to agree."""
-_UNLIKE = 0.5
-"""Energies of every other sample, and of the steps to and from it, differ by less in one channel."""
-_TWICE, _APART = 0.85, 0.15
-"""Correlation of every other sample, and how much less neighbours have: two channels, which take turns."""
 _WORDS = 8
 _OTHER_FILES = (
     *(b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"PK\x03\x04", b"%PDF", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf"),
@@ -58,6 +48,13 @@ _TAKEN = (
     "%s: taken for raw PCM: 16 bit, mono, 16 kHz. Anything else would be misheard; say the rate with a container,"
     " as `ffmpeg -f s16le -ar 44100 -ac 2 -i - -f wav -` does."
 )
+_FAULTS = {
+    OTHER: "Standard input is neither 16 bit PCM (little-endian, mono, 16 kHz) nor a format that is known; send it so:"
+    f" `{RAW}`.",
+    TWO_CHANNELS: f"Standard input is raw PCM of two channels; send one, at 16 kHz: `{RAW}`.",
+    SLOW: "Standard input sounds slowed down, as raw PCM of 44.1 or 48 kHz does where 16 kHz is expected; send it in a"
+    " container: `ffmpeg -f s16le -ar 48000 -ac 1 -i - -f wav - | dragoman live - --to deu`.",
+}
 _log = logging.getLogger("dragoman.data.audio")
 
 
@@ -67,7 +64,7 @@ def live_audio(descriptor: int, *, track: int | None = None, language: str | Non
     pipe = _Pipe(descriptor)
     head = pipe.peek(_HEAD)
     if is_text(head) or head.startswith(_OTHER_FILES) or head[257:262] == b"ustar":
-        raise _not_pcm()
+        raise AudioError(_FAULTS[OTHER])
     if is_container(head):
         yield from _decoded(pipe, head, track, language)
     elif is_pcm(head) is not False:
@@ -75,7 +72,7 @@ def live_audio(descriptor: int, *, track: int | None = None, language: str | Non
     elif _opens(head):
         yield from _decoded(pipe, head, track, language)
     else:
-        raise _not_pcm()
+        raise AudioError(_FAULTS[OTHER])
 
 
 class _Pipe:
@@ -107,41 +104,6 @@ def is_container(head: bytes) -> bool:
     return may_be_frames and _opens(head)
 
 
-def is_pcm(data: bytes) -> bool | None:
-    """Whether these are 16 bit samples of sound; None where they could be. Other bytes read as such (compressed, text,
-    float, 8 or 24 bit, the other byte order) are loud and jump from sample to sample, or stay near full scale."""
-    samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float64) / 32768
-    if len(samples) < _FEW:
-        return None
-    loudness = float(np.sqrt(np.square(samples).mean()))
-    swing = samples - samples.mean()
-    alike = (swing[1:] * swing[:-1]).mean() / max(np.square(swing).mean(), 1e-12)
-    if loudness > _LOUD and (alike < _JUMPS or loudness > _FULL):
-        return False
-    return True if loudness > _QUIET and alike > _FLOWS else None
-
-
-def is_two_channels(data: bytes) -> bool:
-    """Whether 16 bit samples are those of two channels in turn: one louder, alike in pairs, or each nearer to the next
-    but one."""
-    samples = np.frombuffer(data[: len(data) // 4 * 4], "<i2").astype(np.float64) / 32768
-    within, between = (samples[1::2] - samples[::2])[:-1], samples[2::2] - samples[1:-1:2]
-    sides = (samples[::2], samples[1::2]), (within, between)
-    if any(_energy(one) < _UNLIKE * _energy(other) or _energy(other) < _UNLIKE * _energy(one) for one, other in sides):
-        return True
-    swing = samples - samples.mean()
-    next_one, next_but_one = ((swing[by:] * swing[:-by]).mean() / _energy(swing) for by in (1, 2))
-    return bool(next_but_one > _TWICE and next_one < next_but_one - _APART)
-
-
-def _is_loud(data: bytes) -> bool:
-    return bool(data) and _energy(np.frombuffer(data, "<i2").astype(np.float64) / 32768) > _QUIET**2
-
-
-def _energy(samples: npt.NDArray[np.float64]) -> float:
-    return float(np.square(samples).mean())
-
-
 def is_text(data: bytes) -> bool:
     """Whether these bytes are a text: as samples they would never cross zero."""
     whole = data[: len(data) // 2 * 2]
@@ -154,21 +116,14 @@ def is_text(data: bytes) -> bool:
 
 
 def _pcm(pipe: _Pipe) -> Iterator[Waveform]:
-    rest, is_known, judged = b"", False, b""
+    rest, judge = b"", RawJudge()
     _log.warning(_TAKEN, NAME)
     while data := pipe.read(2 * round(_BLOCK_S * SAMPLE_RATE)):
         rest += data
-        if not is_known:  # a quiet beginning says nothing
-            verdict = is_pcm(rest)
-            if verdict is False:
-                raise _not_pcm()
-            is_known = verdict is True
         whole = len(rest) - len(rest) % 2
-        if len(judged) < 4 * _MANY and _is_loud(rest[:whole]):
-            judged += rest[:whole]
-            halves = judged[: 2 * _MANY], judged[2 * _MANY :]
-            if len(judged) >= 4 * _MANY and all(map(is_two_channels, halves)):
-                raise AudioError(f"Standard input is raw PCM of two channels; send one, at 16 kHz: `{RAW}`.")
+        fault = judge.fault(rest[:whole])
+        if fault is not None:
+            raise AudioError(_FAULTS[fault])
         yield np.frombuffer(rest[:whole], "<i2").astype(np.float32) / np.float32(32768)
         rest = rest[whole:]
     if rest:
@@ -224,10 +179,3 @@ def _opens(head: bytes) -> bool:
             return bool(container.streams.audio)
     except AudioError:
         return False
-
-
-def _not_pcm() -> AudioError:
-    return AudioError(
-        "Standard input is neither 16 bit PCM (little-endian, mono, 16 kHz) nor a format that is known; send it so:"
-        f" `{RAW}`."
-    )

@@ -15,7 +15,7 @@ from av.stream import Disposition
 
 from dragoman.data.audio.decoding import samples_of
 from dragoman.data.audio.opening import UNREADABLE
-from dragoman.errors import AudioError, LanguageError
+from dragoman.errors import AudioError, AudioTrackError, LanguageError
 from dragoman.text.languages import find
 
 _ASIDE = (
@@ -76,7 +76,7 @@ def choose_tracks(tracks: Sequence[Track], name: str, number: int | None, langua
     found = [track for track in tracks if track.number == number]
     if not found:
         there = f"track {tracks[0].number}" if len(tracks) == 1 else f"tracks {', '.join(map(str, tracks))}"
-        raise AudioError(f"{name}: has no audio track {number}; choose among its {there}.")
+        raise AudioTrackError(f"{name}: has no audio track {number}; choose among its {there}.")
     return found
 
 

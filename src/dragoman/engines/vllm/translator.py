@@ -64,6 +64,10 @@ class VllmTranslator(SpeechTranslator):
             self.whisper = WhisperDecoder.load(self.recipe, device, torch.float32)
         elif self.recipe.decoding.ctc_weight:
             _log.warning("%s: with vLLM the LLM transcribes alone, without CTC (decoding.ctc_weight).", self.name)
+        if self.recipe.prompt.joint_answer:
+            _log.warning(
+                "%s: with vLLM translations are written behind their tags, not in one piece with them.", self.name
+            )
 
     @classmethod
     def from_pretrained(

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import NoRepeatNGramLogitsProcessor, PreTrainedTokenizerBase
 
 from dragoman.inference.decoding.ctc_prefix import CtcPrefixScorer
+from dragoman.inference.decoding.healing import Borders
 from dragoman.inference.decoding.phrases import Phrases
 from dragoman.text.repetition import TIMES, has_loop, loop_completions
 
@@ -51,7 +52,8 @@ class DecodingConstraints:
     A loop (text/repetition.py) is never closed: the token that would do so is forbidden, and nothing else. So a name
     may come as often as it is said, and no n-gram is banned. With `no_repeat_ngram_size` that is left out, and no n
     tokens are written twice, as transformers has it: 0 bans nothing. `before` is what of the output each request's
-    prompt holds, which counts then. With `ctc`, the LLM's scores are first joined with those of the audio tokens.
+    prompt holds, which counts then. With `ctc`, the LLM's scores are first joined with those of the audio tokens; with
+    `borders`, these are written first.
 
     Most steps of most rows ask for nothing, and then nothing is done: rows are looked at one by one only where there
     are phrases, or where a loop may close.
@@ -66,8 +68,9 @@ class DecodingConstraints:
         no_repeat_ngram_size: int | None = None,
         before: Sequence[Sequence[int]] = (),
         ctc: CtcPrefixScorer | None = None,
+        borders: Borders | None = None,
     ) -> None:
-        self.ctc = ctc
+        self.ctc, self.borders = ctc, borders
         self.tokenizer, self.beams, self.phrase_biases, self.prefixes = tokenizer, beams, phrase_biases, prefixes
         self.no_repeat_ngram_size, self.before = no_repeat_ngram_size, before
         self._end = tokenizer.eos_token_id
@@ -79,22 +82,24 @@ class DecodingConstraints:
         """ids (B, T) written so far, scores (B, V), logits or log-probabilities, and which rows of the search these are
         -> scores (B, V): the same tensor where nothing is asked."""
         scores = scores if self.ctc is None else self.ctc(ids, scores, rows)
+        scores = scores if self.borders is None else self.borders(ids, scores, rows)
         constrained = self._steered(ids, scores, rows) if self._is_steered else scores
         if self.no_repeat_ngram_size is None:
             return self._without_loops(ids, constrained, rows)
         return self._without_ngrams(ids, constrained, rows) if self.no_repeat_ngram_size else constrained
 
     def stats(
-        self, request: int, path: Sequence[int], log_probs: Sequence[float], chosen: Sequence[float]
+        self, request: int, path: Sequence[int], log_probs: Sequence[float], chosen: Sequence[float], start: int = 0
     ) -> DecodeStats:
-        """Of what was written for a request, what ended it included: at each step, the row that it was written in, the
-        log-probability of its token, and its score as `__call__` was given them."""
-        expected = [self._expected[step, row] for step, row in enumerate(path)] if self.phrase_biases[request] else []
+        """Of what was written for a request from the step `start` on, what ended it included: at each step, the row
+        that it was written in, the log-probability of its token, and its score as `__call__` was given them."""
+        steps = list(enumerate(path, start))
+        expected = [self._expected[step] for step in steps] if self.phrase_biases[request] else []
         losses = tuple(
             tuple(one - phrase for one, phrase in zip(chosen, each, strict=True))
             for each in zip(*expected, strict=True)
         )
-        looped = any(step in self._blocked for step in enumerate(path)) if self._blocked else False
+        looped = any(step in self._blocked for step in steps) if self._blocked else False
         return DecodeStats(sum(log_probs), len(path), looped, losses)
 
     def _going(self, ids: Tensor) -> Iterator[int]:

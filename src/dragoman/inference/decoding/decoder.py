@@ -127,7 +127,7 @@ class Decoder:
         """Decode a batch of utterances, each into all its targets; the result does not depend on the batch."""
         cascade = self.is_cascade
         audio_prefix = AudioPrefix.without_audio(self.model, len(requests)) if cascade else self._audio_prefix(requests)
-        transcripts = self._transcribe(requests, audio_prefix, self.beams)
+        transcripts = self._transcribe(requests, audio_prefix, self.beams, joint=True)
         scores: Sequence[float | None] = [None] * len(requests)  # nobody can tell without the speech
         if not cascade:
             scores = self._scores(requests, audio_prefix, transcripts)
@@ -154,10 +154,11 @@ class Decoder:
         return encode_audio_prefix(self.model, [request.features for request in requests])
 
     def _transcribe(
-        self, requests: Sequence[DecodeRequest], audio_prefix: AudioPrefix, beams: int
+        self, requests: Sequence[DecodeRequest], audio_prefix: AudioPrefix, beams: int, *, joint: bool = False
     ) -> list[GeneratedText]:
         """By the ASR prompt; by the SRT prompt of the first target, as far as the tags, where the model's last stage
-        had forgotten ASR; not at all where it knew neither."""
+        had forgotten ASR; not at all where it knew neither. `joint`: a model that was taught transcript and translation
+        as one text writes on behind the tags."""
         if requests and all(request.transcript is not None for request in requests):
             return [replace(EMPTY_OUTPUT, text=str(request.transcript)) for request in requests]
         if self.whisper is not None:
@@ -188,10 +189,22 @@ class Decoder:
             beams,
             is_complete=None if self.recipe.transcribes else is_said,  # a translation is written on its own
             transcript_ends=[self._transcript_ends(item) for item in items],
+            continued=[at for at, request in enumerate(requests) if joint and self._is_joint(request)],
         )
         return [
             self._transcript(task, text, output, item) for output, item, text in zip(outputs, items, begun, strict=True)
         ]
+
+    def _is_joint(self, request: DecodeRequest) -> bool:
+        """Whether the first target is written in one pass with the transcript: nothing else is asked of either."""
+        goes_on = self._goes_on and self.recipe.prompt.joint_answer and not self.recipe.transcribes
+        first = request.targets[:1]
+        return goes_on and bool(first) and not request.hotwords and not request.prefixes.get(first[0])
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether a translation is written behind the transcript that the LLM wrote, as SRT's answers are."""
+        return self.translate_from == "speech" and not self.smt and not self.recipe.translates_directly
 
     def _transcript_ends(self, item: TaskItem) -> list[int]:
         """The tokens that may come behind a transcript: the end, and what begins the tags."""
@@ -212,6 +225,9 @@ class Decoder:
         text, *behind = self.tags.parted(begun + output.text, item.source, item.target)
         parsed = task.parse(begun + output.text, item, self.tags).transcript
         text = (said(text) if parsed is None else parsed).strip()
+        if output.behind is not None:
+            written = self.tags(item.source, item.target).join(behind)
+            return replace(output, text=text, behind=replace(output.behind, text=written))
         if not behind or not self.recipe.transcribes:  # or it was ended there
             return replace(output, text=text)
         return replace(output, text=text, truncated=False, stats=replace(output.stats, looped=False))
@@ -228,8 +244,13 @@ class Decoder:
             item = self._item(request, transcript.text)
             prompt, answer = self._transcriber.prompt(item, self.tags), self._transcriber.answer(item, self.tags)
             ids = self.text.answer(answer) if self.recipe.transcribes else self.text.plain(answer)
+            if self.recipe.prompt.joint_answer and not self.recipe.transcribes:
+                ids, _ = self.search.healing.part(ids)  # what comes behind says how the tags end
             rows.append(TextRow(self.text.prompt(prompt), ids))
-        is_known = [transcript.ids == tuple(row.answer) for transcript, row in zip(transcripts, rows, strict=True)]
+        is_known = [
+            transcript.behind is not None or transcript.ids == row.answer
+            for transcript, row in zip(transcripts, rows, strict=True)
+        ]
         other = [number for number, known in enumerate(is_known) if not known]
         scores = [transcript.stats.score for transcript in transcripts]
         for number, score in zip(
@@ -260,73 +281,93 @@ class Decoder:
             for code in request.targets
             if transcripts[number].text or not (self.recipe.writes_transcripts or self.smt)
         ]
-        numbers, codes = [number for number, _ in spoken], [code for _, code in spoken]
-        begun = [escape(requests[number].prefixes.get(code, "")) for number, code in spoken]
-        rows = [
-            replace(
-                self._translation_row(requests[number].source, code, transcripts[number].text),
-                answer=self.text.plain(text),
-            )
-            for (number, code), text in zip(spoken, begun, strict=True)
+        terms = {(at, code): self._terms(requests[at], code, transcripts[at].text) for at, code in spoken}
+        written = {
+            (at, requests[at].targets[0]): (transcript.behind, transcript.behind.stats.score)
+            for at, transcript in enumerate(transcripts)
+            if transcript.behind is not None
+        }
+        left = [one for one in spoken if terms[one] or one not in written]
+        outputs = self._write(requests, audio_prefix, transcripts, left, [terms[one] for one in left])
+        written.update(zip(left, outputs, strict=True))
+        found: list[dict[str, Translation]] = [
+            {code: Translation("", "", transcript.truncated) for code in request.targets}
+            for request, transcript in zip(requests, transcripts, strict=True)
         ]
-        before = [self._before(requests[number].source, code, transcripts[number].text) for number, code in spoken]
-        terms = [self._terms(requests[number], code, transcripts[number].text) for number, code in spoken]
+        for number, code in spoken:
+            output, score = written[number, code]
+            translation = self._translation(requests[number].source, code, transcripts[number].text, output)
+            missed = missing_terms(terms[number, code], output.text, code)
+            found[number][code] = replace(translation, score=score, missed=missed)
+        return found
+
+    def _write(
+        self,
+        requests: Sequence[DecodeRequest],
+        audio_prefix: AudioPrefix,
+        transcripts: Sequence[GeneratedText],
+        wanted: Sequence[tuple[int, str]],
+        terms: Sequence[tuple[str, ...]],
+    ) -> list[tuple[GeneratedText, float]]:
+        """Translations, by the number of the request and the target, each with its terms and how likely it is."""
+        numbers, codes = [number for number, _ in wanted], [code for _, code in wanted]
+        begun = [escape(requests[number].prefixes.get(code, "")) for number, code in wanted]
+        starts = [
+            self._start(requests[number].source, code, transcripts[number].text, text)
+            for (number, code), text in zip(wanted, begun, strict=True)
+        ]
+        rows, before = [row for row, _, _ in starts], [ids for _, ids, _ in starts]
         phrase_biases = [
             [self._phrase_bias((term,), code) for term in asked] for asked, code in zip(terms, codes, strict=True)
         ]
 
         def write(chosen: Sequence[int], biases: Sequence[Sequence[PhraseBias]]) -> list[GeneratedText]:
-            request_numbers, asked = [numbers[at] for at in chosen], [rows[at] for at in chosen]
             outputs = self.search(
-                audio_prefix, request_numbers, asked, biases, self.beams, [before[at] for at in chosen]
+                audio_prefix,
+                [numbers[at] for at in chosen],
+                [rows[at] for at in chosen],
+                biases,
+                self.beams,
+                [before[at] for at in chosen],
+                borders=[starts[at][2] for at in chosen],
             )
             return [replace(o, text=begun[at] + o.text) for at, o in zip(chosen, outputs, strict=True)]
 
-        found: list[dict[str, Translation]] = [
-            {code: Translation("", "", transcript.truncated) for code in request.targets}
-            for request, transcript in zip(requests, transcripts, strict=True)
-        ]
         outputs = insert_terms(write, phrase_biases, terms, codes)
-        scores = self._whole_scores(audio_prefix, numbers, rows, outputs)
-        for (number, code), output, asked, score in zip(spoken, outputs, terms, scores, strict=True):
-            translation = self._translation(requests[number].source, code, transcripts[number].text, output)
-            found[number][code] = replace(translation, score=score, missed=missing_terms(asked, output.text, code))
-        return found
-
-    def _whole_scores(
-        self,
-        audio_prefix: AudioPrefix,
-        numbers: Sequence[int],
-        rows: Sequence[TextRow],
-        outputs: Sequence[GeneratedText],
-    ) -> list[float]:
-        """The search knows how likely what it wrote is; what was begun before it counts too."""
-        scores = [output.stats.score for output in outputs]
-        continued = [at for at, row in enumerate(rows) if row.answer]
-        whole = [replace(rows[at], answer=self.text.answer(outputs[at].text.strip())) for at in continued]
+        # the search knows how likely what it wrote is; what was begun before it counts too
+        scores, continued = [output.stats.score for output in outputs], [at for at, text in enumerate(begun) if text]
+        whole = [
+            self._whole(requests[numbers[at]].source, codes[at], transcripts[numbers[at]].text, outputs[at].text)
+            for at in continued
+        ]
         known = self._likelihoods(audio_prefix, [numbers[at] for at in continued], whole)
         for at, score in zip(continued, known, strict=True):
             scores[at] = score
-        return scores
+        return list(zip(outputs, scores, strict=True))
 
-    def _translation_row(self, source: str, target: str, transcript: str) -> TextRow:
-        """What the translation is written after: the SRT prompt with the transcript already there, or the prompt of
-        SMT, MT or ST."""
-        item = TaskItem(source, target, transcript)
-        if self.translate_from == "transcript":
-            return TextRow(self.text.prompt(TASKS["mt"].prompt(item, self.tags)))
-        if self.smt:
-            return TextRow(self.text.prompt(TASKS["smt"].prompt(item, self.tags)))
-        if self.recipe.translates_directly:
-            return TextRow(self.text.prompt(TASKS["st"].prompt(TaskItem(source, target), self.tags)))
-        prompt = self.text.prompt(TASKS["srt"].prompt(TaskItem(source, target), self.tags))
-        return TextRow((*prompt, *self._before(source, target, transcript)))
+    def _start(self, source: str, target: str, transcript: str, begun: str) -> tuple[TextRow, tuple[int, ...], str]:
+        """What a translation is written after: the prompt (of MT, SMT, ST, or of SRT with the transcript already there)
+        and what is begun; what of the output stands in the prompt; and the border, see TokenHealing."""
+        task = "mt" if self.translate_from == "transcript" else "smt" if self.smt else "srt" if self._goes_on else "st"
+        prompt = self.text.prompt(TASKS[task].prompt(TaskItem(source, target, transcript), self.tags))
+        spoken = "" if self.recipe.translates_directly else escape(transcript) + self.tags(source, target)
+        before, answer, border = self.text.plain(spoken), self.text.plain(begun), ""
+        if task != "srt":
+            return TextRow(prompt, answer), before, border
+        if self.recipe.prompt.joint_answer and begun:
+            whole = self.text.plain(spoken + begun)
+            shared = next(
+                (at for at, ids in enumerate(zip(before, whole, strict=False)) if len(set(ids)) > 1), len(before)
+            )
+            before, answer = whole[:shared], whole[shared:]
+        elif self.recipe.prompt.joint_answer:
+            before, border = self.search.healing.part(before)
+        return TextRow((*prompt, *before), answer), before, border
 
-    def _before(self, source: str, target: str, transcript: str) -> Sequence[int]:
-        """What the whole output says before the translation: nothing, or the transcript."""
-        if self.recipe.translates_directly:
-            return ()
-        return self.text.plain(escape(transcript) + self.tags(source, target))
+    def _whole(self, source: str, target: str, transcript: str, translation: str) -> TextRow:
+        """A translation behind all that it was written after, to its end."""
+        row, _, _ = self._start(source, target, transcript, translation.strip())
+        return replace(row, answer=(*row.answer, self.tokenizer.eos_token_id))
 
     def _terms(self, request: DecodeRequest, target: str, transcript: str) -> tuple[str, ...]:
         return () if request.glossary is None else request.glossary.terms_for(request.source, target, transcript)

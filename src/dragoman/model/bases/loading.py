@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,10 @@ def load_pretrained(kind: Any, name: str | Path, *, what: str, own: bool = False
     are weights that are left over (a checkpoint on the hub may hold more than the part that is used)."""
     try:
         model, found = kind.from_pretrained(name, output_loading_info=True, ignore_mismatched_sizes=True, **options)
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+    except SafetensorError as error:
+        damage = f"its weights are damaged or cut short ({first_line(error)}); get them again"
+        raise ModelError(f"{what} {str(name)!r} cannot be loaded: {damage}.") from error
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise ModelError(f"{what} {str(name)!r} cannot be loaded: {first_line(error)}") from error
     for kind_of_error, sentence in _ODD.items():
         odd = [key[0] if isinstance(key, tuple) else key for key in found[kind_of_error]]
@@ -51,9 +55,12 @@ def without_bars() -> Iterator[None]:
 def load_tokenizer(name: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder or on the hub; one without a padding token pads with the end token."""
     if isinstance(name, Path) and not name.is_dir():
-        raise ModelError(f"{name} is missing; make it with `dragoman bases`.")
+        raise ModelError(f"{name} is missing; make it with `dragoman bases`, or get the model's folder again.")
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, revision=revision)
+    except json.JSONDecodeError as error:
+        damage = f"it is damaged ({first_line(error)}); get it again"
+        raise ModelError(f"The tokenizer {str(name)!r} cannot be loaded: {damage}.") from error
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(f"The tokenizer {str(name)!r} cannot be loaded: {first_line(error)}") from error
     if tokenizer.pad_token_id is None:

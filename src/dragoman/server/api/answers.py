@@ -6,7 +6,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -33,6 +33,7 @@ class Answer:
     """As they were asked for; the speech's own language too."""
     duration_s: float
     warnings: Sequence[str] = ()
+    subtitles: SubtitleOptions = field(default_factory=SubtitleOptions)
 
     def response(self, wanted: ResponseFormat) -> Response:
         """In the format that was asked for."""
@@ -98,8 +99,15 @@ class Answer:
             return f"{self.text}\n"
         targets = self.targets[:1] if self.task == "translate" else ()
         shown = Result(self.result.audio, targets, self.result.segments)
-        made = cues(shown, (self.language or "eng",), SubtitleOptions())
+        made = cues(shown, self._codes, self.subtitles)
         return to_srt(made) if wanted == "srt" else to_vtt(made)
+
+    @property
+    def _codes(self) -> tuple[str, ...]:
+        """Of the subtitles: a translation has what is said below it, if that is wanted."""
+        shown, spoken = self.language or "eng", self.result.language if self.result.transcript else None
+        is_pair = self.subtitles.bilingual and spoken not in (None, shown)
+        return (shown, str(spoken)) if is_pair else (shown,)
 
 
 def segment_fields(segment: Segment, text: str) -> dict[str, Any]:

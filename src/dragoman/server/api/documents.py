@@ -46,6 +46,10 @@ def _form_schema() -> dict[str, Any]:
     vad = schema.pop("$defs")["ServerVad"]
     properties = schema["properties"]
     properties["chunking_strategy"] = {"anyOf": [{"const": "auto", "type": "string"}, vad], "default": "auto"}
+    properties["glossary"] = {
+        "type": "string",
+        "description": 'JSON: {"cat": "Kater"}, or a list of objects with term, translation, source, target.',
+    }
     properties["file"] = {"type": "string", "format": "binary"}
     return {**schema, "required": ["file", "model"]}
 

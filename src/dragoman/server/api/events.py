@@ -21,6 +21,7 @@ from dragoman.inference.streaming import FinalSegment, LiveEvent, PartialSegment
 from dragoman.inference.translator import Translator
 from dragoman.server.api.answers import segment_fields
 from dragoman.server.api.fields import checked_targets
+from dragoman.server.api.glossary import checked_glossary
 from dragoman.server.api.session import TranscriptionSession, TranslationSession, read_session
 from dragoman.server.api.transcriptions import check_words
 from dragoman.server.backend.live import LiveWork
@@ -119,14 +120,12 @@ class TranscriptionEvents(RealtimeEvents):
 
     def update(self, session: dict[str, Any], translator: Translator) -> None:
         asked = read_session(TranscriptionSession, session, self.model)
-        check_words(asked.words, translator)
-        live_work(asked.targets, asked.language, translator)
+        live_work(asked, translator)
         self._asked = asked
 
     def work(self, translator: Translator) -> LiveWork:
-        work = live_work(self._asked.targets, self._asked.language, translator)
         vad = tuple(sorted(self._asked.vad_parameters.items()))
-        return replace(work, words=self._asked.words, vad_parameters=vad)
+        return replace(live_work(self._asked, translator), vad_parameters=vad)
 
     def of(self, event: LiveEvent) -> Iterator[Event]:
         item = f"item_{event.number}"
@@ -183,14 +182,14 @@ class TranslationEvents(RealtimeEvents):
 
     def update(self, session: dict[str, Any], translator: Translator) -> None:
         asked = read_session(TranslationSession, session, self.model)
-        live_work(asked.targets, asked.language, translator)
+        live_work(asked, translator)
         self._asked = asked
 
     def work(self, translator: Translator) -> LiveWork:
         if not self._asked.targets:
             message = "session.audio.output.language: name the language to translate into first."
             raise ApiError(400, message, "session.audio.output.language", "missing_value")
-        return live_work(self._asked.targets, self._asked.language, translator)
+        return live_work(self._asked, translator)
 
     def of(self, event: LiveEvent) -> Iterator[Event]:
         is_final = isinstance(event, FinalSegment)
@@ -226,9 +225,10 @@ def read_object(text: str) -> dict[str, Any]:
     return said
 
 
-def live_work(targets: list[str], language: str | None, translator: Translator) -> LiveWork:
+def live_work(asked: TranscriptionSession | TranslationSession, translator: Translator) -> LiveWork:
     """By codes. Raises ApiError."""
-    wanted = checked_targets(targets)
+    check_words(asked.words, translator)
+    wanted, language = checked_targets(asked.targets), asked.language
     try:
         source = None if language is None else known_source(language, translator.sources, translator.name)
     except LanguageError as error:
@@ -237,7 +237,7 @@ def live_work(targets: list[str], language: str | None, translator: Translator) 
         known_targets(wanted, translator.targets, translator.name, source)
     except LanguageError as error:
         raise ApiError(400, str(error), "target_languages", "invalid_value") from None
-    return LiveWork(wanted, source)
+    return LiveWork(wanted, source, asked.words, checked_glossary(asked.glossary, wanted))
 
 
 def _samples(audio: object) -> Waveform:

@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterable
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
 from dragoman.errors import LanguageError
+from dragoman.server.api.glossary import GlossaryTerms
 from dragoman.server.errors_api import ApiError, invalid_field
+from dragoman.subtitles.cues import SubtitleOptions
 from dragoman.text.languages import asked_targets
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -19,18 +21,21 @@ ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
 TARGET_FIELDS = ("target_language", "target_languages", "to_language")
 _LISTS = (*TARGET_FIELDS, "languages", "keywords", "hotwords", "timestamp_granularities", "include")
 _WITH_COMMAS = (*TARGET_FIELDS, "languages", "hotwords")
+_OF_SUBTITLES = ("max_line_width", "max_line_count", "max_chars_per_second", "bilingual")
 _MAX_FIELDS, _MAX_PART = 40, 65_536
 PROMPT_IGNORED = "prompt is not used; give names and terms as keywords."
 
 
 class ServerVad(BaseModel):
-    """OpenAI's names for what counts as speech and where it is divided."""
+    """OpenAI's names for what counts as speech and where it is divided, and two of VadOptions."""
 
     model_config = ConfigDict(extra="forbid")
     type: Literal["server_vad"] = "server_vad"
     threshold: float | None = Field(default=None, gt=0, lt=1)
     prefix_padding_ms: int | None = Field(default=None, ge=0, le=2000)
     silence_duration_ms: int | None = Field(default=None, ge=0, le=10_000)
+    min_speech_duration_ms: int | None = Field(default=None, ge=0, le=10_000)
+    max_speech_duration_s: float | None = Field(default=None, ge=1, le=3600)
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -39,6 +44,8 @@ class ServerVad(BaseModel):
             "threshold": self.threshold,
             "speech_pad_ms": self.prefix_padding_ms,
             "min_silence_duration_ms": self.silence_duration_ms,
+            "min_speech_duration_ms": self.min_speech_duration_ms,
+            "max_speech_duration_s": self.max_speech_duration_s,
         }
         return {name: value for name, value in named.items() if value is not None}
 
@@ -59,7 +66,13 @@ class TranscriptionForm(BaseModel):
     stream: bool = False
     keywords: list[str] = []
     hotwords: list[str] = []
+    glossary: GlossaryTerms = []
     multilingual: bool = False
+    audio_track: int | None = Field(default=None, ge=1, le=10_000)
+    max_line_width: int | None = Field(default=None, ge=1, le=1000)
+    max_line_count: int | None = Field(default=None, ge=1, le=20)
+    max_chars_per_second: float | None = Field(default=None, ge=1, le=1000)
+    bilingual: bool = False
     prompt: str | None = None
     temperature: float = Field(default=0.0, ge=0, le=1)
     timestamp_granularities: list[Literal["segment"]] = []
@@ -90,6 +103,19 @@ class TranscriptionForm(BaseModel):
         if self.timestamp_granularities and self.response_format != "verbose_json":
             raise ValueError("timestamp_granularities needs response_format verbose_json")
         return self
+
+    @field_validator(*_OF_SUBTITLES)
+    @classmethod
+    def _subtitles_alone(cls, value: Any, info: ValidationInfo) -> Any:
+        if value and info.data.get("response_format", "srt") not in ("srt", "vtt"):
+            raise ValueError("is for response_format srt and vtt; leave it out")
+        return value
+
+    @property
+    def subtitles(self) -> SubtitleOptions:
+        """How they look, where they are asked for."""
+        count = self.max_line_count or SubtitleOptions.max_line_count
+        return SubtitleOptions(self.max_line_width, count, self.max_chars_per_second, self.bilingual)
 
     @property
     def targets(self) -> list[str]:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from dragoman.server.api.documents import ERRORS
+from dragoman.server.api.transcriptions import takes_words
 from dragoman.server.errors_api import ApiError
 from dragoman.server.state import ServerState, state_of
 from dragoman.text.languages import LANGUAGES
@@ -69,6 +70,7 @@ def _model(state: ServerState, name: str) -> dict[str, Any]:
         "sources": [_language(code) for code in translator.sources],
         "targets": [_language(code) for code in translator.targets],
         "writes_transcripts": translator.writes_transcripts,
+        "takes_keywords": takes_words(translator),
         "calibrated": translator.calibration is not None,
     }
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from dragoman.server.api.fields import ServerVad, validated
+from dragoman.server.api.glossary import GlossaryTerm, GlossaryTerms
 from dragoman.server.errors_api import ApiError
 
 _STRICT = ConfigDict(extra="forbid")
@@ -20,14 +21,20 @@ class AudioFormat(BaseModel):
     rate: Literal[24000] = 24000
 
 
-class LiveTranscription(BaseModel):
-    """`partials`: tell what is tentative, too; so it is where there are `target_languages`."""
+class HeardSpeech(BaseModel):
+    """What is spoken, and what helps to understand it; `glossary` is our own key."""
 
     model_config = _STRICT
     model: str | None = None
     language: str | None = None
-    target_languages: list[str] = []
     keywords: list[str] = []
+    glossary: GlossaryTerms = []
+
+
+class LiveTranscription(HeardSpeech):
+    """`partials`: tell what is tentative, too; so it is where there are `target_languages`."""
+
+    target_languages: list[str] = []
     partials: bool = False
 
 
@@ -83,6 +90,11 @@ class TranscriptionSession(BaseModel):
         return tuple(self._wanted.keywords)
 
     @property
+    def glossary(self) -> list[GlossaryTerm]:
+        """How terms are to be translated."""
+        return self._wanted.glossary
+
+    @property
     def wants_partials(self) -> bool:
         """Whether the client knows our own event."""
         return self._wanted.partials or bool(self.targets)
@@ -109,7 +121,7 @@ class SpokenInput(BaseModel):
 
     model_config = _STRICT
     format: AudioFormat = AudioFormat()
-    transcription: LiveTranscription | None = None
+    transcription: HeardSpeech = HeardSpeech()
     language: str | None = None
     noise_reduction: None = None
 
@@ -140,7 +152,17 @@ class TranslationSession(BaseModel):
     def language(self) -> str | None:
         """What is spoken."""
         spoken = self.audio.input
-        return spoken.language or (spoken.transcription.language if spoken.transcription else None)
+        return spoken.language or spoken.transcription.language
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What may be said."""
+        return tuple(self.audio.input.transcription.keywords)
+
+    @property
+    def glossary(self) -> list[GlossaryTerm]:
+        """How terms are to be translated."""
+        return self.audio.input.transcription.glossary
 
     @property
     def targets(self) -> list[str]:
@@ -150,8 +172,7 @@ class TranslationSession(BaseModel):
     @property
     def model(self) -> str | None:
         """The model that is asked for."""
-        transcription = self.audio.input.transcription
-        return None if transcription is None else transcription.model
+        return self.audio.input.transcription.model
 
     def described(self, model: str) -> dict[str, Any]:
         """As the server tells it."""

@@ -19,6 +19,7 @@ from dragoman.inference.translator import Translator
 from dragoman.server.api.answers import Answer, RoadTask, segment_fields, segment_name, server_event
 from dragoman.server.api.documents import FORM_ROAD
 from dragoman.server.api.fields import TranscriptionForm, checked_targets, read_form
+from dragoman.server.api.glossary import checked_glossary
 from dragoman.server.backend.tasks import RecordingJob, RecordingWork, in_thread
 from dragoman.server.errors_api import ApiError, api_error
 from dragoman.server.state import ServerState, state_of
@@ -87,13 +88,34 @@ def recording_work(
     if form.multilingual and language is not None:
         raise ApiError(400, "multilingual: leave language out, or multilingual.", "multilingual", "invalid_value")
     check_words(form.words, translator)
-    vad = tuple(sorted(form.vad_parameters.items()))
-    return RecordingWork(wanted, language, languages, form.multilingual, form.words, vad)
+    _check_vad(form, translator)
+    return RecordingWork(
+        wanted,
+        language,
+        languages,
+        form.multilingual,
+        form.words,
+        checked_glossary(form.glossary, wanted),
+        form.audio_track,
+        tuple(sorted(form.vad_parameters.items())),
+    )
+
+
+def _check_vad(form: TranscriptionForm, translator: Translator) -> None:
+    try:
+        translator.vad.varied(form.vad_parameters, translator.name)
+    except DragomanError as error:
+        raise ApiError(400, str(error), "chunking_strategy", "invalid_value") from None
+
+
+def takes_words(translator: Translator) -> bool:
+    """Whether words that may be said do anything: Whisper's own decoder takes none."""
+    return translator.whisper is None
 
 
 def check_words(words: tuple[str, ...], translator: Translator) -> None:
-    """Raises ApiError where they would do nothing: Whisper's own decoder takes none."""
-    if words and translator.whisper is not None:
+    """Raises ApiError where they would do nothing."""
+    if words and not takes_words(translator):
         message = "keywords: Whisper writes this model's transcripts and takes none; leave them out."
         raise ApiError(400, message, "keywords", "invalid_value")
 
@@ -112,6 +134,9 @@ def form_targets(form: TranscriptionForm, task: RoadTask) -> tuple[str, ...] | N
         if targets is None or form.targets:
             raise ApiError(400, "target_language: name the languages.", "target_language", "invalid_value")
         targets = ("eng",)
+    if form.bilingual and (task == "transcribe" or form.max_line_count == 1):
+        instead = "give it two lines at least" if task == "translate" else "ask /v1/audio/translations for it"
+        raise ApiError(400, f"bilingual: {instead}.", "bilingual", "invalid_value")
     plain = form.response_format in ("text", "srt", "vtt")
     if plain and form.stream:
         raise ApiError(400, "response_format: a stream is json or verbose_json.", "response_format", "invalid_value")
@@ -233,7 +258,8 @@ class _Asked:
         result = self._job.result(self._found)
         warnings = answer_warnings(self._form, result, self._job)
         targets = self._targets or self._job.options.targets
-        return Answer(result, self._task, targets, self._job.recording.duration_s, warnings)
+        seconds = self._job.recording.duration_s
+        return Answer(result, self._task, targets, seconds, warnings, self._form.subtitles)
 
 
 class _JobStream(StreamingResponse):

@@ -46,6 +46,9 @@ class BatchWorker(Protocol):
     def __call__(self, kind: Kind, payloads: Sequence[Any]) -> Sequence[Any]:
         """One result for each payload, in order."""
 
+    def close(self) -> None:
+        """Nothing is asked of it any more."""
+
 
 @dataclass(eq=False)
 class QueuedTask:

@@ -2,101 +2,83 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-from collections.abc import Callable
+from typing import IO
 
 from dragoman.server.backend.batching import ClientGone
-from dragoman.server.backend.job_store import JobStore, StoredJob
-from dragoman.server.backend.tasks import RecordingJob
+from dragoman.server.backend.job_store import JobStore
+from dragoman.server.backend.jobs import RunningJobs, StoredJob
 
 _LOOKS_S = 1.0
 _FORGETS_S = 3600.0
-_log = logging.getLogger(__name__)
-
-Begin = Callable[[StoredJob, int], RecordingJob]
-"""A job and its recording's descriptor -> the work, which then owns the descriptor. Raises DragomanError."""
-Finish = Callable[[StoredJob, RecordingJob], tuple[str, str]]
-"""Do the work: media type and body of the result."""
-Tell = Callable[[Exception], str]
-"""The answer to an error, as JSON."""
 
 
-class JobRunner:
-    """`count` jobs at once."""
+class DiskJobs(JobStore):
+    """The jobs of a folder, done by this process: a JobQueue."""
 
-    def __init__(self, store: JobStore, count: int, begin: Begin, finish: Finish, tell: Tell) -> None:
-        self._store, self._begin, self._finish, self._tell = store, begin, finish, tell
-        self._ended = threading.Event()
-        self._wake = threading.Condition()
-        self._running: dict[str, RecordingJob] = {}
-        self._threads = [threading.Thread(target=self._run, name="dragoman-job", daemon=True) for _ in range(count)]
+    _running: RunningJobs | None = None
+
+    def start(self, running: RunningJobs, at_once: int) -> None:
+        """See JobQueue."""
+        self._running, self._ended, self._wake = running, threading.Event(), threading.Condition()
+        self._threads = [
+            threading.Thread(target=self._run, args=(running,), name="dragoman-job", daemon=True)
+            for _ in range(at_once)
+        ]
         self._threads.append(threading.Thread(target=self._forget, name="dragoman-jobs-old", daemon=True))
         for thread in self._threads:
             thread.start()
 
-    def wake(self) -> None:
-        """There is a new job."""
-        with self._wake:
-            self._wake.notify()
+    def add(self, road: str, form: str, recording: IO[bytes]) -> StoredJob:
+        """See JobQueue."""
+        job = super().add(road, form, recording)
+        if self._running is not None:
+            with self._wake:
+                self._wake.notify()
+        return job
 
     def cancel(self, name: str) -> bool:
-        """Stop a job, if it waits or runs; whether it did."""
-        cancelled = self._store.cancel(name)
-        running = self._running.get(name)
-        if running is not None:
-            running.close()
+        """See JobQueue."""
+        cancelled = super().cancel(name)
+        if self._running is not None:
+            self._running.stop(name)
         return cancelled
 
-    def heard_s(self, name: str) -> float | None:
-        """How much of a running job's recording was decoded."""
-        running = self._running.get(name)
-        return None if running is None else running.recording.duration_s
-
     def end(self) -> None:
-        """Put back what runs."""
-        self._ended.set()
-        with self._wake:
-            self._wake.notify_all()
-        for running in list(self._running.values()):
-            running.close()
-        for thread in self._threads:
-            thread.join(timeout=10)
-        self._store.close()
+        """See JobQueue."""
+        if self._running is not None:
+            self._ended.set()
+            with self._wake:
+                self._wake.notify_all()
+            self._running.stop_all()
+            for thread in self._threads:
+                thread.join(timeout=10)
+        self.close()
 
-    def _run(self) -> None:
+    def _run(self, running: RunningJobs) -> None:
         while not self._ended.is_set():
-            job = self._store.take()
+            job = self.take()
             if job is None:
                 with self._wake:
                     self._wake.wait(_LOOKS_S)
                 continue
-            self._do(job)
+            self._do(job, running)
 
-    def _do(self, job: StoredJob) -> None:
-        work: RecordingJob | None = None
+    def _do(self, job: StoredJob, running: RunningJobs) -> None:
         try:
-            descriptor = os.open(self._store.recording(job.id), os.O_RDONLY)
-            try:
-                work = self._begin(job, descriptor)
-            except BaseException:
-                os.close(descriptor)
-                raise
-            self._running[job.id] = work
-            self._store.complete(job.id, *self._finish(job, work))
+            outcome = running.do(job, lambda: os.open(self.recording(job.id), os.O_RDONLY))
         except ClientGone:  # cancelled, which the store knows, or the server is ending
             if self._ended.is_set():
-                self._store.put_back(job.id)
-        except Exception as error:
-            self._store.fail(job.id, self._tell(error))
-        finally:
-            self._running.pop(job.id, None)
-            if work is not None:
-                work.close()
+                self.put_back(job.id)
+            return
+        if outcome.result is not None:
+            self.complete(job.id, *outcome.result)
+        elif outcome.error is not None:
+            self.fail(job.id, outcome.error)
 
     def _forget(self) -> None:
         while True:
-            self._store.forget_old()
+            self.forget_old()
             if self._ended.wait(_FORGETS_S):
                 return

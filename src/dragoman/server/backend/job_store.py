@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -11,15 +10,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
-from dragoman.errors import DragomanError, OutputError
+from dragoman.errors import OutputError
+from dragoman.server.backend.jobs import KEEP_S, LOST, MOST_ATTEMPTS, MOST_WAITING, JobStatus, StoredJob, TooManyJobs
 
-JobStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
-MOST_ATTEMPTS = 3
-"""A job that the server ended over so often is not begun again."""
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, road TEXT NOT NULL, form TEXT NOT NULL, status TEXT NOT NULL, created REAL NOT NULL,
@@ -27,38 +23,14 @@ CREATE TABLE IF NOT EXISTS jobs (
 );
 CREATE INDEX IF NOT EXISTS by_status ON jobs (status, created);
 """
-_LOST = {
-    "message": "The server ended over it, again and again.",
-    "type": "server_error",
-    "param": None,
-    "code": "job_lost",
-}
 _FIELDS = "id, road, form, status, created, ended, attempts, error"
-
-
-class TooManyJobs(DragomanError):
-    """This many wait that another would wait too long."""
-
-
-@dataclass(frozen=True)
-class StoredJob:
-    """A row: which road, its form and error as JSON, times since 1970."""
-
-    id: str
-    road: str
-    form: str
-    status: JobStatus
-    created: float
-    ended: float | None
-    attempts: int
-    error: str | None
 
 
 class JobStore:
     """All jobs in a folder. `keep_s` after its end a job is forgotten. Raises OutputError when the folder cannot be
     used."""
 
-    def __init__(self, folder: Path, most_waiting: int = 1000, keep_s: float = 7 * 86400.0) -> None:
+    def __init__(self, folder: Path, most_waiting: int = MOST_WAITING, keep_s: float = KEEP_S) -> None:
         self._folder, self._most_waiting, self._keep_s = folder, most_waiting, keep_s
         self._lock = threading.Lock()
         try:
@@ -181,7 +153,7 @@ class JobStore:
         without a job are litter."""
         with self._transaction() as database:
             given_up = "UPDATE jobs SET status = 'failed', error = ?, ended = ? WHERE status = 'running'"
-            database.execute(f"{given_up} AND attempts >= ?", (json.dumps(_LOST), time.time(), MOST_ATTEMPTS))
+            database.execute(f"{given_up} AND attempts >= ?", (LOST, time.time(), MOST_ATTEMPTS))
             database.execute("UPDATE jobs SET status = 'queued' WHERE status = 'running'")
             waiting = {name for (name,) in database.execute("SELECT id FROM jobs WHERE status = 'queued'")}
         for path in self._folder.glob("job_*.recording"):

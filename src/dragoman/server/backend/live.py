@@ -14,6 +14,7 @@ import numpy.typing as npt
 from dragoman.data.audio import SAMPLE_RATE, Waveform
 from dragoman.data.audio.resampling import Resampler
 from dragoman.errors import AudioError
+from dragoman.inference.decoding.glossary import Glossary
 from dragoman.inference.options import TranslateOptions
 from dragoman.inference.streaming import FinalSegment, LiveEvent, LiveTranslator, PartialSegment
 from dragoman.server.backend.batching import ClientGone
@@ -29,11 +30,12 @@ _MOST_WAITING_S = 300.0
 
 @dataclass(frozen=True)
 class LiveWork:
-    """What is wanted of a session: languages by code, words, the VAD's parameters; the rate of what is sent."""
+    """What is wanted of a session: languages by code, words, terms, the VAD's parameters; the rate of what is sent."""
 
     to: tuple[str, ...] | None = ()
     language: str | None = None
     words: tuple[str, ...] = ()
+    glossary: Glossary | None = None
     vad_parameters: tuple[tuple[str, float], ...] = ()
     rate: int = 24_000
 
@@ -104,7 +106,9 @@ class LiveSession:
             self._offset_s, self._first = self._pushed_s, self._next
 
     def _new(self) -> LiveTranslator:
-        options = TranslateOptions(self._work.to, self._work.language, hotwords=self._work.words)
+        options = TranslateOptions(
+            self._work.to, self._work.language, hotwords=self._work.words, glossary=self._work.glossary
+        )
         return LiveTranslator(self._translator, options)
 
     def _placed(self, event: LiveEvent) -> LiveEvent:

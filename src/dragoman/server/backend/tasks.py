@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from dragoman.inference.decoding.glossary import Glossary
 from dragoman.inference.options import TranslateOptions
 from dragoman.inference.result import Result, Segment
 from dragoman.server.backend.translation import ModelServer
@@ -20,13 +21,16 @@ ItemT = TypeVar("ItemT")
 
 @dataclass(frozen=True)
 class RecordingWork:
-    """What is wanted of a recording: languages by code, words, the VAD's parameters, among which languages to tell."""
+    """What is wanted of a recording: languages by code, words, terms, the track, the VAD's parameters, among which
+    languages to tell."""
 
     to: tuple[str, ...] | None
     language: str | None = None
     languages: tuple[str, ...] = ()
     multilingual: bool = False
     words: tuple[str, ...] = ()
+    glossary: Glossary | None = None
+    audio_track: int | None = None
     vad_parameters: tuple[tuple[str, float], ...] = ()
 
 
@@ -41,7 +45,9 @@ class RecordingJob:
         self._work, self._metrics, self._descriptor = work, metrics, descriptor
         self.translator, self._lane = model.client(dict(work.vad_parameters), work.languages)
         self.options = self.translator.checked(
-            TranslateOptions(work.to, work.language, multilingual=work.multilingual, hotwords=work.words)
+            TranslateOptions(
+                work.to, work.language, work.multilingual, work.words, work.glossary, audio_track=work.audio_track
+            )
         )
         self.recording = UploadedRecording(descriptor, max_duration_s)
         self._open = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ from dragoman.inference.options import TranslateOptions
 from dragoman.inference.recordings import Speech
 from dragoman.inference.translator import Translator
 from dragoman.recipe import ENCODER_FRAMES_PER_S, AudioConfig
-from dragoman.server.backend.batching import DECODE, BatchScheduler, ClientLane, Kind, outcome
+from dragoman.server.backend.batching import DECODE, BatchScheduler, BatchWorker, ClientLane, Kind, outcome
+from dragoman.server.metrics import ServerMetrics
 
 
 class LocalModel:
@@ -36,6 +37,9 @@ class LocalModel:
             return self._decoder.likelihoods(payloads, given)
         assert self._whisper is not None and isinstance(given, tuple)
         return list(self._whisper.language_scores(payloads, given).cpu().numpy())
+
+    def close(self) -> None:
+        """It ends with its process."""
 
 
 class LaneDecoder:
@@ -145,10 +149,13 @@ class ClientTranslator(WeightlessTranslator):
 
 
 class ModelServer:
-    """One model, or several replicas of it, for all clients."""
+    """One model for all clients; its batches are shared out among `workers`."""
 
-    def __init__(self, translator: Translator, facts: ModelFacts, scheduler: BatchScheduler) -> None:
-        self.translator, self.scheduler, self._facts = translator, scheduler, facts
+    def __init__(
+        self, translator: Translator, facts: ModelFacts, workers: Sequence[BatchWorker], metrics: ServerMetrics
+    ) -> None:
+        self.translator, self.workers, self._facts = translator, workers, facts
+        self.scheduler = BatchScheduler(workers, translator.batch_size, metrics)
 
     def client(
         self, vad_parameters: Mapping[str, float] | None = None, sources: Sequence[str] = ()
@@ -156,3 +163,13 @@ class ModelServer:
         """For one request, whose lane is to be closed after it. Raises DragomanError."""
         lane = self.scheduler.lane()
         return ClientTranslator(self.translator, self._facts, lane, vad_parameters, sources), lane
+
+    def end(self) -> None:
+        """What waits is dropped, the workers are closed."""
+        self.scheduler.end()
+        for worker in self.workers:
+            worker.close()
+
+
+OpenModel = Callable[[ServerMetrics], ModelServer]
+"""Reads a model, which takes a while. Raises DragomanError."""

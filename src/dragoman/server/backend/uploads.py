@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 
 from dragoman.data.audio import SAMPLE_RATE, Waveform
-from dragoman.errors import AudioError
+from dragoman.errors import AudioError, AudioTrackError
 from dragoman.server.backend.audio_child import HEADER
 from dragoman.server.backend.batching import ClientGone
 
@@ -107,7 +107,8 @@ class UploadedRecording:
                 if kind == b"Z":
                     return
                 if kind == b"E":
-                    raise AudioError(json.loads(payload)["message"])
+                    said = json.loads(payload)
+                    raise (AudioTrackError if said["kind"] == AudioTrackError.__name__ else AudioError)(said["message"])
                 if kind == b"D":
                     self.damage.append(payload.decode())
                 else:

@@ -16,7 +16,7 @@ from dragoman.errors import DragomanError, ModelError
 from dragoman.inference.translator import Translator
 from dragoman.parallel import cores
 from dragoman.server.backend.batching import Kind
-from dragoman.server.backend.translation import LocalModel, ModelFacts, WeightlessTranslator
+from dragoman.server.backend.translation import LocalModel, ModelFacts, ModelServer, OpenModel, WeightlessTranslator
 from dragoman.server.metrics import ServerMetrics
 
 Load = Callable[[], Translator]
@@ -94,6 +94,19 @@ class ModelProcess:
         return WeightlessTranslator(seen), facts
 
 
+def open_model(load: Load, replicas: int = 0) -> OpenModel:
+    """In this process, or as this many replicas in processes of their own."""
+
+    def opened(metrics: ServerMetrics) -> ModelServer:
+        if not replicas:
+            translator = load()
+            return ModelServer(translator, ModelFacts.of(translator), [LocalModel(translator)], metrics)
+        workers = start_workers(load, replicas, metrics)
+        return ModelServer(workers[0].translator, workers[0].facts, workers, metrics)
+
+    return opened
+
+
 def start_workers(load: Load, count: int, metrics: ServerMetrics) -> list[ModelProcess]:
     """This many replicas, loaded at the same time. Raises ModelError."""
     threads = max(1, cores() // count)
@@ -130,7 +143,7 @@ def _serve(connection: Connection, load: Load, threads: int) -> None:
         translator = load()
         connection.send((True, (WeightlessTranslator.seen(translator), ModelFacts.of(translator))))
     except Exception as error:
-        connection.send((False, _sendable(error)))
+        connection.send((False, sendable(error)))
         return
     model = LocalModel(translator)
     while True:
@@ -141,11 +154,12 @@ def _serve(connection: Connection, load: Load, threads: int) -> None:
         try:
             answer: tuple[bool, Any] = (True, list(model(kind, payloads)))
         except Exception as error:
-            answer = (False, _sendable(error))
+            answer = (False, sendable(error))
         connection.send(answer)
 
 
-def _sendable(error: Exception) -> Exception:
+def sendable(error: Exception) -> Exception:
+    """The error, or one of its kind in words that another process can read."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

@@ -113,7 +113,7 @@ export class DragomanApp extends LitElement {
 
   async #run() {
     const { session } = this;
-    await session.run(this.model.id, () => session === this.session && this.#changed());
+    await session.run(this.model, () => session === this.session && this.#changed());
     if (session.error?.status === 401) this.#askKey(() => this.#run());
   }
 

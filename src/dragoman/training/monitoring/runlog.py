@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -62,16 +63,13 @@ class RunLog:
 
 
 def truncate_rows(path: Path, last_step: int) -> None:
-    """Keep the rows up to `last_step`; a half-written last line goes too."""
+    """Keep the rows up to `last_step`; a half-written last line goes too, and what is no row."""
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if row["step"] <= last_step:
-            kept.append(line + "\n")
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError, TypeError, KeyError):  # no row of ours
+            if json.loads(line)["step"] <= last_step:
+                kept.append(line + "\n")
     with atomic_file(path) as out:
         out.writelines(kept)

@@ -48,6 +48,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str] | BadRecording]:
                     yield number, text
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path.") from error
+    except UnicodeError as error:
+        raise DataError(f"{path}: is not {encoding.upper()} as it begins; save it as UTF-8.") from error
 
 
 def count_lines(path: Path) -> int:

@@ -81,13 +81,13 @@ export class Session {
 
   #fields(model) {
     const fields = [
-      ['model', model],
+      ['model', model.id],
       ['response_format', 'verbose_json'],
       ['stream', 'true'],
       ...this.targets.map((code) => ['target_language', code]),
     ];
     if (this.source) fields.push(['language', this.source]);
-    if (this.words.trim()) fields.push(['hotwords', this.words.trim().split(/\s*[,\n]\s*/).join(',')]);
+    if (this.words.trim() && model.takes_keywords) fields.push(['hotwords', this.words.trim().split(/\s*[,\n]\s*/).join(',')]);
     if (this.multilingual) fields.push(['multilingual', 'true']);
     return fields;
   }

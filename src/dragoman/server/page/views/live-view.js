@@ -79,7 +79,8 @@ export class LiveView extends LitElement {
 
   #transcription() {
     const { source, targets, words } = this.choice;
-    const keywords = words.split(/[,\n]/).map((word) => word.trim()).filter(Boolean);
+    const expected = this.model.takes_keywords ? words : '';
+    const keywords = expected.split(/[,\n]/).map((word) => word.trim()).filter(Boolean);
     const spoken = source ? { language: source } : {};
     return { model: this.model.id, ...spoken, target_languages: targets, partials: true, ...(keywords.length ? { keywords } : {}) };
   }

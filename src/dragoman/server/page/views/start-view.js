@@ -117,15 +117,21 @@ export class StartView extends LitElement {
       </div>`;
   }
 
+  /** Nothing where Whisper writes the transcripts: its decoder takes no words. */
+  #words() {
+    if (!this.model?.takes_keywords) return nothing;
+    return html`<div class="field">
+      <label for="words">Words to expect</label>
+      <input id="words" .value=${this.choice.words} aria-describedby="words-hint" autocomplete="off"
+        @input=${(event) => this.#choose({ words: event.target.value })} />
+      <p id="words-hint" class="hint">Names and terms that may be said, with commas between.</p>
+    </div>`;
+  }
+
   #options() {
     return html`<details class="options">
       <summary>More options</summary>
-      <div class="field">
-        <label for="words">Words to expect</label>
-        <input id="words" .value=${this.choice.words} aria-describedby="words-hint" autocomplete="off"
-          @input=${(event) => this.#choose({ words: event.target.value })} />
-        <p id="words-hint" class="hint">Names and terms that may be said, with commas between.</p>
-      </div>
+      ${this.#words()}
       <label class="check">
         <input type="checkbox" .checked=${this.choice.multilingual}
           @change=${(event) => this.#choose({ multilingual: event.target.checked })} />

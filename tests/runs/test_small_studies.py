@@ -17,6 +17,7 @@ from dragoman.recipe import Recipe, Stage, dump_recipe, load_recipe
 from dragoman.records import write_rows
 from dragoman.training.curriculum import train_curriculum
 from dragoman.training.encoding import check_storable
+from dragoman.training.options import TrainOptions
 from dragoman.training.warm_start import with_initial_revisions
 
 SMALL = load_recipe("small")
@@ -130,7 +131,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> argparse.Namespace:
         ],
     )
     toy.write_bases(folder / "bases", base)
-    train_curriculum(base, folder / "data", folder / "run", bases=folder / "bases", workers=0)
+    train_curriculum(base, folder / "data", folder / "run", TrainOptions(workers=0), bases=folder / "bases")
     places = {"run": folder / "run", "data": folder / "data", "out": folder / "out"}
     return argparse.Namespace(**places, recipe=None, features=None)
 

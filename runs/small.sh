@@ -36,7 +36,7 @@ python runs/self_translate.py "$llm" "$data/human.jsonl" "$data/human-by-llm.jso
 
 $dragoman encode small --data "$data" --out "$out/frames"
 $dragoman train small --data "$data" --features "$out/frames" --micro_batch 32 --micro_tokens 4096 --out "$out/run"
-python runs/ship.py "$out/run/10-srt-varied/model" "$out/model" --credits "$data/CREDITS.txt"
+python runs/ship.py "$out/run/11-text-again/model" "$out/model" --credits "$data/CREDITS.txt"
 
 if [ -n "${SPEECH:-}" ]; then
     python runs/report_small.py "$out/model" --speech "$SPEECH" --noise "$NOISE" --out "$out/report"

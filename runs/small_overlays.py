@@ -103,7 +103,7 @@ def curriculum(base: Recipe, budget: Budget) -> list[StudyRow]:
                 part,
                 budget.seed + 10 * number,
                 tasks={task: 1.0},
-                data=_translated(base),
+                data=_translated(_mix(base)),
                 **over,
             )
             for number, (task, part) in enumerate(stages)
@@ -170,8 +170,8 @@ def adapters(base: Recipe, budget: Budget) -> list[StudyRow]:
 def hours(base: Recipe, budget: Budget) -> list[StudyRow]:
     """How much people's speech is heard, of the alignment on; texts have the same share of the steps throughout."""
     mix, short = _mix(base), _named(base, SHORT)
-    spoken = [source for source in _translated(base) if mix.uses_speech(source)]
-    people = next((source for source in spoken if source.name.rpartition("/")[2].startswith(PEOPLE)), None)
+    spoken = [source for source in _translated(mix) if mix.uses_speech(source)]
+    people = next((source for source in spoken if _is_people(source)), None)
     if people is None:
         raise RecipeError(f"The stage {mix.name!r} of {base.name!r} has no translated speech of people ({PEOPLE}…).")
     synthetic = [source for source in spoken if source is not people]
@@ -218,11 +218,12 @@ def _stage(like: Stage, name: str, steps: int, seed: int, **over: object) -> Sta
 
 
 def _mix(base: Recipe) -> Stage:
-    """The last stage that teaches transcripts with translations, whose data the rows have."""
+    """The last stage that teaches transcripts with translations, of people's speech too where one does; the rows have
+    its data."""
     found = [stage for stage in base.stages if "srt" in stage.tasks]
     if not found:
         raise RecipeError(f"The recipe {base.name!r} has no stage of srt, whose data the short runs could have.")
-    return found[-1]
+    return [*found, *(stage for stage in found if any(_is_people(source) for source in _translated(stage)))][-1]
 
 
 def _named(base: Recipe, name: str) -> Stage:
@@ -233,6 +234,10 @@ def _speech(stage: Stage) -> list[DataSource]:
     return [source for source in stage.data if stage.uses_speech(source)]
 
 
-def _translated(base: Recipe) -> list[DataSource]:
-    """Of that stage: texts, and speech that is not there to be transcribed alone."""
-    return [source for source in _mix(base).data if source.tasks is None or "asr" not in source.tasks]
+def _translated(stage: Stage) -> list[DataSource]:
+    """Texts, and speech that is not there to be transcribed alone."""
+    return [source for source in stage.data if source.tasks is None or "asr" not in source.tasks]
+
+
+def _is_people(source: DataSource) -> bool:
+    return source.name.rpartition("/")[2].startswith(PEOPLE)

@@ -28,7 +28,7 @@ with needs_extra("--wyoming_port", "wyoming"):
     from wyoming.info import AsrModel, AsrProgram, Attribution, Describe, Info
     from wyoming.server import AsyncEventHandler, AsyncTcpServer
 
-_OURS = Attribution(name="Dragoman", url="https://pypi.org/project/dragoman")
+_OURS = Attribution(name="Dragoman", url="")  # Wyoming wants the field; the project has no page of its own yet
 
 
 class VoiceHandler(AsyncEventHandler):

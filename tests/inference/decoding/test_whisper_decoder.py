@@ -140,10 +140,22 @@ def test_a_model_that_hears_through_whisper_asks_its_decoder_for_the_language(
 
 def test_a_loop_is_seen_when_it_was_said_four_times_over() -> None:
     def looping(*ids: int) -> bool:
-        return _looping(torch.tensor([[*range(100, 100 - len(ids) + 24), *ids][:24]]), [0]) == [0]
+        return _looping(torch.tensor([[*range(100, 100 - len(ids) + 24), *ids][:24]])) == [0]
 
     assert looping(*[7] * 12) and not looping(*[7] * 11)
     assert looping(*[7, 8, 9] * 4) and not looping(*[7, 8, 9] * 3) and not looping(*[7, 8, 9] * 3, 7, 8, 1)
     assert looping(*[1, 2, 3, 4, 5, 6] * 4) and not looping(*[1, 2, 3, 4, 5, 6] * 3)
-    assert _looping(torch.full((1, 23), 7), [0]) == []  # it looks at every eighth token
-    assert _looping(torch.tensor([[7] * 16, list(range(16))]), [4, 5]) == [0]
+    assert _looping(torch.full((1, 23), 7)) == []  # it looks at every eighth token
+    assert _looping(torch.tensor([[7] * 16, list(range(16))])) == [0]
+
+
+def test_only_what_is_heard_again_is_stopped_where_it_loops(
+    whisper: WhisperDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = whisper.encoder.window_frames
+    clips = [mel(whisper, size, 1), mel(whisper, 20, 2)]
+    expected = whisper(clips, ["eng", "deu"], 1)
+    monkeypatch.setattr(whisper_decoder, "_looping", lambda ids: list(range(len(ids))))  # all does, at its first token
+    assert whisper(clips, ["eng", "deu"], 1)[0] == expected[0]
+    (stopped,) = whisper._transcripts(clips[1:], ["deu"], 1, whisper_decoder._loops_of([True]))
+    assert stopped.truncated and len(stopped.text) <= 1

@@ -70,10 +70,10 @@ class WhisperDecoder:
     def __call__(self, mels: Sequence[Features], languages: Sequence[str], beams: int) -> list[GeneratedText]:
         """mel (M, F) each and the language spoken in it -> what is said. What loops or runs to the limit is heard again
         in the whole window, as Whisper was trained."""
+        shorter = [mel.shape[1] < self.encoder.window_frames for mel in mels]
         outputs: list[GeneratedText] = []
         for part in self._parts(mels):
-            outputs += self._transcripts(mels[part], languages[part], beams, _looping)
-        shorter = [mel.shape[1] < self.encoder.window_frames for mel in mels]
+            outputs += self._transcripts(mels[part], languages[part], beams, _loops_of(shorter[part]))
         looped = [number for number, output in enumerate(outputs) if output.truncated and shorter[number]]
         if looped:
             windows = [self._in_window(mels[number]) for number in looped]
@@ -176,7 +176,17 @@ class WhisperDecoder:
         return GeneratedText(text.strip(), end not in ids, DecodeStats(0.0, 1, False, ()))
 
 
-def _looping(ids: Tensor, _: Sequence[int]) -> list[int]:
+def _loops_of(shorter: Sequence[bool]) -> EndsAt:
+    """Ends rows that loop, of clips that are shorter than the window: others are not heard again, and people may say a
+    thing four times."""
+
+    def ends(ids: Tensor, rows: Sequence[int]) -> list[int]:
+        return [at for at in _looping(ids) if shorter[rows[at]]]
+
+    return ends
+
+
+def _looping(ids: Tensor) -> list[int]:
     """Which rows of ids (B, T) end in one to sixteen tokens said four times over, twelve tokens at least."""
     size = ids.shape[1]
     if size % _LOOK_EVERY:

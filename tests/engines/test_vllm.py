@@ -31,7 +31,7 @@ def by_vllm(model: str | Path, **options: Any) -> Iterator[VllmTranslator]:
     try:
         yield translator
     finally:
-        translator.llm.llm_engine.engine_core.shutdown()
+        translator.decoder.engine.close()
 
 
 def said(hypotheses: list[Hypothesis]) -> list[tuple[str, str, str, str, bool]]:
@@ -48,7 +48,7 @@ def test_random_models_write_the_same(name: str, tmp_path: Path) -> None:
     ours = Translator.from_pretrained(model, device="cpu", beam_size=1)(utterances, targets)
     with by_vllm(model) as translator:
         assert said(translator(utterances, targets)) == said(ours)
-    assert len({row.raw for row in ours}) > len(utterances)  # not one text for all
+    assert len({row.raw for row in ours}) >= 6  # one for each direction at least
 
 
 def test_the_built_in_model_writes_the_same() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -43,6 +43,10 @@ AudioTrackOption = Annotated[
         min=1,
         help="The audio track to hear, from 1; else the one tagged with --language, the default one, the first.",
     ),
+]
+EngineOption = Annotated[
+    Literal["torch", "vllm"],
+    typer.Option("--engine", help="What runs our models: torch, or vLLM where it is installed."),
 ]
 BeamSizeOption = Annotated[
     int | None, typer.Option("--beam_size", min=1, help="1 is greedy; the model's own by default.")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dragoman.cli.console import say
 from dragoman.cli.flags import with_flags
-from dragoman.cli.options import BatchedLoadFlags, ModelOption, read_targets, resolve_model
+from dragoman.cli.options import BatchedLoadFlags, EngineOption, ModelOption, read_targets, resolve_model
 from dragoman.errors import DragomanError
+
+if TYPE_CHECKING:
+    from dragoman.inference.options import LoadOptions
+    from dragoman.inference.translator import Translator
 
 _MB = 1_000_000
 
@@ -80,6 +85,7 @@ def serve(
     allowed_origins: AllowedOriginsOption = None,
     allowed_hosts: AllowedHostsOption = None,
     wyoming_port: WyomingPortOption = None,
+    engine: EngineOption = "torch",
     workers: WorkersOption = 0,
     jobs_dir: JobsDirOption = None,
     jobs_url: JobsUrlOption = None,
@@ -119,9 +125,21 @@ def serve(
     )
     folder = resolve_model(model, read_targets(["all"]), load.device, load.threads)
     logging.getLogger("dragoman.server").setLevel(logging.INFO)
-    from dragoman.inference.translator import Translator
-
+    read = _reader(engine, folder, load.read(), workers)
     listener = listening(settings)
     say(f"http://{host}:{listener.getsockname()[1]} is served; the model is being loaded. Ctrl-C ends.")
-    read = partial(Translator.from_pretrained, folder, load.read())  # another process can call it
     run(create_app(settings, open_model(read, workers)), settings, listener)
+
+
+def _reader(engine: str, folder: Path, load: LoadOptions, workers: int) -> Callable[[], Translator]:
+    """What loads the model; another process can call it. Raises DragomanError."""
+    if engine == "vllm":
+        from dragoman.engines.vllm.translator import VllmTranslator, check_load_options
+
+        if workers:
+            raise DragomanError("--workers is not for vLLM, which has processes of its own; leave it or --engine out.")
+        check_load_options(load)
+        return partial(VllmTranslator.from_pretrained, folder, load)
+    from dragoman.inference.translator import Translator
+
+    return partial(Translator.from_pretrained, folder, load)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dragoman.cli.options import OptionalModelOption, SystemOption, for_external_system, prepare_device, resolve_model
+from dragoman.cli.options import (
+    EngineOption,
+    OptionalModelOption,
+    SystemOption,
+    for_external_system,
+    prepare_device,
+    resolve_model,
+)
 from dragoman.errors import DataError
 from dragoman.files import digest_of_weights
 from dragoman.recipe import SmtTranscript, TranslateFrom
@@ -31,10 +38,6 @@ TaskOption = Annotated[
 TranscriptOption = Annotated[
     SmtTranscript | None,
     typer.Option("--transcript", help="For --task smt: the manifest's (reference), or the model's own (hypothesis)."),
-]
-EngineOption = Annotated[
-    Literal["torch", "vllm"],
-    typer.Option("--engine", help="What runs our models: torch, or vLLM where it is installed."),
 ]
 TextOption = Annotated[bool, typer.Option("--text", help="Translate the reference transcripts, without speech.")]
 
@@ -186,7 +189,7 @@ def _by_vllm(folder: Path, options: TranslateOptions, load: LoadOptions) -> Eval
 
     translate = VllmTranslator.from_pretrained(folder, load)
     recipe = translate.recipe
-    road = f"{'whisper' if translate.whisper else 'adapter'} to {translate.translate_from}"
+    road = f"{'whisper' if translate.whisper else 'adapter'} to {translate.decoder.translate_from}"
     return EvaluatedSystem(
         f"{recipe.name} {digest_of_weights(folder)}, vllm, {road}, beams 1{_compute_type(load)}",
         recipe.name,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from transformers import BatchFeature
 from vllm.multimodal.inputs import MultiModalFieldConfig
-from vllm.multimodal.parse import MultiModalDataParser
+from vllm.multimodal.parse import AudioProcessorItems, MultiModalDataParser
 from vllm.multimodal.processing import (
     BaseDummyInputsBuilder,
     BaseMultiModalProcessor,
@@ -25,6 +25,16 @@ from dragoman.data.audio import SAMPLE_RATE
 from dragoman.data.features import LogMel
 from dragoman.engines.vllm.config import DragomanConfig, mel_table, tokens_of_mel
 from dragoman.engines.vllm.export import AUDIO_TOKEN
+
+
+class AudioParser(MultiModalDataParser):
+    """Beside recordings it takes log-mels (M, F), which a Translator has made already."""
+
+    def _parse_audio_data(self, data: Any) -> Any:
+        items = data if isinstance(data, list) else [data]
+        if all(isinstance(item, np.ndarray) and item.ndim == 2 for item in items):
+            return AudioProcessorItems(items)  # mixed down to one channel otherwise
+        return super()._parse_audio_data(data)
 
 
 class ProcessingInfo(BaseProcessingInfo):
@@ -46,7 +56,7 @@ class ProcessingInfo(BaseProcessingInfo):
 
     def get_data_parser(self) -> MultiModalDataParser:
         # PyAV is a dependency of ours; vLLM's default, torchaudio, has no build for a CPU
-        return MultiModalDataParser(target_sr=SAMPLE_RATE, target_channels=1, audio_resample_method="pyav")
+        return AudioParser(target_sr=SAMPLE_RATE, target_channels=1, audio_resample_method="pyav")
 
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
         return {"audio": 1}
@@ -70,10 +80,12 @@ class DummyInputsBuilder(BaseDummyInputsBuilder[ProcessingInfo]):
 
 
 class Processor(BaseMultiModalProcessor[ProcessingInfo]):
-    """Recordings (N,) -> `mel` (M, F) and `num_frames`; `<|audio|>` in the prompt becomes A of itself."""
+    """Recordings (N,), or log-mels as they are -> `mel` (M, F) and `num_frames`; `<|audio|>` in the prompt becomes A of
+    itself."""
 
     def _call_hf_processor(self, hf_data: Mapping[str, Any], hf_kwargs: Mapping[str, object]) -> BatchFeature:
-        mels = [self.info.features(np.asarray(audio, dtype=np.float32)) for audio in hf_data["audio"]]
+        given = [np.asarray(audio, dtype=np.float32) for audio in hf_data["audio"]]
+        mels = [audio if audio.ndim == 2 else self.info.features(audio) for audio in given]
         frames = torch.tensor([mel.shape[1] for mel in mels])
         return BatchFeature({"mel": [torch.from_numpy(mel) for mel in mels], "num_frames": frames})
 

@@ -23,7 +23,7 @@ from dragoman.server.api.answers import segment_fields
 from dragoman.server.api.fields import checked_targets
 from dragoman.server.api.glossary import checked_glossary
 from dragoman.server.api.session import TranscriptionSession, TranslationSession, read_session
-from dragoman.server.api.transcriptions import check_words
+from dragoman.server.api.transcriptions import check_detects, check_words
 from dragoman.server.backend.live import LiveWork
 from dragoman.server.errors_api import ApiError
 from dragoman.text.languages import known_source, known_targets
@@ -237,7 +237,8 @@ def live_work(asked: TranscriptionSession | TranslationSession, translator: Tran
         known_targets(wanted, translator.targets, translator.name, source)
     except LanguageError as error:
         raise ApiError(400, str(error), "target_languages", "invalid_value") from None
-    return LiveWork(wanted, source, asked.words, checked_glossary(asked.glossary, wanted))
+    check_detects(source, translator)
+    return LiveWork(wanted, source, asked.words, checked_glossary(asked.glossary, wanted, translator))
 
 
 def _samples(audio: object) -> Waveform:

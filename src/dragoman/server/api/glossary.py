@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from dragoman.errors import LanguageError
 from dragoman.inference.decoding.glossary import Glossary, Term
+from dragoman.inference.translator import Translator
 from dragoman.server.errors_api import ApiError
 from dragoman.text.languages import find
 
@@ -40,11 +41,15 @@ def _listed(value: Any) -> Any:
 GlossaryTerms = Annotated[list[GlossaryTerm], BeforeValidator(_listed), Field(max_length=_MOST_TERMS)]
 
 
-def checked_glossary(terms: Sequence[GlossaryTerm], targets: Sequence[str] | None) -> Glossary | None:
+def checked_glossary(
+    terms: Sequence[GlossaryTerm], targets: Sequence[str] | None, translator: Translator
+) -> Glossary | None:
     """None where there are no terms. Raises ApiError where the terms contradict each other, name a language that there
-    is not, or where nothing is translated."""
+    is not, where nothing is translated, or the model takes none."""
     if not terms:
         return None
+    if not translator.supports_phrases:
+        raise _refused(f"{translator.name} takes none; leave it out")
     if targets is not None and not targets:
         raise _refused("it is for translations; name a target_language")
     found: dict[tuple[str, str | None, str | None], str] = {}

@@ -70,6 +70,7 @@ def _model(state: ServerState, name: str) -> dict[str, Any]:
         "sources": [_language(code) for code in translator.sources],
         "targets": [_language(code) for code in translator.targets],
         "writes_transcripts": translator.writes_transcripts,
+        "detects_language": translator.identifies_language,
         "takes_keywords": takes_words(translator),
         "calibrated": translator.calibration is not None,
     }

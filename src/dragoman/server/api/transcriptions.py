@@ -87,6 +87,7 @@ def recording_work(
         raise ApiError(400, str(error), "target_language", "invalid_value") from None
     if form.multilingual and language is not None:
         raise ApiError(400, "multilingual: leave language out, or multilingual.", "multilingual", "invalid_value")
+    check_detects(language, translator)
     check_words(form.words, translator)
     _check_vad(form, translator)
     return RecordingWork(
@@ -95,7 +96,7 @@ def recording_work(
         languages,
         form.multilingual,
         form.words,
-        checked_glossary(form.glossary, wanted),
+        checked_glossary(form.glossary, wanted, translator),
         form.audio_track,
         tuple(sorted(form.vad_parameters.items())),
     )
@@ -108,15 +109,23 @@ def _check_vad(form: TranscriptionForm, translator: Translator) -> None:
         raise ApiError(400, str(error), "chunking_strategy", "invalid_value") from None
 
 
+def check_detects(language: str | None, translator: Translator) -> None:
+    """Raises ApiError where nobody says what is spoken, and the model cannot tell."""
+    if language is None and not translator.identifies_language:
+        message = f"language: {translator.name} cannot detect what is spoken; name it."
+        raise ApiError(400, message, "language", "invalid_value")
+
+
 def takes_words(translator: Translator) -> bool:
-    """Whether words that may be said do anything: Whisper's own decoder takes none."""
-    return translator.whisper is None
+    """Whether words that may be said do anything: Whisper's own decoder takes none, nor does vLLM."""
+    return translator.supports_phrases and translator.whisper is None
 
 
 def check_words(words: tuple[str, ...], translator: Translator) -> None:
     """Raises ApiError where they would do nothing."""
     if words and not takes_words(translator):
-        message = "keywords: Whisper writes this model's transcripts and takes none; leave them out."
+        writer = "vLLM" if translator.whisper is None else "Whisper"
+        message = f"keywords: {writer} writes this model's transcripts and takes none; leave them out."
         raise ApiError(400, message, "keywords", "invalid_value")
 
 

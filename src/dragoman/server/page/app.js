@@ -59,6 +59,7 @@ export class DragomanApp extends LitElement {
       this.#choose({
         targets: this.choice.targets.filter((code) => known.has(code)),
         source: spoken.has(this.choice.source) ? this.choice.source : '',
+        multilingual: this.choice.multilingual && model.detects_language,
       });
       Object.assign(this, { model, problem: '', locked: false });
     } catch (error) {

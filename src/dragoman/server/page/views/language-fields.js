@@ -69,10 +69,11 @@ export class LanguageFields extends LitElement {
   }
 
   render() {
+    const detects = this.model.detects_language;
     return html`<div class="field">
         <label for="source">Spoken language</label>
-        <select id="source" @change=${(event) => this.#tell({ source: event.target.value })}>
-          <option value="" ?selected=${!this.source}>Detect it</option>
+        <select id="source" ?required=${!detects} @change=${(event) => this.#tell({ source: event.target.value })}>
+          <option value="" ?selected=${!this.source} ?disabled=${!detects}>${detects ? 'Detect it' : 'Choose it'}</option>
           ${byName(this.model.sources).map(
             ({ code, name }) => html`<option value=${code} ?selected=${code === this.source}>${name}</option>`,
           )}

@@ -132,7 +132,7 @@ export class StartView extends LitElement {
     return html`<details class="options">
       <summary>More options</summary>
       ${this.#words()}
-      <label class="check">
+      <label class="check" ?hidden=${!this.model?.detects_language}>
         <input type="checkbox" .checked=${this.choice.multilingual}
           @change=${(event) => this.#choose({ multilingual: event.target.checked })} />
         <span>Several languages are spoken</span>

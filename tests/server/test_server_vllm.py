@@ -88,8 +88,8 @@ def test_speech_is_followed_as_torch_follows_it(by_torch: Translator, by_vllm: V
     samples = load_audio(CLIPS["eng"])
     told = []
     for translator in (by_torch, by_vllm):
-        live = LiveTranslator(translator, to=TARGETS, language="eng")
-        steps = [samples[at : at + 8000] for at in range(0, len(samples), 8000)]
+        live = LiveTranslator(translator, to=TARGETS, language="eng", min_chunk_s=0.25)
+        steps = [samples[at : at + 4000] for at in range(0, len(samples), 4000)]
         events = [event for step in steps for event in live.push(step)] + list(live.finish())
         told.append([said(event) for event in events])
     assert told[0] == told[1] and len(told[0]) > 2

@@ -15,11 +15,14 @@ from transformers import (
     Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
     GenerationConfig,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     SiglipVisionConfig,
 )
 
 from dragoman.data.batching import collate
 from dragoman.model.folder import load_model, merge_lora
+from dragoman.model.hardware.attention import NAME, use_packed_attention
 from dragoman.model.hardware.placement import is_offloaded
 from dragoman.model.llm import load_llm, with_lora
 from dragoman.recipe import LlmConfig, Lora
@@ -118,3 +121,24 @@ def test_an_llm_in_fewer_bits_learns_beside_its_weights_and_loads_as_it_was(
     batch = collate(examples(), 0)
     with torch.no_grad():
         assert float(first.model(batch)["loss"]) == float(second.model(batch)["loss"])
+
+
+def test_grouped_heads_packed_into_one_query_attend_as_torch_attends() -> None:
+    """With a mask and without, one query and several; and nothing of it is saved."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "vocab_size": 50}
+    llm = Qwen2ForCausalLM(Qwen2Config(**sizes, num_attention_heads=4, num_key_value_heads=1)).eval()
+    ids = torch.randint(50, (2, 6))
+    mask = torch.tensor([[1] * 6, [0] * 2 + [1] * 4])
+
+    def logits(attention: str, masked: bool) -> torch.Tensor:
+        llm.set_attn_implementation(attention)
+        known = mask if masked else torch.ones_like(mask)
+        with torch.no_grad():
+            cache = llm(ids[:, :5], attention_mask=known[:, :5], use_cache=True).past_key_values
+            return llm(ids[:, 5:], attention_mask=known, past_key_values=cache).logits
+
+    for masked in (False, True):
+        torch.testing.assert_close(logits(NAME, masked), logits("sdpa", masked))
+    use_packed_attention(llm)
+    assert llm.config._attn_implementation == NAME and NAME not in str(llm.config.to_dict())

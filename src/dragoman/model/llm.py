@@ -24,6 +24,7 @@ from transformers import (
 from dragoman.errors import ModelError, missing_extra
 from dragoman.model.bases import find_llm
 from dragoman.model.bases.loading import load_pretrained, load_tokenizer
+from dragoman.model.hardware.attention import use_packed_attention
 from dragoman.model.hardware.placement import copy_device_hook
 from dragoman.recipe import LlmConfig, Lora, Quantisation
 
@@ -40,6 +41,7 @@ def load_llm(
     options["revision"] = place.revision
     llm = load_pretrained(AutoModelForCausalLM, place.weights, what="The LLM", own=place.own, **options)
     llm = text_tower(llm)
+    use_packed_attention(llm)
     tokenizer = load_tokenizer(place.tokenizer, place.revision)
     # What a checkpoint asks of generation (sampling, penalties) is not ours: the decoder says everything itself.
     llm.generation_config = GenerationConfig()

@@ -100,10 +100,9 @@ def evaluate_row(recipe: Recipe, model: Path, options: argparse.Namespace) -> Sc
     hears = ("--transcript_by", "adapter", "--translate_from", "speech")
     spoken = manifest("stories", stories(options.speech, recipe.sources, recipe.targets), options)
     texts = manifest("texts", parallel_texts(options.speech, recipe.sources, ["eng"], STORIES), options)
-    found = {
-        "translated": estimates(evaluate("stories", spoken, "--to", "all", *greedy, *hears), "chrF"),
-        "read": estimates(evaluate("texts", texts, "--to", "eng", *greedy, "--text"), "chrF"),
-    }
+    found = {"translated": estimates(evaluate("stories", spoken, "--to", "all", *greedy, *hears), "chrF")}
+    if any("mt" in stage.all_tasks for stage in recipe.stages):  # else it would be asked without its LoRA
+        found["read"] = estimates(evaluate("texts", texts, "--to", "eng", *greedy, "--text"), "chrF")
     if recipe.writes_transcripts:
         clips = manifest("common-voice", common_voice(options.speech, recipe.sources), options)
         found["heard"] = estimates(evaluate("common-voice", clips, "--to", "none", *greedy, *hears), "WER")
@@ -153,11 +152,11 @@ def study_table(study: str, options: argparse.Namespace) -> str:
         except (DragomanError, subprocess.CalledProcessError) as error:
             print(f"{study}, {row.name}: {error}", flush=True)
             continue
-        own = scores["translated"][ALL]
+        own, read = scores["translated"][ALL], scores.get("read", {}).get(ALL)
         first = first or own
         against = "" if own is first else shown(own - first, signed=True)
         hours = f"{hours_heard(trained[0][0], options.data):.1f}"
-        rows.append([row.says, row.published, hours, *heard(scores), shown(own), against, shown(scores["read"][ALL])])
+        rows.append([row.says, row.published, hours, *heard(scores), shown(own), against, shown(read)])
         options.out.joinpath(f"{study}.md").write_text(caption(study, options) + table(head, rows), encoding="utf-8")
     return caption(study, options) + table(head, rows)
 

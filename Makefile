@@ -17,12 +17,12 @@ demo: .venv/.demo
 	  .venv/bin/dragoman translate examples/people --model small --to all -o out/demo -f all; \
 	else \
 	  echo "small cannot be fetched; the built-in tiny translates synthetic voices instead."; \
-	  .venv/bin/dragoman translate examples --to all -o out/demo -f all; \
+	  .venv/bin/dragoman translate examples --model tiny --to all -o out/demo -f all; \
 	fi
 
 evaluate: .venv/.evaluate
-	.venv/bin/dragoman evaluate $(MANIFEST) --to all --out out/evaluate/tiny
-	.venv/bin/dragoman evaluate $(MANIFEST) --to all --out out/evaluate/tiny-text --text
+	.venv/bin/dragoman evaluate $(MANIFEST) --model tiny --to all --out out/evaluate/tiny
+	.venv/bin/dragoman evaluate $(MANIFEST) --model tiny --to all --out out/evaluate/tiny-text --text
 	.venv/bin/dragoman report out/evaluate/tiny out/evaluate/tiny-text --manifest $(MANIFEST) --out out/evaluate/report
 
 test: .venv/.dev

@@ -18,6 +18,8 @@ settings.register_profile(
     "truths", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("truths")
+# the model that needs nothing fetched, here and in what tests start
+os.environ["DRAGOMAN_MODEL"] = "tiny"
 
 RECIPE = {
     "name": "random",

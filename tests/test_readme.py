@@ -1,4 +1,5 @@
-"""The README keeps its promises: its shell and Python blocks run as they stand, in a folder with the examples."""
+"""The README keeps its promises: its shell and Python blocks run, in a folder with the examples; as they stand where
+the bases of `small` are fetched (`make test-small`), and by `tiny` everywhere."""
 
 import os
 import re
@@ -23,13 +24,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+MODELS = ["tiny", pytest.param("small", marks=pytest.mark.base_model)]
+
+
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("block", blocks("sh"))
-def test_shell_blocks_run(block: str, folder: Path) -> None:
+def test_shell_blocks_run(block: str, model: str, folder: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         cwd=folder,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, "DRAGOMAN_MODEL": model},
         capture_output=True,
         text=True,
     )
@@ -37,8 +42,10 @@ def test_shell_blocks_run(block: str, folder: Path) -> None:
     assert done.stdout.strip()
 
 
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("block", blocks("python"))
-def test_python_blocks_run(block: str, folder: Path) -> None:
+def test_python_blocks_run(block: str, model: str, folder: Path) -> None:
+    block = block.replace('"small"', f'"{model}"')
     done = subprocess.run([sys.executable, "-c", block], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()

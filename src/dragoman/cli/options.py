@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -17,12 +18,18 @@ if TYPE_CHECKING:
     from dragoman.inference.options import LoadOptions, TranslateOptions
     from dragoman.recipe import Recipe
 
-ModelOption = Annotated[str, typer.Option(help="A model folder, a built-in model, or a name on the Hugging Face hub.")]
-OptionalModelOption = Annotated[
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A model folder, a built-in model, or a name on the Hugging Face hub; by default $DRAGOMAN_MODEL, or small."
+    ),
+]
+ModelOrSystemsOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="A model folder, a built-in model, or a name on the Hugging Face hub; tiny, or the system's own.",
+        help="A model folder, a built-in model, or a name on the Hugging Face hub, or with --system one of that; "
+        "$DRAGOMAN_MODEL, or small, or the system's own, by default.",
     ),
 ]
 SystemOption = Annotated[
@@ -214,7 +221,12 @@ def check_model(recipe: Recipe, options: TranslateOptions) -> None:
         check_writes_transcripts(recipe)
 
 
-def resolve_model(model: str, options: TranslateOptions, device: str | None, threads: int | None) -> Path:
+def chosen_model(model: str | None) -> str:
+    """What is named, or the default."""
+    return model or os.environ.get("DRAGOMAN_MODEL") or "small"
+
+
+def resolve_model(model: str | None, options: TranslateOptions, device: str | None, threads: int | None) -> Path:
     """The model's folder. The recipe comes first, so that a wrong language is reported before the weights are read."""
     from dragoman.cli.fetch import fetch_bases
     from dragoman.model.hub import BUILT_IN
@@ -222,7 +234,7 @@ def resolve_model(model: str, options: TranslateOptions, device: str | None, thr
     from dragoman.recipe import read_stored_recipe
 
     silence_libraries()
-    folder = model_folder(model)
+    folder = model_folder(chosen_model(model))
     recipe = read_stored_recipe(folder / "recipe.json")
     check_model(recipe, options)
     if folder.parent == BUILT_IN:

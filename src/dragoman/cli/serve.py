@@ -76,7 +76,7 @@ RequestTimeoutOption = Annotated[
 @with_flags
 def serve(
     load: BatchedLoadFlags,
-    model: ModelOption = "tiny",
+    model: ModelOption = None,
     host: HostOption = "127.0.0.1",
     port: PortOption = 8000,
     api_key: ApiKeyOption = None,

@@ -74,7 +74,7 @@ class LiveTranslator:
         ModelError: The model cannot do what is asked for.
         DragomanError: `min_chunk_s` or a VAD parameter is out of its range, or `multilingual` is asked for.
 
-    >>> live = LiveTranslator(Translator.from_pretrained("tiny"), to=["deu"], language="eng")
+    >>> live = LiveTranslator(Translator.from_pretrained("small"), to=["deu"], language="eng")
     >>> for event in live.follow(blocks):  # blocks of samples, (N,) float32 mono at 16 kHz
     ...     if isinstance(event, FinalSegment):
     ...         print(event.segment.transcript, event.segment.translations["deu"])

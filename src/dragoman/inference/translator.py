@@ -35,7 +35,7 @@ class Translator(SpeechTranslator):
     Raises:
         ModelError: The options ask for what the model was not trained to do.
 
-    >>> translator = Translator.from_pretrained("tiny")
+    >>> translator = Translator.from_pretrained("small")
     >>> result = translator.translate("talk.mp3", to=["deu", "fra"])
     >>> result.transcript, result.translations["deu"]
     """

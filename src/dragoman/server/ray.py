@@ -51,7 +51,7 @@ class RayArguments(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid")
-    model: str = "tiny"
+    model: str = "small"
     num_gpus: float = Field(default=0, ge=0)
     num_cpus: float = Field(default=1, gt=0)
     min_replicas: int = Field(default=1, ge=1)

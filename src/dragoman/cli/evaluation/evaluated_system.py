@@ -11,7 +11,7 @@ import typer
 
 from dragoman.cli.options import (
     EngineOption,
-    OptionalModelOption,
+    ModelOrSystemsOption,
     SystemOption,
     for_external_system,
     prepare_device,
@@ -46,7 +46,7 @@ TextOption = Annotated[bool, typer.Option("--text", help="Translate the referenc
 class SystemFlags:
     """What is evaluated, and what runs it."""
 
-    model: OptionalModelOption = None
+    model: ModelOrSystemsOption = None
     system: SystemOption = None
     engine: EngineOption = "torch"
     text: TextOption = False
@@ -121,7 +121,7 @@ def choose_system(
         other = "--text" if chosen.text else "--to none"
         raise DataError(f"--task smt translates speech with its transcript; leave it or {other} out.")
     if chosen.system is None:
-        folder = resolve_model(chosen.model or "tiny", options, load.device, threads)
+        folder = resolve_model(chosen.model, options, load.device, threads)
         if chosen.engine == "vllm":
             return _by_vllm(folder, options, load)
         return _own(folder, chosen.text, utterances, options, load)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dragoman.cli.options import ModelOption
+from dragoman.cli.options import ModelOption, chosen_model
 from dragoman.errors import OutputError
 
 
@@ -20,7 +20,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where report.html, figures and tables are written.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="What was evaluated, to put its speech into the page.")] = None,
     card: Annotated[bool, typer.Option("--card", help="Print the model card instead, in Markdown.")] = False,
-    model: ModelOption = "tiny",
+    model: ModelOption = None,
 ) -> None:
     """Show runs at a glance: one HTML page, figures and tables for a paper. A run and its --text run go together."""
     if card and (out or manifest):
@@ -34,7 +34,7 @@ def report(
         from dragoman.evaluation.report.model_card import card as written
         from dragoman.model.load import model_folder
 
-        typer.echo(written(found, model_folder(model)), nl=False)
+        typer.echo(written(found, model_folder(chosen_model(model))), nl=False)
         return
     assert out is not None
     from dragoman.evaluation.report.write import check_folder, write_report

@@ -72,7 +72,7 @@ def translate_manifest(
     from dragoman.records import read_manifest
 
     utterances = read_manifest(inputs[0])
-    folder = resolve_model(model or "tiny", options, flags.device, flags.threads)
+    folder = resolve_model(model, options, flags.device, flags.threads)
     import torch
 
     from dragoman.files import digest_of_weights

@@ -35,7 +35,7 @@ def live(
             metavar="[-]", help="-: stdin, raw PCM (s16le, 16 kHz, mono) or a container. Else the microphone."
         ),
     ] = None,
-    model: ModelOption = "tiny",
+    model: ModelOption = None,
     input_device: Annotated[
         str | None, typer.Option("--input_device", help="A microphone by number or part of its name.")
     ] = None,

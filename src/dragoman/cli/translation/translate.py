@@ -12,7 +12,7 @@ from dragoman.cli.console import say
 from dragoman.cli.flags import flags_given, with_flags
 from dragoman.cli.options import (
     BatchedLoadFlags,
-    OptionalModelOption,
+    ModelOrSystemsOption,
     SystemOption,
     TranslateFlags,
     for_external_system,
@@ -82,7 +82,7 @@ def translate(
     subtitles: SubtitleFlags,
     load: BatchedLoadFlags,
     job: BatchJobFlags,
-    model: OptionalModelOption = None,
+    model: ModelOrSystemsOption = None,
     system: SystemOption = None,
     output_dir: Annotated[Path | None, typer.Option("--output_dir", "-o", help="Where files are written.")] = None,
     output_format: Annotated[OutputFormat | None, typer.Option("--output_format", "-f", help="Which files.")] = None,
@@ -120,7 +120,7 @@ def _check_bilingual(translator: SpeechTranslator | type[SpeechTranslator], subt
 
 def _own(model: str | None, options: TranslateOptions, load: BatchedLoadFlags) -> tuple[SpeechTranslator, str]:
     """Our own model, and what tells it from others."""
-    folder = resolve_model(model or "tiny", options, load.device, load.threads)
+    folder = resolve_model(model, options, load.device, load.threads)
     from dragoman.cli.translation.resume import fingerprint
     from dragoman.inference.translator import Translator
 

@@ -8,7 +8,8 @@ turn measures all of one system, then builds the next in its place.
 At toy width, layers are few and narrow; windows, audio tokens, prompts and outputs are as long as at full size.
 
 `--protocol llm-srt` measures what LLM-SRT's Table 7 does, fp16 on CUDA: seconds for 1,000 samples, greedily in batches
-of 4 to 64 and with 5 beams in batches of 4 to 12, beside the paper's own on four RTX 4090.
+of 4 to 64 and with 5 beams in batches of 4 to 12, beside the paper's own on four RTX 4090. There no cell ends by the
+clock unless `--seconds` says so.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import functools
 import gc
 import itertools
+import math
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -308,19 +310,24 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     cuda = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", choices=["full", "toy"], default="full" if cuda else "toy")
-    parser.add_argument("--systems", nargs="+", choices=NAMES, default=NAMES)
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32, 64] if cuda else [1, 4])
-    parser.add_argument("--beams", nargs="+", type=int, default=[1, 5])
+    parser.add_argument("--systems", nargs="+", choices=NAMES, help="all by default")
+    parser.add_argument("--batches", nargs="+", type=int, help="1 8 32 64 by default, on a CPU 1 4")
+    parser.add_argument("--beams", nargs="+", type=int, help="1 5 by default")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--samples", type=int, default=1000, help="of each cell, over all turns; whole batches")
-    parser.add_argument("--seconds", type=float, default=15.0, help="a cell that takes longer, over all turns, stops")
+    parser.add_argument("--seconds", type=float, help="a cell that takes longer, over all turns, stops; 15 by default")
     parser.add_argument("--tokens", type=int, default=64, help="written for each sample")
     parser.add_argument("--device", default="cuda" if cuda else "cpu")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: what was computed, on a busy machine")
-    parser.add_argument("--protocol", choices=["llm-srt"], help="that of a paper's table: its systems, batches, beams")
+    parser.add_argument("--protocol", choices=["llm-srt"], help="a paper's table: its systems, batches, beams")
     options = parser.parse_args(given)
+    usual: dict[str, Any] = {"systems": NAMES, "batches": [1, 8, 32, 64] if cuda else [1, 4], "beams": [1, 5]}
     if options.protocol:
-        options.systems = (REFERENCE, "llm-srt-7b")
+        if other := [f"--{name}" for name in usual if getattr(options, name)]:
+            parser.error(f"--protocol {options.protocol} has its own systems, batches and beams; leave out {other[0]}.")
+        usual = {"systems": (REFERENCE, "llm-srt-7b")}
+    usual["seconds"] = math.inf if options.protocol else 15.0
+    vars(options).update({name: value for name, value in usual.items() if getattr(options, name) is None})
     return options
 
 
@@ -340,6 +347,8 @@ def main(given: Sequence[str] | None = None) -> None:
     machine = Machine(device, half if device.type == "cuda" else torch.float32, options.width == "full")
     precision = str(machine.dtype).removeprefix("torch.")
     print(f"{machine.name}; {options.width} width, {precision}, torch {torch.__version__}; {options.tokens} tokens")
+    limit = "" if math.isinf(options.seconds) else f", or what {options.seconds:g} s are enough for"
+    print(f"Each cell: {options.samples} samples in whole batches{limit}")
     amounts, show = amounts_of(options), protocol_table if options.protocol else table
     shelf, found = Shelf(machine), Turns()
     for turn in range(1, options.turns + 1):

@@ -49,9 +49,13 @@ def test_they_take_turns_and_the_ratio_is_the_median_of_the_turns(capsys: Any, m
 
 
 def test_the_protocol_of_a_table_is_measured_beside_it(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """LLM-SRT's Table 7, cell by cell; a card too small for one says so."""
+    """LLM-SRT's Table 7, each cell of 1,000 samples, however long they take; a card too small for one says so."""
+    asked: set[tuple[float, float]] = set()
 
-    def measured(system: str, machine: Machine, mels: Any, beams: int, tokens: int, *_: Any) -> Cell:
+    def measured(
+        system: str, machine: Machine, mels: Any, beams: int, tokens: int, samples: float, most_s: float, *_: Any
+    ) -> Cell:
+        asked.add((samples, most_s))
         if system == REFERENCE and len(mels) * beams > 4:
             raise torch.OutOfMemoryError("full")
         return Cell(2 * len(mels), 0.1 * len(mels), None)
@@ -60,12 +64,22 @@ def test_the_protocol_of_a_table_is_measured_beside_it(capsys: Any, monkeypatch:
     monkeypatch.setattr(published, "measure", measured)
     monkeypatch.setattr(published, "log_mels", lambda count: (None,) * count)
     published.main(["--protocol", "llm-srt", "--width", "toy", "--device", "cpu", "--turns", "2"])
+    assert asked == {(500.0, float("inf"))}
     found = {(name, int(batch), int(beams)): rest for name, batch, beams, *rest in table(capsys)}
     greedy, beams = [(batch, 1) for batch in (4, 8, 16, 32, 64)], [(batch, 5) for batch in (4, 8, 12)]
     assert set(found) == {(name, *amount) for name in (REFERENCE, "llm-srt-7b") for amount in greedy + beams}
     assert found["llm-srt-7b", 64, 1][:2] == ["50", "19"] and found["llm-srt-7b", 12, 5][:2] == ["50", "56"]
     assert found[REFERENCE, 4, 1][:2] == ["50", "59"] and found[REFERENCE, 8, 1][:2] == ["out of memory"] * 2
     assert found[REFERENCE, 16, 1][:2] == ["out of memory", "-"]
+
+
+def test_what_a_protocol_sets_is_not_asked_for_beside_it(capsys: Any) -> None:
+    for option, value in (("--systems", REFERENCE), ("--batches", "8"), ("--beams", "1")):
+        with pytest.raises(SystemExit, match="2"):
+            published.arguments(["--protocol", "llm-srt", option, value])
+        assert f"has its own systems, batches and beams; leave out {option}." in capsys.readouterr().err
+    assert published.arguments(["--protocol", "llm-srt", "--seconds", "9"]).seconds == 9
+    assert published.arguments([]).seconds == 15
 
 
 def test_on_a_gpu_there_is_one_system_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from foreign_encoders import FOREIGN_AUDIO, foreign_encoder
-from toy import LORA, recipe, write_bases
+from toy import LORA, model, recipe, write_bases
 from transformers import PreTrainedModel, SeamlessM4TFeatureExtractor, Wav2Vec2FeatureExtractor
 
 from dragoman.data.batching import pad_features
@@ -18,6 +18,7 @@ from dragoman.data.features import speech_features
 from dragoman.errors import AudioError, ModelError, RecipeError
 from dragoman.model.build import load_encoder, skeleton
 from dragoman.model.encoder import SpeechEncoder
+from dragoman.model.folder import load_model, save_model
 from dragoman.model.hardware.memory import count_weights
 from dragoman.recipe import Recipe, WaveformConfig
 from dragoman.training.encoding import frames_of
@@ -48,7 +49,7 @@ def theirs(model: PreTrainedModel, kind: str, samples: Any) -> torch.Tensor:
 @pytest.mark.parametrize("kind", FOREIGN_AUDIO)
 @torch.no_grad()
 def test_frames_are_transformers_own_whatever_the_batch(kind: str, tmp_path: Path) -> None:
-    model = foreign_encoder(kind, tmp_path)
+    original = foreign_encoder(kind, tmp_path)
     known = chosen(kind, tmp_path)
     encoder, features = load_encoder(known, None, torch.float32).eval(), speech_features(known.audio)
     sizes = SAMPLES if kind != "w2v-bert" else (*SAMPLES[:2], 560, SAMPLES[3])  # shorter ones are nothing to it
@@ -58,7 +59,7 @@ def test_frames_are_transformers_own_whatever_the_batch(kind: str, tmp_path: Pat
         padded[at, :, own.shape[1] :] = torch.randn(padded.shape[1], padded.shape[2] - own.shape[1])
     frames, num = encoder(padded, lengths)
     for at, (own, size) in enumerate(zip(given, sizes, strict=True)):
-        expected = theirs(model, kind, noise(size))
+        expected = theirs(original, kind, noise(size))
         assert int(num[at]) == len(expected) == known.audio.encoder_frames(own.shape[1])
         torch.testing.assert_close(frames[at, : len(expected)], expected, rtol=0, atol=1e-5)
         alone, _ = encoder(torch.from_numpy(own)[None], lengths[at : at + 1])
@@ -93,16 +94,31 @@ def test_the_longest_clip_is_counted_without_computing_it(kind: str, frames: int
 @pytest.mark.parametrize("kind", FOREIGN_AUDIO)
 def test_lora_is_beside_every_linear_layer_and_nothing_else_is_taught(kind: str, tmp_path: Path) -> None:
     lora = {**LORA, "targets": "all-linear"}
-    model = foreign_encoder(kind, tmp_path)
-    linear = sum(isinstance(module, torch.nn.Linear) for module in model.modules())
+    original = foreign_encoder(kind, tmp_path)
+    linear = sum(isinstance(module, torch.nn.Linear) for module in original.modules())
     bases = tmp_path / "bases"
     known = recipe(audio=FOREIGN_AUDIO[kind], encoder={"name": str(tmp_path), "lora": lora})
     write_bases(bases, recipe())
     whole = skeleton(known, bases)
     names = [name for name, weight in whole.encoder.named_parameters() if weight.requires_grad]
     assert len(names) == 2 * linear and all(".lora_" in name for name in names)
-    size = sum(weight.numel() for name, weight in model.named_parameters() if name != "masked_spec_embed")
+    size = sum(weight.numel() for name, weight in original.named_parameters() if name != "masked_spec_embed")
     assert count_weights(whole).encoder == size
+
+
+@pytest.mark.parametrize("kind", FOREIGN_AUDIO)
+def test_the_memory_that_is_estimated_is_what_the_weights_take(kind: str, tmp_path: Path) -> None:
+    """The estimate is asked before anything is read, of a skeleton; what is loaded lies in as many bytes."""
+    lora = {**LORA, "targets": "all-linear"}
+    foreign_encoder(kind, tmp_path / "encoder")
+    known = recipe(audio=FOREIGN_AUDIO[kind], encoder={"name": str(tmp_path / "encoder"), "lora": lora})
+    write_bases(tmp_path / "bases", recipe())
+    save_model(model(tmp_path, known), tmp_path / "model")
+    estimate = count_weights(skeleton(known, tmp_path / "model"))
+    for compute_type, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        weights = load_model(tmp_path / "model", dtype).model.parameters()
+        storages = {storage.data_ptr(): storage.nbytes() for storage in (one.untyped_storage() for one in weights)}
+        assert estimate.bytes_in(compute_type, on_cpu=True) == sum(storages.values())
 
 
 def test_what_the_recipe_says_of_the_encoder_is_checked(tmp_path: Path) -> None:

@@ -349,7 +349,7 @@ def test_one_bad_file_does_not_stop_the_rest(call: Call, random_model: Path, tmp
     missing = tmp_path / "missing.wav"
     done = call("translate", tmp_path, missing, "--to", "deu,fra", "--model", random_model, "--json")
     assert done.code == 2
-    assert done.err.rstrip().endswith("dragoman: 1 translated, 2 failed")
+    assert "dragoman: 1 translated, 2 failed in " in done.err
     for name in ("broken.wav", "missing.wav"):
         assert sum(str(tmp_path / name) in line for line in done.err.splitlines()) == 1
     assert "1 file left out: empty." in done.err and "Traceback" not in done.err
@@ -567,18 +567,18 @@ def test_a_second_run_over_a_folder_does_what_is_left(call: Call, random_model: 
         assert done.code == 2 and "bad.mp3" in done.err  # reported each time
         return done
 
-    assert again().err.endswith("dragoman: 2 translated, 1 failed\n")
+    assert "dragoman: 2 translated, 1 failed in " in again().err
     files = sorted(path.name for path in out.glob("*.txt"))
     second = again()
     assert "2 of 3 were translated before" in second.err and second.out == ""
-    assert second.err.endswith("dragoman: 0 translated, 1 failed\n")
+    assert "dragoman: 0 translated, 1 failed in " in second.err
     (out / files[0]).unlink()
     with open(out / resume.NAME, "r+") as ledger:  # as an interrupted run leaves it
         ledger.truncate(len(ledger.read()) - 5)
-    assert again().err.endswith("dragoman: 2 translated, 1 failed\n")
-    assert again("--beam_size", 2).err.endswith("dragoman: 2 translated, 1 failed\n")
+    assert "dragoman: 2 translated, 1 failed in " in again().err
+    assert "dragoman: 2 translated, 1 failed in " in again("--beam_size", 2).err
     shutil.copy(ROOT / "examples" / "dutch-m4a.m4a", folder / "a.mp3")
-    assert again("--beam_size", 2).err.endswith("dragoman: 1 translated, 1 failed\n")
+    assert "dragoman: 1 translated, 1 failed in " in again("--beam_size", 2).err
     assert sorted(path.name for path in out.glob("*.txt") if ".deu." in path.name) == ["a.deu.txt", "b.deu.txt"]
 
 

@@ -55,29 +55,30 @@ class RecordingsProgress:
 
 
 class RecordingsSummary:
-    """A row a recording: what is spoken, for how long, how long it took, what came of it."""
+    """A row a recording: what is spoken, for how long, what came of it. How long it took is said of all together: they
+    share batches."""
 
     def __init__(self) -> None:
-        self._table = Table("recording", "spoken", "speech", "took", "", box=None, pad_edge=False)
+        self._table = Table("recording", "spoken", "speech", "", box=None, pad_edge=False)
         self._since = time.perf_counter()
         self.translated = self.failed = 0
 
     def add(self, recording: Path, outcome: Outcome) -> None:
-        took, self._since = time.perf_counter() - self._since, time.perf_counter()
         result = outcome.result
         self.failed += result is None
         self.translated += result is not None
         spoken = "" if result is None else " ".join(result.languages)
         seconds = sum(segment.end_s - segment.start_s for segment in result.segments) if result else 0.0
         state = "failed" if result is None else "translated" if result.segments else "no speech"
-        self._table.add_row(printable(recording.name), spoken, _clock(seconds), _clock(took), state)
+        self._table.add_row(printable(recording.name), spoken, _clock(seconds), state)
 
     def show(self) -> None:
         """The table, and a line that adds up."""
         if self._table.row_count:
             console = Console(stderr=True)
             console.print(self._table, markup=False, highlight=False)
-        say(f"{self.translated} translated, {self.failed} failed")
+        took = _clock(time.perf_counter() - self._since)
+        say(f"{self.translated} translated, {self.failed} failed in {took}")
 
 
 def _clock(seconds: float) -> str:

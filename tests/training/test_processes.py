@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -13,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy import LORA, TORCHRUN, losses, model, recipe, stage
+from toy import LORA, TORCHRUN, kill_tree, losses, model, recipe, stage
 
 from dragoman.model.folder import load_model, save_model
 from dragoman.recipe import Recipe, read_stored_recipe
@@ -132,8 +130,7 @@ def kill_after_five_steps(process: subprocess.Popen[bytes], out: Path) -> None:
 def kill_when(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> None:
     while process.poll() is None and not reached():
         time.sleep(0.003)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_tree(process)
 
 
 @pytest.mark.slow

@@ -40,9 +40,12 @@ def test_each_job_file_asks_for_what_there_is(name: str) -> None:
     assert asked["recipe"] in names() and asked["micro_tokens"] == 16384
 
 
-def test_accelerate_reads_its_config() -> None:
+def test_accelerate_reads_its_configs() -> None:
     config: Any = load_config_from_file(str(FOLDER / "fsdp2.yaml"))
     assert config.distributed_type == "FSDP" and config.fsdp_config["fsdp_version"] == 2
+    for stage in (2, 3):
+        config = load_config_from_file(str(FOLDER / f"deepspeed-zero{stage}.yaml"))
+        assert config.distributed_type == "DEEPSPEED" and config.deepspeed_config["zero_stage"] == stage
 
 
 def test_bash_reads_the_slurm_script() -> None:

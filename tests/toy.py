@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedTokenizerBase
 
@@ -159,6 +162,18 @@ def write_corpus(folder: Path, name: str = "train") -> list[Utterance]:
             )  # fmt: skip
     write_rows(folder / f"{name}.jsonl", rows)
     return rows
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """A process and all that it started: torchrun's workers have sessions of their own, and would go on."""
+    if process.poll() is None:
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        for worker in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()
+        psutil.wait_procs(started)
 
 
 def losses(run: Path) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from toy import write_bases, write_corpus
+from toy import kill_tree, write_bases, write_corpus
 
 import dragoman
 from dragoman.recipe import Recipe, dump_recipe
@@ -56,6 +56,4 @@ def launch() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
     yield start
     for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, 9)
-            process.wait()
+        kill_tree(process)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy import LORA, TORCHRUN, losses, model, recipe, stage
+from toy import LORA, TORCHRUN, kill_tree, losses, model, recipe, stage
 
 from dragoman.model.folder import load_model, save_model
 from dragoman.recipe import Recipe, read_stored_recipe
@@ -102,13 +101,36 @@ def test_what_fsdp_began_it_goes_on_with(
     assert_same(whole, two_processes(launch, folder, "begun", micro_batch=2))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("zero", [1, 2, 3])
+def test_what_deepspeed_began_it_goes_on_with_and_so_does_one_process(
+    zero: int,
+    prepared: Callable[[Recipe], Path],
+    launch: Callable[..., subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its steps have as many micro-batches as they need, and ZeRO-3 saves whole weights."""
+    pytest.importorskip("deepspeed", reason="DeepSpeed is not installed: `pip install deepspeed`.")
+    folder = prepared(TWO_STAGES)
+    whole = alone(folder, "whole", micro_batch=64)
+    monkeypatch.setenv("TOY_ZERO", str(zero))
+    begun = folder / "begun"
+    kill_when(launch(folder, begun, *TORCHRUN, micro_batch=2), (begun / "1-asr/checkpoints/step-0000005").is_dir)
+    shutil.copytree(begun, folder / "by_one")
+    assert_same(whole, alone(folder, "by_one", micro_batch=64))
+    assert_same(whole, two_processes(launch, folder, "begun", micro_batch=2))
+
+
 def kill_after_five_steps(process: subprocess.Popen[bytes], out: Path) -> None:
     """Which is when a checkpoint is due."""
     metrics = out / "1-asr" / "metrics.jsonl"
-    while process.poll() is None and not (metrics.is_file() and metrics.read_bytes().count(b"\n") >= 5):
+    kill_when(process, lambda: metrics.is_file() and metrics.read_bytes().count(b"\n") >= 5)
+
+
+def kill_when(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> None:
+    while process.poll() is None and not reached():
         time.sleep(0.003)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_tree(process)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedType, FullyShardedDataParallelPlugin, PartialState
+from accelerate import Accelerator, DeepSpeedPlugin, DistributedType, FullyShardedDataParallelPlugin, PartialState
 from torch import nn
 from torch.distributed.tensor import DTensor
 
@@ -33,10 +33,28 @@ def shard() -> None:
     curriculum.fit = checked
 
 
+def share_out(stage: int) -> None:
+    """DeepSpeed's ZeRO on the CPU, in the same way."""
+    import deepspeed
+
+    accelerator = make_accelerator("fp32")
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # gloo does, without a compiler
+    deepspeed.init_distributed("gloo", auto_mpi_discovery=False)
+    plugin = DeepSpeedPlugin(zero_stage=stage)
+    plugin.deepspeed_config["zero_optimization"]["stage3_param_persistence_threshold"] = 0  # it would keep small ones
+    plugin.set_mixed_precision("no")
+    plugin.select(_from_accelerator_state=True)
+    PartialState().distributed_type = DistributedType.DEEPSPEED
+    accelerator.state.deepspeed_plugins = plugin
+    os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"  # as `accelerate launch` has it
+
+
 def main(folder: Path, out: Path, micro_batch: int, workers: int) -> None:
     torch.set_num_threads(1)
     if "TOY_FSDP" in os.environ:
         shard()
+    if "TOY_ZERO" in os.environ:
+        share_out(int(os.environ["TOY_ZERO"]))
     recipe = read_stored_recipe(folder / "recipe.json")
     options = TrainOptions(workers=workers, save_every=5, micro_batch=micro_batch)
     curriculum.train_curriculum(recipe, folder / "data", out, options, bases=folder / "bases")

@@ -136,7 +136,7 @@ def _check_teachable(recipe: Recipe, accelerator: Accelerator) -> None:
                 f"stages.{stage.name}.distillation: {recipe.init_from} was last trained on {last}, and this stage is "
                 f"of {', '.join(sorted(stage.all_tasks))}; leave it out, or name another model in init_from."
             )
-        if accelerator.distributed_type is DistributedType.FSDP:
+        if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
             raise RecipeError(
                 f"stage {stage.name}: distillation needs the whole model in each process; train it with torchrun."
             )
@@ -197,11 +197,12 @@ class StageRun:
             ids=lambda step: selection.ids(order.step(step)),
             work=SpeechWork(loaded.model, self.recipe),
         )
-        frozen = trainable_state(loaded.model)  # under FSDP each process holds but a part of them afterwards
+        frozen = trainable_state(loaded.model)  # under FSDP and ZeRO-3 each process holds but a part of them afterwards
         tensors = {**frozen, **gathered_state(fit(job, accelerator))}
         if accelerator.is_main_process:
             save_model(loaded, self.folder / "model", tensors)
         accelerator.wait_for_everyone()
+        accelerator.free_memory()  # DeepSpeed would keep the model for ever
 
     def _remember(self, indexes: Sequence[ManifestIndex]) -> None:
         valid = valid_index(self.data)

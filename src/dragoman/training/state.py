@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -37,6 +37,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from dragoman.errors import TOO_MANY_FILES, ModelError, OutputError
 from dragoman.files import atomic_folder, digest_of_file, to_disk
+from dragoman.training.zero import is_partitioned, load_moments, whole_moments, whole_weights
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 _LOAD = StateDictOptions(full_state_dict=True, ignore_frozen_params=True, broadcast_from_rank0=False, strict=False)
@@ -51,13 +52,15 @@ _log = logging.getLogger(__name__)
 def gathered_state(module: nn.Module) -> dict[str, torch.Tensor]:
     """The parameters in training, whole and on the CPU, whatever the parallelism; no wrapper's prefix in the names."""
     once = _trained(module)
+    if is_partitioned(once):
+        return whole_weights(once)
     whole: Mapping[str, Any] = get_model_state_dict(module, options=_FULL)
     return {name: tensor for name, tensor in whole.items() if name in once}
 
 
 def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
     """Known to every process, where the state dict of the others is empty; each of two tied weights once."""
-    return {name.removeprefix("module."): weight for name, weight in module.named_parameters() if weight.requires_grad}
+    return {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
 
 
 def take_state(
@@ -65,7 +68,10 @@ def take_state(
 ) -> RunState:
     """What there is now, copied to the CPU; all processes take part, and the first one has it whole."""
     tensors = {name: tensor.contiguous() for name, tensor in gathered_state(module).items()}
-    moments = get_optimizer_state_dict(module, optimizer, options=_FULL)
+    if accelerator.distributed_type is DistributedType.DEEPSPEED:
+        moments = whole_moments(_trained(module), optimizer)
+    else:
+        moments = get_optimizer_state_dict(module, optimizer, options=_FULL)
     if accelerator.device.type == "cpu":  # where they are themselves, and training goes on with them
         tensors, moments = copy.deepcopy((tensors, moments))
     random = accelerator.gather_for_metrics(random_state(accelerator.device)[None]).cpu()
@@ -130,26 +136,36 @@ class CheckpointWriter:
             self.wait()
 
 
+def load_weights(folder: Path, accelerator: Accelerator, module: nn.Module) -> Path | None:
+    """Restore what a module learnt by the newest checkpoint that is whole, before it is shared out; returns the
+    checkpoint. Raises ModelError where all are damaged."""
+    found = _newest(folder, _teller(accelerator))
+    if found is not None:
+        load_trained(module, load_file(found / _WEIGHTS), found)
+    return found
+
+
 def load_state(
-    folder: Path, accelerator: Accelerator, module: nn.Module, optimizer: Optimizer, scheduler: LRScheduler
+    found: Path, accelerator: Accelerator, module: nn.Module, optimizer: Optimizer, scheduler: LRScheduler
 ) -> int:
-    """Restore the newest checkpoint that is whole; returns its step, 0 when there is none. Raises ModelError where all
-    are damaged."""
-    tell = _log.warning if accelerator.is_main_process else _log.debug
-    found = _newest(folder, tell)
-    if found is None:
-        return 0
+    """Restore all but the weights of a checkpoint; returns its step."""
     state: dict[str, Any] = torch.load(found / _STATE, map_location="cpu", weights_only=True)
-    load_trained(module, load_file(found / _WEIGHTS), found)
-    set_optimizer_state_dict(module, optimizer, optim_state_dict=state["optimizer"], options=_LOAD)
+    if accelerator.distributed_type is DistributedType.DEEPSPEED:
+        load_moments(_trained(module), optimizer, state["optimizer"])
+    else:
+        set_optimizer_state_dict(module, optimizer, optim_state_dict=state["optimizer"], options=_LOAD)
     scheduler.load_state_dict(state["scheduler"])
     random, rank = state["random"], accelerator.process_index
     if len(random) != accelerator.num_processes:
         were = f"{found} was written by {len(random)} processes and {accelerator.num_processes} are running"
-        tell("%s: from here on dropout draws and rounding differ; the data are the same.", were)
+        _teller(accelerator)("%s: from here on dropout draws and rounding differ; the data are the same.", were)
     if rank < len(random):
         restore_random_state(random[rank], accelerator.device)
     return int(state["step"])
+
+
+def _teller(accelerator: Accelerator) -> Callable[..., None]:
+    return _log.warning if accelerator.is_main_process else _log.debug
 
 
 def _save(state: dict[str, Any], path: Path) -> None:

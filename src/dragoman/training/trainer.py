@@ -20,7 +20,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 
 from dragoman.data.prefetch import workers_watched
-from dragoman.errors import DataError, DragomanError
+from dragoman.errors import DataError
 from dragoman.progress import OnProgress, no_progress
 from dragoman.recipe import Schedule
 from dragoman.training.monitoring.metrics import StepMetrics, not_finite
@@ -29,7 +29,8 @@ from dragoman.training.monitoring.runlog import RunLog
 from dragoman.training.monitoring.throughput import Throughput, Work, described
 from dragoman.training.optim import make_optimizer, make_scheduler
 from dragoman.training.options import RunOptions
-from dragoman.training.state import CheckpointWriter, load_state, random_state, restore_random_state
+from dragoman.training.state import CheckpointWriter, load_state, load_weights, random_state, restore_random_state
+from dragoman.training.zero import check_zero, set_up_zero
 
 _SPEED_EVERY_S = 10.0
 
@@ -74,20 +75,19 @@ class TrainingJob:
 
 
 def make_accelerator(precision: str) -> Accelerator:
-    """DDP under torchrun, FSDP2 under `accelerate launch --use_fsdp --fsdp_version 2`, one process otherwise."""
+    """DDP under torchrun, FSDP2 and DeepSpeed under `accelerate launch --config_file`, one process otherwise."""
     # Without cpu=True, processes on machines that have no accelerator would not know of each other.
     cpu = "LOCAL_RANK" in os.environ and not torch.accelerator.is_available()
-    mixed = "bf16" if precision == "bf16" else "no"
+    zero = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+    # see `set_up_zero`
+    mixed = "bf16" if precision == "bf16" and not zero else "no"
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:
         AcceleratorState._reset_state()  # it is one per process, and the stage before had another precision
     # the others wait while one downloads a model or indexes a manifest
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=2))
     accelerator = Accelerator(mixed_precision=mixed, cpu=cpu, kwargs_handlers=[patience])
-    if accelerator.distributed_type is DistributedType.DEEPSPEED:
-        raise DragomanError(
-            "DeepSpeed has to know beforehand how many micro-batches a step has, and here each has as many as its "
-            "utterances need; launch with docs/cluster/fsdp2.yaml, which shards as ZeRO-3 does."
-        )
+    if zero:
+        check_zero(accelerator)
     return accelerator
 
 
@@ -97,10 +97,13 @@ def fit(job: TrainingJob, accelerator: Accelerator) -> nn.Module:
     if job.options.compiled:
         job.module.compile(dynamic=True)
     optimizer = make_optimizer(job.module.parameters(), job.schedule, accelerator.device.type)
+    checkpoints = job.folder / "checkpoints"
+    found = load_weights(checkpoints, accelerator, job.module)
+    if accelerator.distributed_type is DistributedType.DEEPSPEED:
+        set_up_zero(accelerator, job.module, job.schedule)
     module, optimizer = accelerator.prepare(job.module, optimizer)
     scheduler = make_scheduler(optimizer, job.schedule)
-    checkpoints = job.folder / "checkpoints"
-    done = load_state(checkpoints, accelerator, module, optimizer, scheduler)
+    done = 0 if found is None else load_state(found, accelerator, job.module, optimizer, scheduler)
     if len(set(accelerator.gather(torch.tensor([done], device=accelerator.device)).tolist())) > 1:
         raise DataError(f"{checkpoints}: is not the same for all processes; let all machines share one --out.")
     step_of = _Stepper(accelerator, module, optimizer, job)
@@ -125,7 +128,7 @@ def fit(job: TrainingJob, accelerator: Accelerator) -> nn.Module:
             if validates:
                 log.row(step, _validated(job))
             if saves:
-                writer.save(step, module, optimizer, scheduler)
+                writer.save(step, job.module, optimizer, scheduler)
     accelerator.wait_for_everyone()  # until the last checkpoint is written
     return accelerator.unwrap_model(module)
 
@@ -187,12 +190,13 @@ class _Stepper:
         """Sums over this process's share, the targets that they are divided by, and what is known without them."""
         accelerator = self.accelerator
         targets, rounds = self._agreed(_count(micro_batches), len(micro_batches))
-        scale = accelerator.num_processes / targets  # DDP and FSDP average over processes
+        scale = accelerator.num_processes / targets  # DDP, FSDP and ZeRO average over processes
         totals: dict[str, Tensor] = {}
         for number in range(1, rounds + 1):
             idle = number > len(micro_batches)
             batch = micro_batches[min(number, len(micro_batches)) - 1] if micro_batches else self.spare()
-            # gradients are exchanged once, after the last micro-batch
+            # gradients are exchanged once, after the last micro-batch; DeepSpeed updates the weights there and then
+            accelerator.sync_gradients = number == rounds
             with accelerator.no_sync(self.module) if number < rounds else nullcontext():
                 sums = self.module(batch.to(accelerator.device))
                 accelerator.backward(sums["loss"] * (0.0 if idle else scale))

@@ -15,7 +15,7 @@ from dragoman.cli.flags import with_flags
 from dragoman.cli.options import DeviceOption, ThreadsOption, prepare_device, read_targets
 from dragoman.cli.progress import progress_bars
 from dragoman.cli.training.options import MicroBatchOption, RunFlags
-from dragoman.errors import ModelError
+from dragoman.errors import DragomanError, ModelError
 from dragoman.files import only_run
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def _learn(
     flags: RunFlags,
     micro_batch: int,
 ) -> None:
+    from accelerate import DistributedType
+
     from dragoman.data.index import open_index
     from dragoman.data.sampling import StepSampler
     from dragoman.systems.seamless import Seamless
@@ -89,6 +91,8 @@ def _learn(
     targets = known_targets(to, base.targets, _SYSTEM)
     schedule = plan.read("fp32" if base.part.model.device.type == "cpu" else "bf16")
     accelerator = make_accelerator(schedule.precision)
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise DragomanError(f"{_SYSTEM} is saved from one process, which has to hold it whole; train it with torchrun.")
     with accelerator.main_process_first(), progress_bars() as progress:  # one makes the index, the others find it
         index = open_index(manifest, progress)
     speech = TranslatedSpeech(base, index, targets, micro_batch)

@@ -116,4 +116,5 @@ def _set_moment(weight: Any, moment: Tensor, key: str) -> None:
     # of a moment that the processes do not divide, safe_set_full_optimizer_state would read past the end
     size = weight.partition_numel()
     whole = nn.functional.pad(moment.flatten(), (0, size * distributed.get_world_size() - moment.numel()))
-    safe_set_local_optimizer_state(weight, whole.split(size)[distributed.get_rank()], key)
+    begin = size * distributed.get_rank()
+    safe_set_local_optimizer_state(weight, whole[begin : begin + size], key)

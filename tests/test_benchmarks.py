@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import card
+import numpy as np
 import published
 import pytest
 import torch
+from padding import positions
 from published import NAMES, REFERENCE, Cell, Machine, Shelf, log_mels, make, measure
 from roofline import CardRates, DecodingWork, least_seconds, work_of
+
+from dragoman.data.batching import Example, TextRow, collate
+from dragoman.recipe import load_recipe
 
 CPU = torch.device("cpu")
 
@@ -201,3 +206,11 @@ def test_a_card_s_time_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(card, "make", lambda name, machine: None)
     rows = card_rows(tmp_path, minutes="0")
     assert len(rows) == 1 + 4 * 2 + 3 * 2 + 1 and {row["problem"] for row in rows} == {"no time left"}
+
+
+def test_padding_is_what_the_llm_reads_for_nothing() -> None:
+    """MCAT hears 30 tokens in each window; a row of 3 tokens of text waits for one of 5."""
+    window = np.zeros((1500, 1), np.float32)
+    rows = [TextRow((5,), (6, 7, 8, 9)), TextRow((5,), (6, 7))]
+    batch = collate([Example(None, (row,), frames=window) for row in rows], 0)
+    assert positions(batch, load_recipe("mcat-small-9b")) == (2 * 35, 35 + 33)

@@ -129,6 +129,9 @@ class SpeechLlm(System):
 class Qwen2Audio(System):
     """Transformers' own, with what its processor makes: of a window of 30 s, 10 s are speech, 250 audio tokens."""
 
+    audio_tokens = ((CLIP_S * FRAMES_PER_SECOND - 1) // 2 - 1) // 2 + 1
+    """As its processor counts; the model refuses any other number."""
+
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         with machine.weights():
@@ -138,8 +141,7 @@ class Qwen2Audio(System):
         device, frames = self.machine.device, CLIP_S * FRAMES_PER_SECOND
         heard = torch.from_numpy(np.stack(mels)).to(device, self.machine.dtype)
         speech = torch.arange(heard.shape[2], device=device).expand(len(mels), -1) < frames
-        audio = ((frames - 1) // 2 - 1) // 2 + 1  # as its processor counts; the model refuses any other number
-        ids = torch.tensor([[*PROMPT[:1], *[AUDIO] * audio, *PROMPT[1:]]] * len(mels), device=device)
+        ids = torch.tensor([[*PROMPT[:1], *[AUDIO] * self.audio_tokens, *PROMPT[1:]]] * len(mels), device=device)
         how = GenerationConfig(
             do_sample=False,
             num_beams=beams,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import CLOCKS
-from shapes import CONFIGS, WHISPER_LARGE, llm_of, whisper
+from shapes import CONFIGS, WHISPER_LARGE, encoder_of, llm_of
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
@@ -38,8 +38,8 @@ def main(given: Sequence[str] | None = None) -> None:
     recipe = load_recipe("llm-srt-3b")
     recipe = recipe.model_copy(update={"audio": recipe.audio.model_copy(update={"padding": "trimmed"})})
     model = _model(recipe, options).to(options.device)
-    examples = _examples(recipe, model, options)
-    apart = [replace(_windowed(recipe, one), rows=(row,)) for one in examples for row in one.rows]
+    examples = examples_of(recipe, model.llm.config.vocab_size, options.batch, options.targets)
+    apart = [replace(windowed(recipe, one), rows=(row,)) for one in examples for row in one.rows]
     ways = {
         "ours": lambda: _ours(model, collate(examples, 0), options),
         "Trainer, the same batches": lambda: _trainer(SameLoss(model), collate(examples, 0), options),
@@ -79,31 +79,35 @@ def _model(recipe: Recipe, options: argparse.Namespace) -> SpeechLLM:
         key: table[key] // by for key in ("hidden_size", "intermediate_size", "vocab_size", "num_attention_heads")
     }
     encoder = {key: value // by for key, value in WHISPER_LARGE.items()}
-    heard = whisper(recipe, {**encoder, "encoder_layers": options.layers, "encoder_attention_heads": 20 // by or 1})
+    heard = encoder_of(
+        recipe, **{**encoder, "encoder_layers": options.layers, "encoder_attention_heads": 20 // by or 1}
+    )
     llm = llm_of(recipe, **{**narrow, "num_hidden_layers": options.layers, "num_key_value_heads": 1})
     model = SpeechLLM(heard, make_adapter(recipe.adapter, heard.width, width(llm)), llm)
     train_only(model, ["adapter"])
     return model
 
 
-def _examples(recipe: Recipe, model: SpeechLLM, options: argparse.Namespace) -> list[Example]:
+def examples_of(recipe: Recipe, vocabulary: int, batch: int, targets: int) -> list[Example]:
     """Clips of 3 to 9 s, FLEURS' and CoVoST-2's; 2 tokens of prompt, 60 of transcript and translation."""
     random = np.random.default_rng(0)
-    most = model.llm.config.vocab_size
 
     def row() -> TextRow:
-        return TextRow(tuple(random.integers(2, most, 2).tolist()), tuple(random.integers(2, most, 60).tolist()))
+        return TextRow(
+            tuple(random.integers(2, vocabulary, 2).tolist()), tuple(random.integers(2, vocabulary, 60).tolist())
+        )
 
     return [
         Example(
             random.normal(size=(recipe.audio.mel_bins, 2 * int(frames))).astype(np.float32),
-            tuple(row() for _ in range(options.targets)),
+            tuple(row() for _ in range(targets)),
         )
-        for frames in random.integers(150, 450, options.batch)
+        for frames in random.integers(150, 450, batch)
     ]
 
 
-def _windowed(recipe: Recipe, example: Example) -> Example:
+def windowed(recipe: Recipe, example: Example) -> Example:
+    """Padded to the window."""
     assert example.features is not None
     missing = 2 * recipe.audio.window_frames - example.features.shape[1]
     return replace(example, features=np.pad(example.features, ((0, 0), (0, missing))))

@@ -1,14 +1,24 @@
-"""benchmarks/published.py at toy width: all systems write equally much, and the table holds through a full card."""
+"""benchmarks/published.py and card.py at toy width: all systems write equally much, what a card is measured by was
+counted by hand, and the tables hold through a full card."""
 
 from __future__ import annotations
 
+import json
 import weakref
+from pathlib import Path
 from typing import Any
 
+import card
+import numpy as np
 import published
 import pytest
 import torch
+from padding import positions
 from published import NAMES, REFERENCE, Cell, Machine, Shelf, log_mels, make, measure
+from roofline import CardRates, DecodingWork, least_seconds, work_of
+
+from dragoman.data.batching import Example, TextRow, collate
+from dragoman.recipe import load_recipe
 
 CPU = torch.device("cpu")
 
@@ -128,3 +138,93 @@ def test_out_of_memory_is_a_cell_and_not_the_end(capsys: Any, monkeypatch: pytes
     published.main([*options.split(), "--systems", REFERENCE, "mcat-large-27b", "llm-srt-7b"])
     full = [row[0] for row in table(capsys) if row[3] == "out of memory"]
     assert sorted(full) == ["llm-srt-7b"] + ["mcat-large-27b"] * 3 + [REFERENCE]
+
+
+def test_the_least_time_is_that_of_arithmetic_or_of_reading() -> None:
+    work = DecodingWork(heard_flops=1e9, weights=900, head=100, weight_bytes=2, cache_bytes=10, prompt=4)
+    # two clips: 2 x (1e9 + 2 x 900 x 4 + 2 x 100) operations, then 2,000 bytes of weights and 5, then 6 tokens each
+    reading = least_seconds(work, CardRates(bytes_per_s=1000, flops_per_s=1e9), batch=2, tokens=3)
+    assert reading == pytest.approx(2.0000148 + 2.1 + 2.12)
+    # one: 1e9 + 7,200 + 200 operations, then 2 x 1,000
+    arithmetic = least_seconds(work, CardRates(bytes_per_s=1e9, flops_per_s=1000), batch=1, tokens=2)
+    assert arithmetic == pytest.approx(1_000_007.4 + 2)
+
+
+def test_the_work_of_a_published_system_is_that_of_its_checkpoint() -> None:
+    """Qwen2.5-7B: 6,525,621,760 weights beside 152,064 x 3,584 of embeddings and of a head; keys and values of 28
+    layers, 4 heads, 128 wide. Qwen2-Audio's LLM has 32 heads in each of 32 layers, and hears 250 tokens."""
+    whole = Machine(torch.device("meta"), torch.bfloat16, full=True)
+    ours, theirs = work_of(make("llm-srt-7b", whole)), work_of(make(REFERENCE, whole))
+    assert (ours.weights, ours.head) == (6_525_621_760, 152_064 * 3_584)
+    assert (ours.cache_bytes, ours.prompt) == (2 * 28 * 4 * 128 * 2, 80 + 14)
+    assert (theirs.cache_bytes, theirs.prompt) == (2 * 32 * 32 * 128 * 2, 250 + 14)
+    for work in (ours, theirs):  # Whisper-large's encoder hears 1,500 frames
+        assert work.heard_flops == pytest.approx(2 * 637e6 * 1500, rel=0.01)
+
+
+SMOKE = "--device cpu --width toy --batches 1 2 --tokens 2 --targets 1 2 --steps 2x2 --training_steps 1 --seconds 0.01"
+
+
+def card_rows(out: Path, minutes: str = "5") -> list[dict[str, Any]]:
+    card.main([*SMOKE.split(), "--minutes", minutes, "--out", str(out)])
+    return [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+
+
+def test_a_card_is_measured_in_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All parts; a system that does not fit is rows that say so."""
+
+    def made(name: str, machine: Machine) -> published.System:
+        if name == "mcat-large-27b":
+            raise torch.OutOfMemoryError("full")
+        return make(name, machine)
+
+    monkeypatch.setattr(card, "make", made)
+    rows = card_rows(tmp_path)
+    cells = {(row["system"], row["batch"]): row for row in rows if row["part"] == "decoding"}
+    assert set(cells) == {(name, batch) for name in NAMES for batch in (1, 2)}
+    for (name, batch), row in cells.items():
+        if name == "mcat-large-27b":
+            assert row["problem"] == "out of memory"
+            continue
+        assert row["ratio"] == row["samples_per_s"] / cells[REFERENCE, batch]["samples_per_s"]
+        assert 0 < row["of_roofline"] < 1
+    passes = {(row["system"], row["targets"]): row for row in rows if row["part"] == "targets" and "problem" not in row}
+    assert set(passes) == {(name, targets) for name in ("llm-srt-7b", "mcat-small-9b") for targets in (1, 2)}
+    for (name, targets), row in passes.items():
+        if targets > 1:
+            assert row["in_turn"] == targets * passes[name, 1]["seconds"] / row["seconds"]
+    (steps,) = (row for row in rows if row["part"] == "training")
+    assert steps["samples_per_s"] > 0 and 0 < steps["of_product"] < 1
+    assert [row["system"] for row in rows if row["part"] == "best"] == sorted(set(NAMES) - {"mcat-large-27b"})
+    shown = (tmp_path / "card.md").read_text()
+    assert "| mcat-large-27b | 2 | 2 | out of memory | - | - | - | - |" in shown
+
+
+def test_what_fails_on_a_card_is_said_and_the_rest_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(name: str, machine: Machine) -> published.System:
+        raise ValueError("no such kernel")
+
+    monkeypatch.setattr(card, "make", broken)
+    with pytest.raises(SystemExit, match="failed"):
+        card_rows(tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert "problem" not in rows[0] and {row["problem"] for row in rows[1:]} == {"failed: ValueError"}
+    assert "no such kernel" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="new folder"):
+        card_rows(tmp_path)
+
+
+def test_a_card_s_time_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(card, "make", lambda name, machine: None)
+    rows = card_rows(tmp_path, minutes="0")
+    assert len(rows) == 1 + 4 * 2 + 3 * 2 + 1 and {row["problem"] for row in rows} == {"no time left"}
+
+
+def test_padding_is_what_the_llm_reads_for_nothing() -> None:
+    """MCAT hears 30 tokens in each window; a row of 3 tokens of text waits for one of 5."""
+    window = np.zeros((1500, 1), np.float32)
+    rows = [TextRow((5,), (6, 7, 8, 9)), TextRow((5,), (6, 7))]
+    batch = collate([Example(None, (row,), frames=window) for row in rows], 0)
+    assert positions(batch, load_recipe("mcat-small-9b")) == (2 * 35, 35 + 33)

@@ -110,7 +110,7 @@ def test_micro_batches_keep_to_the_tokens_and_lose_nothing(
         assert len(part) == 1 or (len(part) <= micro_batch and rows * made._widest(part) <= micro_tokens)
     assert sorted(id(example) for part in parts for example in part) == sorted(map(id, step))
     unlimited = examples_of(data, micro_batch=micro_batch)[1]._cut(step)
-    assert [id(example) for part in unlimited for example in part] == list(map(id, step))
+    assert [id(example) for part in unlimited for example in part] == list(map(id, sorted(step, key=made._positions)))
     assert {len(part) for part in unlimited[:-1]} <= {micro_batch}
 
 

@@ -3,6 +3,7 @@ time it comes follows from seed, number and how often it came before."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -81,10 +82,8 @@ class Examples:
         return [collate(part, self.pad_id) for own in alike for part in self._cut(own)]
 
     def _cut(self, examples: Sequence[Example]) -> list[Sequence[Example]]:
-        """Parts of at most `micro_batch` examples and, those of like length together, `micro_tokens` tokens."""
-        most = self.micro_tokens
-        if most is None:
-            return [examples[at : at + self.micro_batch] for at in range(0, len(examples), self.micro_batch)]
+        """Parts of at most `micro_batch` examples and `micro_tokens` tokens, those of like length together."""
+        most = math.inf if self.micro_tokens is None else self.micro_tokens
         parts: list[list[Example]] = []
         for example in sorted(examples, key=self._positions):
             grown = [*parts[-1], example] if parts else [example]

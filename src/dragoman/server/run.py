@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from types import FrameType
@@ -60,8 +61,16 @@ def listening(settings: ServerSettings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
     except OSError as error:
+        if isinstance(error, socket.gaierror):
+            name = f"--host {settings.host}"
+            raise OSError(errno.EADDRNOTAVAIL, "no address of this machine has that name", name) from error
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(error.errno, reason, f"{settings.host}:{settings.port}") from error
+        raise OSError(error.errno, reason, address_of(settings.host, settings.port)) from error
+
+
+def address_of(host: str, port: int) -> str:
+    """As it stands in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def run(app: FastAPI, settings: ServerSettings, listener: socket.socket) -> None:

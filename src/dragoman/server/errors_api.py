@@ -95,7 +95,7 @@ def _of_http(error: HTTPException) -> ApiError:
         return ApiError(404, "There is no such path here.", None, "not_found")
     headers = dict(error.headers or {})
     if error.status_code == 405:
-        message = f"This path takes {headers.get('Allow') or headers.get('allow', 'other methods')} alone."
+        message = "This path does not take that method; /openapi.json lists what there is."
         return ApiError(405, message, None, "method_not_allowed", headers)
     return ApiError(error.status_code, f"{error.detail.rstrip('.')}.", None, "invalid_request", headers)
 

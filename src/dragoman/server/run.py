@@ -59,11 +59,12 @@ def listening(settings: ServerSettings) -> socket.socket:
     """The socket. Raises OSError, which names the address."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
+        socket.getaddrinfo(settings.host, settings.port, family)
         return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except socket.gaierror as error:
+        reason = "This machine knows no such address; give --host one of its own"
+        raise OSError(errno.EADDRNOTAVAIL, reason, settings.host) from error
     except OSError as error:
-        if isinstance(error, socket.gaierror):
-            name = f"--host {settings.host}"
-            raise OSError(errno.EADDRNOTAVAIL, "no address of this machine has that name", name) from error
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise OSError(error.errno, reason, address_of(settings.host, settings.port)) from error
 

@@ -62,7 +62,9 @@ def serving() -> Iterator[tuple[subprocess.Popen[str], str]]:
                 running.send_signal(signal.SIGTERM)
                 said = running.communicate(timeout=120)[1]
         assert running.returncode in (0, -signal.SIGTERM) and "Traceback" not in said, said
-        assert set(os.listdir(temporary)) <= {"jobs", ".ses"}, "onnxruntime leaves that one"
+        assert set(os.listdir(temporary)) <= {"jobs", ".ses", "torchinductor_root"}, (
+            "onnxruntime and torch leave theirs"
+        )
 
 
 @pytest.fixture(scope="module")

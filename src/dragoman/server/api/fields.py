@@ -254,7 +254,7 @@ def validated(kind: type[ModelT], found: Any) -> ModelT:
         return kind.model_validate(found)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise invalid_field(".".join(map(str, first["loc"])), plain_words(first)) from None  # type: ignore[arg-type]
+        raise invalid_field(".".join(map(str, first["loc"])), plain_words(first)) from None
 
 
 def checked_targets(names: Iterable[str]) -> tuple[str, ...] | None:

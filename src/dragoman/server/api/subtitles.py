@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -82,9 +82,10 @@ async def subtitles(request: Request, asked: SubtitlesRequest) -> Response:
 
     work = asyncio.get_running_loop().run_in_executor(state.threads, _written, asked, go_on)
     gone = asyncio.create_task(client_gone(request))
+    waited: set[asyncio.Future[Any]] = {work, gone}
     try:
         seconds = min(_MOST_WORK_S, state.settings.request_timeout_s)
-        done, _ = await asyncio.wait({work, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if work in done:
             return work.result()
         if gone in done:

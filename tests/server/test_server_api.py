@@ -3,10 +3,13 @@ an error that names the field."""
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
+import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +17,17 @@ import pytest
 
 pytest.importorskip("openai", reason="the extra [dev] is not installed")
 
+import httpx2
 import openai
 from media import Track, write_media
+from test_server_uploads import until
 
 from dragoman import Translator
 from dragoman.data.audio import load_audio
+from dragoman.errors import AudioError, FileAccessError, ModelError, OutputError
 from dragoman.inference.decoding.glossary import Glossary, Term
+from dragoman.server.backend.workers import WorkerLost
+from dragoman.server.errors_api import api_error
 from dragoman.subtitles.cues import SubtitleOptions, cues
 from dragoman.subtitles.writers import to_srt, to_vtt
 
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 AUDIO = EXAMPLES / "english-video.mp4"
+WHOLE = ["-F", "model=random", "-F", "language=en", "-F", f"file=@{AUDIO}"]
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +157,12 @@ def test_a_stream_is_the_whole_in_pieces(client: Any) -> None:
         (one.start, one.text, one.translations) for one in whole.segments
     ]
     assert events[-1].text == whole.text and len(events[-1].segments) == len(whole.segments)
-    plain = list(ask(client, stream=True))
-    assert "".join(one.delta for one in plain[:-1]).strip() == plain[-1].text == whole.text
+    for none in ({}, {"target_language": "none"}):
+        plain = list(ask(client, stream=True, **none))
+        assert {one.type for one in plain[:-1]} == {"transcript.text.delta"}
+        assert "".join(one.delta for one in plain[:-1]).strip() == plain[-1].text == whole.text
+    of_all = list(ask(client, stream=True, target_language="all"))
+    assert {one.type for one in of_all[:-1]} == {"transcript.text.segment"} and set(of_all[0].translations) > {"deu"}
 
 
 def test_silence_and_no_file_of_ours(client: Any, tmp_path: Path) -> None:
@@ -184,6 +197,7 @@ def test_the_model_is_described(client: Any) -> None:
         ({"response_format": "srt", "target_language": "de"}, "response_format"),
         ({"response_format": "text", "stream": "true"}, "response_format"),
         ({"timestamp_granularities[]": "word", "response_format": "verbose_json"}, "timestamp_granularities"),
+        ({"glossary": '{"cat": "Kater"}', "target_language": "none"}, "glossary"),
         ({"include[]": "logprobs"}, "include"),
         ({"temperature": "2"}, "temperature"),
         ({"stream": "perhaps"}, "stream"),
@@ -215,9 +229,16 @@ def test_a_field_that_cannot_be_honoured_is_named(server: RunningServer, fields:
     assert error["param"] == param and error["message"].endswith((".", "?"))
 
 
-def test_a_prompt_is_said_to_be_left_out(client: Any) -> None:
-    assert "prompt" in ask(client, prompt="names").warnings[0]
-    assert ask(client).warnings == []
+def test_what_is_left_out_is_said(client: Any, server: RunningServer) -> None:
+    """Many clients send these always, so they are no errors."""
+    path = EXAMPLES / "english-wav.wav"
+    assert "prompt" in ask(client, path=path, prompt="names").warnings[0]
+    assert ask(client, path=path, temperature=0).warnings == []
+    warned = ["temperature is not used; decoding never samples."]
+    assert ask(client, path=path, temperature=0.7).warnings == warned
+    form = ["-F", "model=random", "-F", "language=en", "-F", "temperature=1", "-F", "response_format=text"]
+    _, said = curl(server, f"{server.url}/v1/audio/transcriptions", "-i", *form, "-F", f"file=@{path}")
+    assert f"x-dragoman-warnings: {json.dumps(warned)}" in said
 
 
 def test_what_is_no_recording(client: Any, tmp_path: Path) -> None:
@@ -264,10 +285,39 @@ def test_edited_segments_become_subtitles(server: RunningServer) -> None:
     assert subtitles(server, languages=["deu"], format="txt")[1] == "Wo ist der Bahnhof?\nDort.\n"
 
 
+IN_JSON = {"content-type": "application/json"}
+LONG = [{"start": 9.0 * at, "end": 9.0 * at + 2.5, "text": "あ" * 5000, "language": "jpn"} for at in range(190)]
+"""As much as may be, and as hard: minutes of work, were it not given up."""
+
+
+def test_subtitles_take_a_place_and_no_longer_than_they_may(start: Any) -> None:
+    server = start(max_requests=1, request_timeout_s=1.0)
+    body = json.dumps({"segments": LONG})
+    with httpx2.Client(base_url=server.url, timeout=60) as client, ThreadPoolExecutor() as threads:
+        first = threads.submit(client.post, "/v1/subtitles", content=body, headers=IN_JSON)
+        until(lambda: server.state.places.taken == 1)
+        assert client.post("/v1/subtitles", json={"segments": SEGMENTS}).status_code == 429
+        late = first.result()
+        assert (late.status_code, late.headers["x-should-retry"]) == (408, "false")
+        assert late.json()["error"]["param"] == "segments" and server.state.places.taken == 0
+
+
+def test_subtitles_that_nobody_waits_for_are_given_up(start: Any) -> None:
+    server = start()
+    command = ["curl", "-sS", "-m", "1", f"{server.url}/v1/subtitles", "--json", "@-"]
+    done = subprocess.run(command, input=json.dumps({"segments": LONG}).encode(), capture_output=True)
+    assert done.returncode == 28  # curl's own limit
+    began = time.monotonic()
+    until(lambda: server.state.places.taken == 0, 60)
+    assert time.monotonic() - began < 10 and 'status="499"' in curl(server, f"{server.url}/metrics")[1]
+
+
 @pytest.mark.parametrize(
     ("asked", "param"),
     [
         ({"languages": ["fra"]}, "languages"),
+        ({"segments": [{"start": 1, "end": 2, "text": "x" * 5001}]}, "segments.0.text"),
+        ({"segments": [{"start": 1, "end": 1, "text": "x"}]}, "segments"),
         ({"languages": ["Elvish"]}, "languages"),
         ({"languages": ["deu", "eng"], "format": "txt"}, "languages"),
         ({"format": "docx"}, "format"),
@@ -279,3 +329,79 @@ def test_edited_segments_become_subtitles(server: RunningServer) -> None:
 def test_subtitles_that_cannot_be_made(server: RunningServer, asked: dict[str, Any], param: str) -> None:
     status, body = subtitles(server, **asked)
     assert status == 400 and json.loads(body)["error"]["param"] == param
+
+
+def test_subtitles_of_too_much_text(server: RunningServer) -> None:
+    """What counts is what is to be written: other translations may come along."""
+    texts = {"text": "x" * 5000, "language": "eng", "translations": {"deu": "ja", "fra": "x" * 5000}}
+    long = [{"start": at, "end": at + 1, **texts} for at in range(201)]
+    body = json.dumps({"segments": long, "languages": ["deu"], "format": "txt"})
+    with httpx2.Client(base_url=server.url, timeout=60) as client:
+        assert client.post("/v1/subtitles", content=body, headers=IN_JSON).status_code == 200
+        refused = client.post("/v1/subtitles", content=body.replace('"deu"]', '"fra"]'), headers=IN_JSON)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (413, "too_much_text")
+
+
+# ---------------------------------------------------------------------------------------------------------- in words
+
+
+GLOSSARY = ["-F", 'glossary={"a": "b"}']
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "status", "said"),
+    [
+        ("audio/transcriptions", ["-F", "model=random", "-F", "file=talk.wav"], 400, "file: send the recording itself"),
+        (
+            "audio/transcriptions",
+            ["-F", "model=random"],
+            400,
+            "file: send the recording itself, with curl as -F file=@",
+        ),
+        (
+            "audio/transcriptions",
+            ["-F", "model=x", "-F", "include[]=logprobs"],
+            400,
+            "include: there are no log probabilities",
+        ),
+        ("audio/transcriptions", ["-X", "PUT"], 405, "This path does not take that method"),
+        ("audio/translations", [*WHOLE, "-F", "to_language=all"], 400, "target_language: name the languages; all and"),
+        (
+            "audio/translations",
+            [*WHOLE, *GLOSSARY, "-F", "to_language=en"],
+            400,
+            "glossary: it is for translations; name an",
+        ),
+        ("subtitles", ["--json", "{1"], 400, "The body is not JSON: Expecting property name"),
+        ("subtitles", ["-H", "content-type: text/plain", "-d", "{}"], 400, "Send an object in JSON, with the header"),
+        ("subtitles", ["--json", '{"segments": [], "colour": 1}'], 400, "colour: is not a field that this server"),
+        ("jobs/job_1", [], 404, "There are no jobs here; start the server with --jobs_dir or --jobs_url."),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(
+    server: RunningServer, path: str, given: list[str], status: int, said: str
+) -> None:
+    found, body = curl(server, f"{server.url}/v1/{path}", *given)
+    error = json.loads(body)["error"]
+    assert (found, error["message"][: len(said)]) == (status, said)
+    assert error["message"].endswith(".") and error["code"] and error["param"] != "2"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (OutputError("no space"), 503, "jobs_unavailable"),
+        (ModelError("ended while it was loaded"), 503, "model_failed"),
+        (WorkerLost("ended twice"), 503, "model_failed"),
+        (FileAccessError("no more files"), 503, "out_of_space"),
+        (OSError(errno.ENOSPC, "full"), 503, "out_of_space"),
+        (OSError(errno.EIO, "broken"), 500, "internal_error"),
+        (AudioError("no media file"), 400, "invalid_value"),
+    ],
+)
+def test_a_failure_of_the_servers_is_not_the_clients(error: Exception, status: int, code: str) -> None:
+    """OpenAI's clients ask again after 503, and blame the file for 400."""
+    told = api_error(error, "file")
+    assert (told.status_code, told.code, told.param) == (status, code, "file" if status == 400 else None)
+    retries = int((told.headers or {}).get("Retry-After", 0))
+    assert 0 < retries <= 60 if status == 503 else retries == 0

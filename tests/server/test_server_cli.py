@@ -28,6 +28,18 @@ def test_other_machines_are_not_let_in_without_a_key() -> None:
     assert code == 2 and "--api_key" in said and said.count("\n") == 1
 
 
+def test_an_address_that_cannot_be_listened_to_is_named() -> None:
+    from dragoman.server.run import address_of, listening
+    from dragoman.server.settings import ServerSettings
+
+    for host, why in (("nosuchhost.invalid", "This machine knows no such address"), ("192.0.2.1", "")):
+        with pytest.raises(OSError) as caught:
+            listening(ServerSettings(host=host, api_key="x", port=0))
+        assert caught.value.filename.endswith((host, f"{host}:0")) and why in caught.value.strerror
+        assert "Unknown error" not in caught.value.strerror
+    assert [address_of(host, 8000) for host in ("::1", "127.0.0.1")] == ["[::1]:8000", "127.0.0.1:8000"]
+
+
 @pytest.mark.slow
 def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -4,6 +4,7 @@ many do no harm, who goes away costs nothing more."""
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import time
@@ -113,11 +114,44 @@ def test_pages_of_others_are_refused(server: RunningServer, headers: dict[str, s
     assert status == 403 and "access-control-allow-origin" not in answered
 
 
+def test_what_looks_after_a_server_may_call_it_by_its_address(start: Start) -> None:
+    """A kubelet, a load balancer and Docker's HEALTHCHECK know no name."""
+    server = start(allowed_hosts=("speech.example.org",), api_key="secret")
+    for path, by_address, by_name in (("/health", 200, 200), ("/ready", 200, 200), ("/v1/models", 403, 200)):
+        assert ask(server, path, host="10.1.2.3:8000", authorization="Bearer secret")[0] == by_address
+        assert ask(server, path, host="Speech.example.org:8000", authorization="Bearer secret")[0] == by_name
+
+
 def test_pages_that_are_allowed(start: Start) -> None:
     server = start(allowed_origins=("https://friend.example",))
+    wanted = "authorization, content-type, x-stainless-lang, x-stainless-retry-count"  # of OpenAI's client for browsers
+    preflight = {"access_control_request_method": "POST", "access_control_request_headers": wanted}
+    status, headers, _ = ask(server, ROAD, "OPTIONS", origin="https://friend.example", **preflight)
+    assert status == 200 and "x-stainless-lang" in headers["access-control-allow-headers"]
+    assert ask(server, ROAD, "OPTIONS", origin="https://evil.example", **preflight)[0] == 400
     status, headers, _ = ask(server, origin="https://friend.example", sec_fetch_site="cross-site")
     assert status == 200 and headers["access-control-allow-origin"] == "https://friend.example"
     assert ask(server, origin="https://evil.example")[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("settings", "right"),
+    [
+        ({"allowed_origins": ("https://Friend.example/",)}, "https://friend.example."),
+        ({"allowed_origins": ("friend.example",)}, "https://example.org."),
+        ({"allowed_origins": ("*",)}, "https://example.org."),
+        ({"allowed_hosts": ("Speech.example.org",)}, "speech.example.org."),
+        ({"allowed_hosts": ("https://friend.example:443/",)}, "friend.example."),
+        ({"allowed_hosts": ("[::2]:8000",)}, "::2."),
+        ({"allowed_hosts": ("*.example.org",)}, "speech.example.org."),
+    ],
+)
+def test_who_could_never_be_let_in_is_no_setting(settings: dict[str, tuple[str]], right: str) -> None:
+    (flag, (given,)) = next(iter(settings.items()))
+    with pytest.raises(DragomanError) as caught:
+        ServerSettings(**settings)  # type: ignore[arg-type]
+    assert str(caught.value).startswith(f"--{flag}: {given!r}") and str(caught.value).endswith(f"write {right}")
+    ServerSettings(allowed_origins=("http://localhost:3000", "tauri://localhost"), allowed_hosts=("::2", "a.example"))
 
 
 def test_every_answer_is_dressed(server: RunningServer) -> None:
@@ -155,6 +189,34 @@ def test_a_file_that_is_too_large(start: Start) -> None:
     assert not decoders()
 
 
+def test_the_limit_is_the_files_and_is_said(start: Start) -> None:
+    server = start(max_file_bytes=1_500_000)
+    for size, expected in ((1_500_000, 400), (1_500_001, 413)):  # zeros are no recording
+        status, _, body = ask(server, ROAD, "POST", recording(size), content_type=FORM["content-type"])
+        error = json.loads(body)["error"]
+        assert (status, error["param"]) == (expected, "file")
+    assert "at most 1.5 MB" in error["message"] and error["code"] == "file_too_large"
+
+
+def test_what_is_around_a_file_is_bounded(server: RunningServer) -> None:
+    """A form of many small fields, as OpenAI's client sends a glossary; not one of any number, or of any size."""
+
+    def form(count: int, value: bytes = b"b") -> bytes:
+        part = b'--x\r\ncontent-disposition: form-data; name="glossary[t%d]"\r\n\r\n%s\r\n'
+        return b"".join(part % (number, value) for number in range(count)) + recording()
+
+    for body, said in (
+        (form(1000), "glossary: it is for translations; name a target_language."),
+        (form(11_000), "There are over 10500 fields; send fewer."),
+        (form(12, b"b" * 100_000), "The fields are larger than 1 MiB; send less."),
+        (recording()[:-6] + recording(), "file: send one recording at a time."),
+        (recording().replace(b"; name=model", b""), "The form cannot be read: The Content-Disposition header field"),
+        (BODY + b"--x\r\ncontent-disposition: form-data; name=file\r\n\r\ntalk.wav\r\n--x--\r\n", "file: send the"),
+    ):
+        status, _, answered = ask(server, ROAD, "POST", body, content_type=FORM["content-type"])
+        assert status == 400 and json.loads(answered)["error"]["message"].startswith(said)
+
+
 def test_slow_heads_and_bodies_end(start: Start) -> None:
     server = start(header_timeout_s=1.0, body_grace_s=0.5)
     started = time.monotonic()
@@ -189,6 +251,23 @@ def test_one_too_many_is_told_when_to_come_back(start: Start) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- going away
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"), [(ROAD, FORM["content-type"]), ("/v1/subtitles", "application/json")]
+)
+def test_who_breaks_off_an_upload_is_no_failure_of_ours(
+    start: Start, caplog: pytest.LogCaptureFixture, path: str, content_type: str
+) -> None:
+    server = start()
+    with connect(server) as connection, caplog.at_level(logging.INFO, "dragoman.server"):
+        given = {"content-length": 10_000, "content-type": content_type}
+        connection.sendall(head(server, "POST", path, given) + BODY)
+        until(lambda: server.state.places.taken == 1)
+        connection.close()
+        until(lambda: f'route="{path}",status="499"' in ask(server, "/metrics")[2].decode())
+    assert server.state.places.taken == 0 and 'status="500"' not in ask(server, "/metrics")[2].decode()
+    assert [one.levelno for one in caplog.records if one.levelno > logging.INFO] == []
 
 
 @pytest.mark.parametrize("stream", [False, True])

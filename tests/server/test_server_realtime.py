@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import av
 import numpy as np
@@ -100,6 +101,37 @@ def test_a_session_transcribes_and_translates(
     assert not [event for event in events if event["type"] == "error"]
 
 
+def test_every_commit_is_answered(server: RunningServer, speech: bytes) -> None:
+    """As OpenAI's server does: a client whose user presses to talk waits for it."""
+    silence = bytes(2 * RATE)
+    with session(server) as socket:
+
+        def commit() -> list[dict[str, Any]]:
+            tell(socket, "input_audio_buffer.commit", event_id="mine")
+            events = [hear(socket)]
+            while events[-1]["type"] not in ("error", COMPLETED):
+                events.append(hear(socket))
+            return events
+
+        (nothing,) = commit()
+        assert nothing["error"]["code"] == "input_audio_buffer_commit_empty" and nothing["error"]["event_id"] == "mine"
+        tell(socket, "session.update", session=wish(language="en"))  # nothing was heard yet
+        assert hear(socket)["type"] == "session.updated"
+        say(socket, silence)
+        committed, completed = commit()
+        assert (committed["type"], committed["previous_item_id"]) == ("input_audio_buffer.committed", None)
+        assert committed["item_id"] == completed["item_id"] == "item_0" and completed["transcript"] == ""
+        assert completed["usage"]["seconds"] == pytest.approx(1.0, abs=0.05)
+        say(socket, silence[:960])
+        assert [one["error"]["code"] for one in commit()] == ["input_audio_buffer_commit_empty"]
+        say(socket, speech[: 3 * len(speech) // 8])
+        spoken = commit()
+        kinds = [event["type"] for event in spoken]
+        assert kinds.count("input_audio_buffer.committed") == 1 and spoken[-1]["transcript"]
+        (committed,) = [one for one in spoken if one["type"] == "input_audio_buffer.committed"]
+        assert committed["previous_item_id"] == "item_0" and committed["item_id"] == spoken[-1]["item_id"] != "item_0"
+
+
 def test_openais_client_is_understood(server: RunningServer, speech: bytes) -> None:
     client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
     with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
@@ -146,6 +178,17 @@ def test_a_translation_only_grows(server: RunningServer, speech: bytes) -> None:
         ("session.update", {"session": wish(model="other")}, "model"),
         ("session.update", {"session": {"audio": {"input": {"turn_detection": None}}}}, "audio.input.turn_detection"),
         ("session.update", {"session": []}, "session"),
+        ("session.update", {"session": {"include": ["item.input_audio_transcription.logprobs"]}}, "include"),
+        (
+            "session.update",
+            {"session": {"audio": {"input": {"noise_reduction": {"type": "near_field"}}}}},
+            "audio.input.noise_reduction",
+        ),
+        (
+            "session.update",
+            {"session": {"audio": {"input": {"turn_detection": {"max_speech_duration_s": 900}}}}},
+            "audio.input.turn_detection",
+        ),
     ],
 )
 def test_an_event_that_cannot_be_honoured(server: RunningServer, kind: str, fields: Any, param: str) -> None:
@@ -153,8 +196,24 @@ def test_an_event_that_cannot_be_honoured(server: RunningServer, kind: str, fiel
         tell(socket, kind, event_id="mine", **fields)
         error = hear(socket)["error"]
         assert (error["param"], error["event_id"]) == (param, "mine")
+        assert error["message"].endswith((".", "?")) and "Input should be" not in error["message"]
         tell(socket, "session.update", session=wish())
         assert hear(socket)["type"] == "session.updated"  # the session goes on
+
+
+def test_there_is_no_socket_elsewhere_nor_before_the_model(server: RunningServer) -> None:
+    with pytest.raises(InvalidStatus, match=r"40[34]"), session(server, "/v1/nothing"):
+        pass
+    with pytest.raises(InvalidStatus, match="404"), session(server, "/v1/realtime?model=other"):
+        pass
+    with urlopen(f"{server.url}/metrics") as metrics:
+        assert 'status="0"' not in metrics.read().decode()
+    model, server.state._model = server.state._model, None  # as it is while it is loaded
+    try:
+        with pytest.raises(InvalidStatus, match="503"), session(server, "/v1/realtime"):
+            pass
+    finally:
+        server.state._model = model
 
 
 def test_strangers_open_no_socket(start: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 
 import pysubs2
 import pytest
@@ -233,3 +234,17 @@ def test_a_mixed_recording_has_what_is_said_and_each_target_whole() -> None:
 
 def test_control_characters_never_reach_a_player() -> None:
     assert shown("eng", (0, 2, "a\x00b\r\n\r\n2\n00:00 --> c\x0bd\u2028e"))[0][2] == "ab 2 00:00 --> c d e"
+
+
+def test_twice_the_text_takes_twice_the_time() -> None:
+    """However fast it is said to be spoken: a server makes subtitles of what anybody sends it."""
+
+    def takes(times: int, seconds: float) -> float:
+        text = "the quick brown fox jumps over a lazy dog " * times
+        result = Result("x", (), [Segment(0.0, seconds, "eng", text, {})])
+        began = time.process_time()
+        assert cues(result, ("eng",))
+        return time.process_time() - began
+
+    for seconds in (2.0, 600.0):
+        assert takes(400, seconds) < 25 * takes(50, seconds) + 0.2  # it was 90

@@ -101,7 +101,7 @@ def serve(
     try:
         from dragoman.server.app import create_app
         from dragoman.server.backend.workers import open_model
-        from dragoman.server.run import listening, run
+        from dragoman.server.run import address_of, listening, run
         from dragoman.server.settings import ServerSettings
     except ModuleNotFoundError as error:
         raise DragomanError(f"The server needs {error.name}; run `pip install 'dragoman[serve]'`.") from error
@@ -127,7 +127,7 @@ def serve(
     logging.getLogger("dragoman.server").setLevel(logging.INFO)
     read = _reader(engine, folder, load.read(), workers)
     listener = listening(settings)
-    say(f"http://{host}:{listener.getsockname()[1]} is served; the model is being loaded. Ctrl-C ends.")
+    say(f"http://{address_of(host, listener.getsockname()[1])} is served; the model is being loaded. Ctrl-C ends.")
     run(create_app(settings, open_model(read, workers)), settings, listener)
 
 

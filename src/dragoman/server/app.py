@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from dragoman.server.api import jobs, models, realtime, subtitles, transcriptions
+from dragoman.server.api.answers import WARNINGS_HEADER
 from dragoman.server.backend.translation import OpenModel
 from dragoman.server.errors_api import add_error_handlers
 from dragoman.server.guards import Guards
@@ -48,8 +49,8 @@ def create_app(settings: ServerSettings, open_model: OpenModel) -> FastAPI:
             CORSMiddleware,
             allow_origins=list(settings.allowed_origins),
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["authorization", "content-type"],
-            expose_headers=["x-request-id", "retry-after"],
+            allow_headers=["*"],  # OpenAI's client sends a dozen of its own, and cookies are not looked at
+            expose_headers=["x-request-id", "retry-after", "x-should-retry", WARNINGS_HEADER],
         )
     return app
 

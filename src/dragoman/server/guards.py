@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import anyio
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dragoman.server.errors_api import ApiError, api_error
@@ -22,10 +23,17 @@ from dragoman.server.metrics import ServerMetrics
 from dragoman.server.settings import LOOPBACK, ServerSettings
 
 OPEN_PATHS = frozenset({"/health", "/ready"})
+"""They tell nothing, so anybody may ask, by any name: what looks after a server calls it by its address."""
+GONE = 499
+"""nginx's status, for the log, of a client that went away before it was answered."""
 KEY_PROTOCOL = "openai-insecure-api-key."
 """A browser's WebSocket sends its key so, as a subprotocol."""
-_PLACES = ("/v1/audio/", "/v1/realtime")
+_PLACES = ("/v1/audio/", "/v1/realtime", "/v1/subtitles")
 """What takes one of the places for requests."""
+MOST_FIELDS_BYTES = 1 << 20
+"""Of a form's fields together, the file aside."""
+_AROUND_FILE = 2 * MOST_FIELDS_BYTES
+"""What stands around a file, with the heads of its parts."""
 _MOST_JSON = 32 << 20
 _MOST_DIGITS = 15
 _SECURITY = {
@@ -82,8 +90,7 @@ class Guards:
             return await self._app(scope, receive, send)
         cache = "no-cache" if scope["path"] in self._page else "no-store"
         answer = _Answer(scope, send, cache, self._settings.send_timeout_s)
-        most = self._most_bytes(scope)
-        body = _Body(receive, self._settings, most)
+        body = _Body(receive, self._settings, self._most_bytes(scope), self._too_large(scope))
         try:
             self._check(scope)
             if scope["type"] == "http":
@@ -96,6 +103,8 @@ class Guards:
         except ApiError as error:
             self._metrics.refused(error.code or str(error.status_code))
             await answer.refuse(error, receive)
+        except ClientDisconnect:  # before its request was whole: nobody hears an answer
+            pass
         except ClientStalled:  # uvicorn closes what is not completed
             _log.warning("%s does not read its answer.", answer.number)
         except Exception as error:
@@ -103,13 +112,16 @@ class Guards:
                 raise
             await answer.refuse(api_error(error), receive)
         finally:
+            if body.broke_off:
+                answer.status = GONE
             self._note(scope, answer)
 
     def _check(self, scope: Scope) -> None:
         """Raise ApiError for a stranger."""
         headers, path = Headers(scope=scope), str(scope["path"])
         is_page = path in self._page and scope.get("method") in ("GET", "HEAD")
-        self._check_host(headers)
+        if path not in OPEN_PATHS:
+            self._check_host(headers)
         if not is_page:
             self._check_origin(headers)
         if not (is_page or path in OPEN_PATHS):
@@ -117,11 +129,16 @@ class Guards:
         length = headers.get("content-length", "0")
         is_number = length.isascii() and length.isdigit() and len(length) <= _MOST_DIGITS
         if not is_number or int(length) > self._most_bytes(scope):
-            raise too_large(self._most_bytes(scope))
+            raise self._too_large(scope)
 
     def _most_bytes(self, scope: Scope) -> int:
         """Of a body: a file and what is around it, or JSON."""
-        return self._settings.max_file_bytes + (1 << 20) if _takes_place(scope) else _MOST_JSON
+        return self._settings.max_file_bytes + _AROUND_FILE if _takes_file(scope) else _MOST_JSON
+
+    def _too_large(self, scope: Scope) -> ApiError:
+        if _takes_file(scope):
+            return file_too_large(self._settings.max_file_bytes)
+        return ApiError(413, f"The body is larger than {_MOST_JSON >> 20} MiB; send less.", None, "body_too_large")
 
     def _check_host(self, headers: Headers) -> None:
         """A page that calls itself by a name which leads here is refused by that name (DNS rebinding)."""
@@ -180,6 +197,8 @@ class _Answer:
                 headers[name] = value
         elif message["type"] == "websocket.accept":
             self.status, self.has_begun = 101, True
+        elif message["type"] == "websocket.close" and not self.has_begun:
+            self.status = 403  # uvicorn's answer to it
         try:
             with anyio.fail_after(self._timeout_s):
                 await self._send(message)
@@ -200,9 +219,10 @@ class _Answer:
 class _Body:
     """`receive`, which counts and has a deadline until the body is there."""
 
-    def __init__(self, receive: Receive, settings: ServerSettings, most_bytes: int) -> None:
-        self._receive, self._settings, self._most_bytes = receive, settings, most_bytes
+    def __init__(self, receive: Receive, settings: ServerSettings, most_bytes: int, too_large: ApiError) -> None:
+        self._receive, self._settings, self._most_bytes, self._too_large = receive, settings, most_bytes, too_large
         self._started, self._bytes, self._whole = time.perf_counter(), 0, False
+        self.broke_off = False
 
     async def __call__(self) -> Message:
         if self._whole:
@@ -216,21 +236,26 @@ class _Body:
                 408, "The body came too slowly.", None, "body_timeout", {"x-should-retry": "false"}
             ) from None
         self._bytes += len(message.get("body", b""))
+        self.broke_off = message["type"] == "http.disconnect"
         self._whole = message["type"] != "http.request" or not message.get("more_body", False)
         if self._bytes > self._most_bytes:
-            raise too_large(self._most_bytes)
+            raise self._too_large
         return message
 
 
-def too_large(most: int) -> ApiError:
-    """The body is larger than is allowed."""
-    return ApiError(413, f"This server takes at most {most / 1e6:,.0f} MB there.", "file", "file_too_large")
+def file_too_large(most: int) -> ApiError:
+    """A recording has more bytes than are allowed."""
+    return ApiError(413, f"file: this server takes at most {most / 1e6:,g} MB.", "file", "file_too_large")
 
 
 def _takes_place(scope: Scope) -> bool:
     """Also while a job's recording is sent, but not while somebody asks what has become of it."""
+    return str(scope["path"]).startswith(_PLACES) or _takes_file(scope)
+
+
+def _takes_file(scope: Scope) -> bool:
     path = str(scope["path"])
-    return path.startswith(_PLACES) or (path == "/v1/jobs" and scope.get("method") == "POST")
+    return path.startswith("/v1/audio/") or (path == "/v1/jobs" and scope.get("method") == "POST")
 
 
 def _split(address: str) -> tuple[str, str]:

@@ -85,6 +85,8 @@ def _settings(given: dict[str, Any]) -> ServerSettings:
     found = {name: given.pop(name) for name in names if name in given}
     found |= {name: found[name].split(",") for name in _LISTS if isinstance(found.get(name), str)}
     key = found.pop("api_key", None) or os.environ.get("DRAGOMAN_API_KEY") or None
+    if key is None and found.get("allow_no_key") in (None, False, "false", "False"):
+        raise DragomanError("Anybody could ask: give the variable DRAGOMAN_API_KEY, api_key=…, or allow_no_key=true.")
     return _read(ServerSettings, {**found, "host": "0.0.0.0", "api_key": key})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from types import FrameType
@@ -58,10 +59,19 @@ def listening(settings: ServerSettings) -> socket.socket:
     """The socket. Raises OSError, which names the address."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
+        socket.getaddrinfo(settings.host, settings.port, family)
         return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except socket.gaierror as error:
+        reason = "This machine knows no such address; give --host one of its own"
+        raise OSError(errno.EADDRNOTAVAIL, reason, settings.host) from error
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(error.errno, reason, f"{settings.host}:{settings.port}") from error
+        raise OSError(error.errno, reason, address_of(settings.host, settings.port)) from error
+
+
+def address_of(host: str, port: int) -> str:
+    """As it stands in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def run(app: FastAPI, settings: ServerSettings, listener: socket.socket) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dragoman.errors import DragomanError
 
@@ -34,7 +35,7 @@ class ServerSettings:
     jobs_url: str | None = None
     """A Postgres database in their place, which several servers can share."""
     jobs_at_once: int = 2
-    max_file_bytes: int = 1 << 30
+    max_file_bytes: int = 1_000_000_000
     max_duration_s: float = 4 * 3600.0
     max_live_s: float = 4 * 3600.0
     max_requests: int = 32
@@ -62,8 +63,38 @@ class ServerSettings:
             raise DragomanError("Jobs are kept in one place: give --jobs_dir or --jobs_url.")
         if min(self.max_file_bytes, self.max_duration_s, self.max_requests, self.request_timeout_s) <= 0:
             raise DragomanError("Limits of the server are above 0; give larger ones.")
+        for origin in self.allowed_origins:
+            _check_spelling("--allowed_origins", origin, _origin(origin), "https://example.org")
+        for name in self.allowed_hosts:
+            _check_spelling("--allowed_hosts", name, _host(name), "speech.example.org")
 
     @property
     def is_local(self) -> bool:
         """Whether only programs of this machine can reach it."""
         return self.host in LOOPBACK
+
+
+def _check_spelling(flag: str, given: str, right: str, example: str) -> None:
+    """Raise DragomanError where what is given would never be met with in a request."""
+    if given != right or "*" in given:
+        raise DragomanError(f"{flag}: {given!r} names none; write {example if '*' in right else right or example}.")
+
+
+def _origin(given: str) -> str:
+    """As browsers write it; empty where it is none."""
+    try:
+        parts = urlsplit(given.strip().lower())
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.netloc}" if parts.scheme and parts.netloc else ""
+
+
+def _host(given: str) -> str:
+    """A name or address without scheme, port and brackets; empty where it is none."""
+    address = given.strip().lower().rpartition("://")[2]
+    if address.count(":") > 1 and not address.startswith("["):
+        return address  # IPv6
+    try:
+        return urlsplit(f"//{address}").hostname or ""
+    except ValueError:
+        return ""

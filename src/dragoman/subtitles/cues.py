@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import itertools
 import unicodedata
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dragoman.subtitles.line_breaking import Break, Lines, Word, columns, joined, lines, one_after_another, words
+from dragoman.subtitles.line_breaking import (
+    Break,
+    Lines,
+    Word,
+    columns,
+    joined,
+    line_count,
+    lines,
+    one_after_another,
+    words,
+)
 
 if TYPE_CHECKING:
     from dragoman.inference.result import Result, Segment
@@ -91,7 +101,12 @@ def said(result: Result, segment: Segment, code: str) -> str:
     return segment.text(code) if code in result.targets else segment.transcript
 
 
-def cues(result: Result, codes: Sequence[str], options: SubtitleOptions | None = None) -> list[Cue]:
+def cues(
+    result: Result,
+    codes: Sequence[str],
+    options: SubtitleOptions | None = None,
+    on_segment: Callable[[], object] = lambda: None,
+) -> list[Cue]:
     """What is said or a translation as subtitles, by language; two languages one below the other.
 
     The cues follow each other without overlap. None lasts over 7 s, and none under 5/6 s unless the speech does and
@@ -102,9 +117,10 @@ def cues(result: Result, codes: Sequence[str], options: SubtitleOptions | None =
         result: A translated recording.
         codes: One language or two, ISO 639-3: the first above the second.
         options: How they look.
+        on_segment: Called before each segment; what it raises ends the work.
     """
     layout = _Layout(tuple(codes), options or SubtitleOptions())
-    parts = (part for whole in layout.parts(result) for part in layout.divided(whole))
+    parts = (part for whole in layout.parts(result, on_segment) for part in layout.divided(whole))
     return list(layout.timed(layout.merged(list(parts))))
 
 
@@ -122,9 +138,10 @@ class _Layout:
         """Of one language."""
         return max(1, self.options.max_line_count // len(self.codes))
 
-    def parts(self, result: Result) -> Iterator[_SpeechPart]:
+    def parts(self, result: Result, on_segment: Callable[[], object]) -> Iterator[_SpeechPart]:
         """The segments, without those that have no text."""
         for segment in result.segments:
+            on_segment()
             texts = tuple(
                 words(said(result, segment, code), code, wide)
                 for code, wide in zip(self.codes, self.widths, strict=True)
@@ -152,28 +169,31 @@ class _Layout:
         """
         last = len(times) - 1
         lead = max(texts, key=len)
+        too_late = bisect_right(times, times[last] - SHORTEST_MS)  # what is left from there cannot stand alone
+        sentences = [0, *itertools.accumulate(word.ends is Break.SENTENCE for word in lead)]
         best = [0.0] + [float("inf")] * last
         before = [0] * (last + 1)
         for start in range(last):
             if best[start] == float("inf"):
                 continue
-            filled, sentences = [Lines(width) for width in self.widths], 0
-            for end in range(start + 1, last + 1):
+            filled, at = [Lines(width) for width in self.widths], start
+            soonest = bisect_left(times, times[start] + SHORTEST_MS + _GAP_MS, start + 1, last)
+            for end in itertools.chain(range(soonest, too_late), [last]):
                 cost = best[start]
                 for text, bound, lines_so_far in zip(texts, bounds, filled, strict=True):
-                    lines_so_far.add(text[bound[end - 1] : bound[end]])
+                    lines_so_far.add(text[bound[at] : bound[end]])
                     cost += _BREAK[text[bound[end] - 1].ends] if bound[end] and end < last else 0
+                at = end
                 extra = max(lines_so_far.count for lines_so_far in filled) - self.most_lines
                 closed = end == last or lead[end - 1].ends is Break.SENTENCE
-                cost += sentences * (_SENTENCE_WITHIN if closed else _SENTENCE_TORN)
-                sentences += lead[end - 1].ends is Break.SENTENCE
+                within = sentences[end - 1] - sentences[start]
+                cost += within * (_SENTENCE_WITHIN if closed else _SENTENCE_TORN)
                 shown = times[end] - times[start] - (_GAP_MS if end < last else 0)
                 cost += 1 + (shown / LONGEST_MS) ** 2 + 20 * max(0, extra) + 20 * (shown > LONGEST_MS)
                 if cost < best[end] and (shown >= SHORTEST_MS or (start, end) == (0, last)):
                     best[end], before[end] = cost, start
-                enough = shown >= SHORTEST_MS and times[last] - times[end] >= SHORTEST_MS
-                if enough and (extra > 0 or shown > LONGEST_MS):
-                    break  # and what is left can stand alone
+                if end < last and (extra > 0 or shown > LONGEST_MS):
+                    break
         ends = [last]
         while before[ends[-1]]:
             ends.append(before[ends[-1]])
@@ -192,7 +212,7 @@ class _Layout:
     def _join(self, first: _SpeechPart, second: _SpeechPart) -> bool:
         near = second.start_ms - first.end_ms <= _PAUSE_MS and second.end_ms - first.start_ms <= LONGEST_MS
         return near and all(
-            len(lines(text, width)) <= self.most_lines
+            line_count(text, width) <= self.most_lines
             for text, width in zip(self._together(first, second).texts, self.widths, strict=True)
         )
 

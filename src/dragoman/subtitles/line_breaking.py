@@ -124,20 +124,25 @@ class Lines:
             self._spaced = word.spaced
 
 
-def lines(parts: Sequence[Word], width: int) -> list[str]:
-    """As few lines as the width allows, of like length, divided after a clause where that is near the middle."""
+def line_count(parts: Sequence[Word], width: int) -> int:
+    """How many lines they need."""
     filled = Lines(width)
     filled.add(parts)
-    count, end = filled.count, len(parts)
-    ahead = [0]
+    return filled.count
+
+
+def lines(parts: Sequence[Word], width: int) -> list[str]:
+    """As few lines as the width allows, of like length, divided after a clause where that is near the middle."""
+    end, ahead = len(parts), [0]
     for word in parts:
         ahead.append(ahead[-1] + word.columns + word.spaced)
+    begins = _latest_lines(parts, ahead, width)
     # best[n]: the cost of words 0..n on the lines so far, and where the last of these lines begins
     best: list[dict[int, tuple[float, int]]] = [{0: (0.0, 0)}]
-    for _ in range(count):
+    for soonest in reversed(begins[:-1]):  # where the line may end at the soonest: the others hold all that follows
         here: dict[int, tuple[float, int]] = {}
         for start, (cost, _before) in best[-1].items():
-            for stop in range(start + 1, end + 1):
+            for stop in range(max(start + 1, soonest), end + 1):
                 wide = ahead[stop] - ahead[start] - parts[stop - 1].spaced
                 if wide > width and stop > start + 1:
                     break
@@ -151,6 +156,17 @@ def lines(parts: Sequence[Word], width: int) -> list[str]:
         found.append(joined(parts[start:end]))
         end = start
     return found[::-1]
+
+
+def _latest_lines(parts: Sequence[Word], ahead: Sequence[int], width: int) -> list[int]:
+    """Lines filled from the last word: [len(parts), where the last line begins, the one before, …, 0]."""
+    begins = [len(parts)]
+    while begins[-1]:
+        start, room = begins[-1] - 1, ahead[begins[-1]] - parts[begins[-1] - 1].spaced - width
+        while start and ahead[start - 1] >= room:
+            start -= 1
+        begins.append(start)
+    return begins
 
 
 _LINE_BREAK = {Break.SENTENCE: 0.0, Break.CLAUSE: 0.0, Break.WORD: 0.2, Break.ABBREVIATION: 0.4, Break.SYLLABLE: 0.6}

@@ -23,14 +23,16 @@ from dragoman.server.api.answers import segment_fields
 from dragoman.server.api.fields import checked_targets
 from dragoman.server.api.glossary import checked_glossary
 from dragoman.server.api.session import TranscriptionSession, TranslationSession, read_session
-from dragoman.server.api.transcriptions import check_detects, check_words
-from dragoman.server.backend.live import LiveWork
+from dragoman.server.api.transcriptions import check_detects, check_targets, check_vad, check_words
+from dragoman.server.backend.live import LiveWork, SilentCommit
 from dragoman.server.errors_api import ApiError
-from dragoman.text.languages import known_source, known_targets
+from dragoman.text.languages import known_source
 
 _FULL_SCALE = 32768.0
 _MOST_BYTES = 15 << 20
 """Of audio in one event."""
+_LEAST_COMMIT_S = 0.1
+"""OpenAI's least."""
 _OPENAI_ONLY = ("seek", "tokens", "temperature", "avg_logprob", "compression_ratio", "no_speech_prob", "text")
 Event = dict[str, object]
 ClientKind = Literal["update", "append", "commit", "clear", "close"]
@@ -60,7 +62,7 @@ class RealtimeEvents(ABC):
         """Of the model."""
 
     @abstractmethod
-    def of(self, event: LiveEvent) -> Iterator[Event]:
+    def of(self, event: LiveEvent | SilentCommit) -> Iterator[Event]:
         """The next event for the client."""
 
     @abstractmethod
@@ -121,14 +123,18 @@ class TranscriptionEvents(RealtimeEvents):
     def update(self, session: dict[str, Any], translator: Translator) -> None:
         asked = read_session(TranscriptionSession, session, self.model)
         live_work(asked, translator)
+        check_vad(asked.vad_parameters, translator, "audio.input.turn_detection")
         self._asked = asked
 
     def work(self, translator: Translator) -> LiveWork:
         vad = tuple(sorted(self._asked.vad_parameters.items()))
         return replace(live_work(self._asked, translator), vad_parameters=vad)
 
-    def of(self, event: LiveEvent) -> Iterator[Event]:
+    def of(self, event: LiveEvent | SilentCommit) -> Iterator[Event]:
         item = f"item_{event.number}"
+        if isinstance(event, SilentCommit):
+            yield from self._silent(event, item)
+            return
         start_s = event.start_s if isinstance(event, PartialSegment) else event.segment.start_s
         if event.number not in self._shown:
             self._shown = {event.number: ""}
@@ -154,13 +160,25 @@ class TranscriptionEvents(RealtimeEvents):
         segment = event.segment
         end_ms = round(1000 * segment.end_s)
         yield _event("input_audio_buffer.speech_stopped", audio_end_ms=end_ms, item_id=item)
-        yield _event("input_audio_buffer.committed", item_id=item, previous_item_id=self._before)
-        self._before = item
+        yield self._committed(item)
         known = segment_fields(segment, segment.transcript)
         ours = {key: value for key, value in known.items() if key not in _OPENAI_ONLY}
         seconds = round(segment.end_s - segment.start_s, 3)
         usage = {"type": "duration", "seconds": seconds}
         yield _of_item("completed", item, transcript=segment.transcript, usage=usage, **ours)
+
+    def _silent(self, event: SilentCommit, item: str) -> Iterator[Event]:
+        """As OpenAI's server: a client that commits waits for what comes of it."""
+        if event.seconds < _LEAST_COMMIT_S:
+            yield self.error(empty_commit(event.seconds).body["error"], None)
+            return
+        yield self._committed(item)
+        usage = {"type": "duration", "seconds": round(event.seconds, 3)}
+        yield _of_item("completed", item, transcript="", usage=usage)
+
+    def _committed(self, item: str) -> Event:
+        before, self._before = self._before, item
+        return _event("input_audio_buffer.committed", item_id=item, previous_item_id=before)
 
 
 class TranslationEvents(RealtimeEvents):
@@ -191,7 +209,9 @@ class TranslationEvents(RealtimeEvents):
             raise ApiError(400, message, "session.audio.output.language", "missing_value")
         return live_work(self._asked, translator)
 
-    def of(self, event: LiveEvent) -> Iterator[Event]:
+    def of(self, event: LiveEvent | SilentCommit) -> Iterator[Event]:
+        if isinstance(event, SilentCommit):  # there is no such event in this dialect
+            return
         is_final = isinstance(event, FinalSegment)
         if isinstance(event, PartialSegment):
             texts = {"input": event.transcript.stable, "output": "".join(t.stable for t in event.translations.values())}
@@ -233,10 +253,7 @@ def live_work(asked: TranscriptionSession | TranslationSession, translator: Tran
         source = None if language is None else known_source(language, translator.sources, translator.name)
     except LanguageError as error:
         raise ApiError(400, str(error), "language", "invalid_value") from None
-    try:
-        known_targets(wanted, translator.targets, translator.name, source)
-    except LanguageError as error:
-        raise ApiError(400, str(error), "target_languages", "invalid_value") from None
+    check_targets(wanted, source, translator, "target_languages")
     check_detects(source, translator)
     return LiveWork(wanted, source, asked.words, checked_glossary(asked.glossary, wanted, translator))
 
@@ -250,6 +267,13 @@ def _samples(audio: object) -> Waveform:
         return np.frombuffer(raw, "<i2").astype(np.float32) / np.float32(_FULL_SCALE)
     except (binascii.Error, ValueError):
         raise ApiError(400, "audio: base64 of 16 bit PCM is needed.", "audio", "invalid_value") from None
+
+
+def empty_commit(seconds: float) -> ApiError:
+    """OpenAI's error where there is hardly anything to commit."""
+    found, least = round(1000 * seconds), round(1000 * _LEAST_COMMIT_S)
+    message = f"There is nothing to commit: {found} ms of audio came, {least} ms are needed."
+    return ApiError(400, message, None, "input_audio_buffer_commit_empty")
 
 
 def _partial(text: PartialText) -> dict[str, str]:

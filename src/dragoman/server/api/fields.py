@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from dragoman.errors import LanguageError
 from dragoman.server.api.glossary import GlossaryTerms
-from dragoman.server.errors_api import ApiError, invalid_field
+from dragoman.server.errors_api import ApiError, invalid_field, plain_words
+from dragoman.server.guards import MOST_FIELDS_BYTES, file_too_large
 from dragoman.subtitles.cues import SubtitleOptions
 from dragoman.text.languages import asked_targets
 
@@ -22,8 +33,21 @@ TARGET_FIELDS = ("target_language", "target_languages", "to_language")
 _LISTS = (*TARGET_FIELDS, "languages", "keywords", "hotwords", "timestamp_granularities", "include")
 _WITH_COMMAS = (*TARGET_FIELDS, "languages", "hotwords")
 _OF_SUBTITLES = ("max_line_width", "max_line_count", "max_chars_per_second", "bilingual")
-_MAX_FIELDS, _MAX_PART = 40, 65_536
-PROMPT_IGNORED = "prompt is not used; give names and terms as keywords."
+_MOST_FIELDS = 10_500
+"""A whole glossary, whose terms OpenAI's client sends one by one."""
+_PROMPT_IGNORED = "prompt is not used; give names and terms as keywords."
+_TEMPERATURE_IGNORED = "temperature is not used; decoding never samples."
+_NOT_SENT = "file: send the recording itself, with curl as -F file=@talk.wav."
+
+
+def _nothing(value: Any) -> Any:
+    if value:
+        raise ValueError("there are no log probabilities of tokens; leave it out")
+    return value
+
+
+NothingIncluded = Annotated[list[str], BeforeValidator(_nothing), Field(max_length=0)]
+"""OpenAI's `include`, of which there is nothing here."""
 
 
 class ServerVad(BaseModel):
@@ -76,7 +100,7 @@ class TranscriptionForm(BaseModel):
     prompt: str | None = None
     temperature: float = Field(default=0.0, ge=0, le=1)
     timestamp_granularities: list[Literal["segment"]] = []
-    include: list[str] = Field(default=[], max_length=0)
+    include: NothingIncluded = []
     chunking_strategy: ServerVad | None = None
 
     @field_validator("chunking_strategy", mode="before")
@@ -134,27 +158,63 @@ class TranscriptionForm(BaseModel):
 
     @property
     def warnings(self) -> list[str]:
-        """What was not done."""
-        return [PROMPT_IGNORED] if self.prompt else []
+        """What was not done: many clients send these always, so they are no errors."""
+        ignored = {_PROMPT_IGNORED: bool(self.prompt), _TEMPERATURE_IGNORED: self.temperature > 0}
+        return [warning for warning, is_given in ignored.items() if is_given]
 
 
-async def read_form(request: Request) -> tuple[TranscriptionForm, UploadFile]:
-    """The fields and the file of a request. Raises ApiError."""
+async def read_form(request: Request, most_bytes: int) -> tuple[TranscriptionForm, UploadFile]:
+    """The fields and the file, of `most_bytes` at most, of a request. Raises ApiError."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
         raise ApiError(415, "Send a form (multipart/form-data) with the recording as file.", "file", "not_a_form")
-    form = await request.form(max_files=1, max_fields=_MAX_FIELDS, max_part_size=_MAX_PART)
+    form = await _parsed(request)
     try:
-        return _validated(form), _file(form)
+        fields, file = _validated(form), _file(form)
+        if file.size is not None and file.size > most_bytes:
+            raise file_too_large(most_bytes)
+        return fields, file
     except BaseException:
         await form.close()
         raise
 
 
+class _FormParser(MultiPartParser):
+    """Starlette's, which limits each part alone: here all fields together may not be larger than one."""
+
+    _fields_bytes = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """Starlette's."""
+        if self._current_part.file is None:
+            self._fields_bytes += end - start
+            if self._fields_bytes > MOST_FIELDS_BYTES:
+                raise ApiError(400, f"The fields are larger than {MOST_FIELDS_BYTES >> 20} MiB; send less.", *_NO_FORM)
+        super().on_part_data(data, start, end)
+
+
+_NO_FORM = (None, "invalid_form")
+
+
+async def _parsed(request: Request) -> FormData:
+    parser = _FormParser(
+        request.headers, request.stream(), max_files=1, max_fields=_MOST_FIELDS, max_part_size=MOST_FIELDS_BYTES
+    )
+    try:
+        return await parser.parse()
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            raise ApiError(400, "file: send one recording at a time.", "file", "invalid_form") from None
+        if error.message.startswith("Too many fields"):
+            raise ApiError(400, f"There are over {_MOST_FIELDS} fields; send fewer.", *_NO_FORM) from None
+        message = f"The form cannot be read: {error.message.rstrip('.')}."
+        raise ApiError(400, message, *_NO_FORM) from None
+
+
 def _file(form: FormData) -> UploadFile:
     file = form.get("file")
     if not isinstance(file, UploadFile):
-        raise ApiError(400, "file: the recording is missing.", "file", "missing_file")
+        raise ApiError(400, _NOT_SENT, "file", "missing_file")
     return file
 
 
@@ -165,6 +225,8 @@ def _validated(form: FormData) -> TranscriptionForm:
             if name != "file":
                 raise invalid_field(name, "a file is only taken as file")
             continue
+        if name == "file":
+            raise ApiError(400, _NOT_SENT, "file", "missing_file")
         _put(found, name, value)
     return validated(TranscriptionForm, found)
 
@@ -192,10 +254,7 @@ def validated(kind: type[ModelT], found: Any) -> ModelT:
         return kind.model_validate(found)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = [str(part) for part in first["loc"]]
-        if first["type"] == "extra_forbidden":
-            raise invalid_field(".".join(place), "is not a field that this server knows") from None
-        raise invalid_field(".".join(place), first["msg"].removeprefix("Value error, ")) from None
+        raise invalid_field(".".join(map(str, first["loc"])), plain_words(first)) from None
 
 
 def checked_targets(names: Iterable[str]) -> tuple[str, ...] | None:

@@ -42,16 +42,21 @@ GlossaryTerms = Annotated[list[GlossaryTerm], BeforeValidator(_listed), Field(ma
 
 
 def checked_glossary(
-    terms: Sequence[GlossaryTerm], targets: Sequence[str] | None, translator: Translator
+    terms: Sequence[GlossaryTerm],
+    targets: Sequence[str] | None,
+    translator: Translator,
+    named: Sequence[str] | None = (),
 ) -> Glossary | None:
     """None where there are no terms. Raises ApiError where the terms contradict each other, name a language that there
-    is not, where nothing is translated, or the model takes none."""
+    is not, where nothing is translated, or the model takes none. `named`: the targets before that which is spoken was
+    left out of them."""
     if not terms:
         return None
     if not translator.supports_phrases:
         raise _refused(f"{translator.name} takes none; leave it out")
     if targets is not None and not targets:
-        raise _refused("it is for translations; name a target_language")
+        instead = "name another language than what is spoken" if named else "name a target_language"
+        raise _refused(f"it is for translations; {instead}")
     found: dict[tuple[str, str | None, str | None], str] = {}
     for one in terms:
         key = (" ".join(one.term.split()), _code(one.source), _code(one.target))

@@ -13,13 +13,20 @@ from dragoman.server.api.answers import Answer, RoadTask
 from dragoman.server.api.documents import ERRORS, FORM_ROAD
 from dragoman.server.api.fields import TranscriptionForm, read_form
 from dragoman.server.api.transcriptions import answer_warnings, check_model, form_targets, recording_work
-from dragoman.server.backend.jobs import JobQueue, RunningJobs, StoredJob, TooManyJobs
+from dragoman.server.backend.jobs import JobQueue, JobStatus, RunningJobs, StoredJob, TooManyJobs
 from dragoman.server.backend.tasks import RecordingJob
 from dragoman.server.errors_api import ApiError, api_error
 from dragoman.server.state import ServerState, state_of
 
 router = APIRouter(responses=ERRORS)
 _JOB: Final = "transcribe"
+_NO_RESULT: dict[JobStatus, str] = {
+    "queued": "The job waits and has no result yet; GET /v1/jobs/{} says how it goes.",
+    "running": "The job is being done and has no result yet; GET /v1/jobs/{} says how it goes.",
+    "completed": "The job has just been completed; ask again.",
+    "failed": "The job has failed; GET /v1/jobs/{} says why.",
+    "cancelled": "The job was cancelled; it has no result.",
+}
 
 
 @router.post("/v1/jobs", status_code=202, **{**FORM_ROAD, "responses": ERRORS})
@@ -27,7 +34,7 @@ async def create(request: Request) -> Response:
     """Take a recording with the fields of `/v1/audio/transcriptions`; the answer comes at once, the result later."""
     state = state_of(request)
     running, queue = _jobs(state)
-    form, file = await read_form(request)
+    form, file = await read_form(request, state.settings.max_file_bytes)
     try:
         check_model(state, form.model)
         if form.stream:
@@ -62,7 +69,7 @@ def result(request: Request, name: str) -> Response:
     job = _found(queue, name)
     made = queue.result(name)
     if made is None:
-        raise ApiError(404, f"The job is {job.status}; it has no result.", "name", f"job_{job.status}")
+        raise ApiError(404, _NO_RESULT[job.status].format(name), "name", f"job_{job.status}")
     return Response(made[1], media_type=made[0])
 
 

@@ -14,9 +14,16 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from dragoman.errors import DragomanError
 from dragoman.inference.streaming import LiveEvent
-from dragoman.server.api.events import ClientEvent, RealtimeEvents, TranscriptionEvents, TranslationEvents, read_object
+from dragoman.server.api.events import (
+    ClientEvent,
+    RealtimeEvents,
+    TranscriptionEvents,
+    TranslationEvents,
+    empty_commit,
+    read_object,
+)
 from dragoman.server.backend.batching import ClientGone
-from dragoman.server.backend.live import COMMIT, END, LiveSession
+from dragoman.server.backend.live import COMMIT, END, LiveSession, SilentCommit
 from dragoman.server.errors_api import ApiError, api_error
 from dragoman.server.guards import KEY_PROTOCOL
 from dragoman.server.state import ServerState, state_of
@@ -40,8 +47,8 @@ async def translation(socket: WebSocket) -> None:
 
 async def _serve(socket: WebSocket, events: RealtimeEvents) -> None:
     state = state_of(socket)
-    asked = socket.query_params.get("model")
-    events.model = asked or state.model_names[0]  # raises as long as there is no model
+    _ = state.model  # raises as long as there is none
+    events.model = socket.query_params.get("model") or state.model_names[0]
     if events.model not in state.model_names:
         raise ApiError(404, f"There is no model {events.model!r} here.", "model", "model_not_found")
     if socket.query_params.get("intent") not in (None, "transcription"):
@@ -110,7 +117,9 @@ class _Session:
             elif event.kind == "append":
                 self._started().append(event.samples)
             elif event.kind == "commit":
-                self._started().put(COMMIT)
+                if self._live is None:
+                    raise empty_commit(0.0)
+                self._live.put(COMMIT)
             elif event.kind == "clear":
                 self._restart()
             elif event.kind == "close":
@@ -146,7 +155,7 @@ class _Session:
 
     async def _follow(self, live: LiveSession) -> None:
         """Let the model work, and send what comes of it."""
-        loop, queue = asyncio.get_running_loop(), asyncio.Queue[LiveEvent | BaseException | None]()
+        loop, queue = asyncio.get_running_loop(), asyncio.Queue[LiveEvent | SilentCommit | BaseException | None]()
 
         def work() -> None:
             try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from dragoman.server.api.fields import ServerVad, validated
+from dragoman.server.api.fields import NothingIncluded, ServerVad, validated
 from dragoman.server.api.glossary import GlossaryTerm, GlossaryTerms
 from dragoman.server.errors_api import ApiError
 
@@ -45,14 +45,29 @@ class LiveVad(ServerVad):
     interrupt_response: Literal[False] | None = None
 
 
+def _always(value: Any) -> Any:
+    if value is None:
+        raise ValueError("this server always divides speech at pauses; leave it out, or send server_vad")
+    return value
+
+
+def _no_reduction(value: Any) -> Any:
+    if value is not None:
+        raise ValueError("there is none here; leave it out")
+    return value
+
+
+NoNoiseReduction = Annotated[None, BeforeValidator(_no_reduction)]
+
+
 class TranscriptionInput(BaseModel):
     """What is heard, and how."""
 
     model_config = _STRICT
     format: AudioFormat = AudioFormat()
     transcription: LiveTranscription = LiveTranscription()
-    turn_detection: LiveVad = LiveVad()
-    noise_reduction: None = None
+    turn_detection: Annotated[LiveVad, BeforeValidator(_always)] = LiveVad()
+    noise_reduction: NoNoiseReduction = None
 
 
 class TranscriptionAudio(BaseModel):
@@ -68,7 +83,7 @@ class TranscriptionSession(BaseModel):
     model_config = _STRICT
     type: Literal["transcription"] = "transcription"
     audio: TranscriptionAudio = TranscriptionAudio()
-    include: list[str] | None = None
+    include: NothingIncluded | None = None
 
     @property
     def _wanted(self) -> LiveTranscription:
@@ -123,7 +138,7 @@ class SpokenInput(BaseModel):
     format: AudioFormat = AudioFormat()
     transcription: HeardSpeech = HeardSpeech()
     language: str | None = None
-    noise_reduction: None = None
+    noise_reduction: NoNoiseReduction = None
 
 
 class WrittenOutput(BaseModel):

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.responses import PlainTextResponse, Response
 
 from dragoman.errors import LanguageError
 from dragoman.inference.result import Result, Segment
 from dragoman.server.api.documents import ERRORS
+from dragoman.server.api.waiting import client_gone, work_timeout
+from dragoman.server.backend.batching import ClientGone
 from dragoman.server.errors_api import ApiError
-from dragoman.subtitles.cues import Cue, SubtitleOptions, cues
+from dragoman.server.guards import GONE
+from dragoman.server.state import state_of
+from dragoman.subtitles.cues import Cue, SubtitleOptions, cues, said
 from dragoman.subtitles.line_breaking import lines, words
 from dragoman.subtitles.writers import to_srt, to_tsv, to_txt, to_vtt
 from dragoman.text.languages import find
 
 _LONGEST_S = 360_000.0
-_MOST_TEXT = 10_000
+_MOST_TEXT = 5_000
+"""Characters of a segment: a minute of the fastest speech is a third of that."""
+_MOST_WRITTEN = 1_000_000
+"""Characters of all that is to be written: four hours of speech are a fifth of that."""
+_MOST_WORK_S = 60.0
 _UNKNOWN = "und"
 _PLAIN = {"schema": {"type": "string"}}
 
@@ -61,17 +72,43 @@ class SubtitlesRequest(BaseModel):
     response_class=Response,
     responses={200: {"description": "The file.", "content": {"text/plain": _PLAIN, "text/vtt": _PLAIN}}},
 )
-def subtitles(request: SubtitlesRequest) -> Response:
+async def subtitles(request: Request, asked: SubtitlesRequest) -> Response:
     """Write subtitles of segments as they stand."""
+    state, given_up = state_of(request), threading.Event()
+
+    def go_on() -> None:
+        if given_up.is_set():
+            raise ClientGone("Nobody waits for it.")
+
+    work = asyncio.get_running_loop().run_in_executor(state.threads, _written, asked, go_on)
+    gone = asyncio.create_task(client_gone(request))
+    waited: set[asyncio.Future[Any]] = {work, gone}
+    try:
+        seconds = min(_MOST_WORK_S, state.settings.request_timeout_s)
+        done, _ = await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if work in done:
+            return work.result()
+        if gone in done:
+            return Response(status_code=GONE)  # nobody hears it
+        raise work_timeout("segments", "send fewer segments")
+    finally:
+        given_up.set()
+        gone.cancel()
+        await asyncio.gather(work, return_exceptions=True)  # its place is free when its thread is
+
+
+def _written(request: SubtitlesRequest, go_on: Callable[[], None]) -> Response:
     codes = tuple(_code(name, "languages") for name in request.languages)
     if len(codes) > 1 and request.format in ("txt", "tsv"):
         raise ApiError(400, f"languages: {request.format} holds one language.", "languages", "invalid_value")
     result = _result(request, codes)
     shown = codes or (result.language or _UNKNOWN,)
+    _check_amount(result, shown)
     if request.format in ("txt", "tsv"):
         return PlainTextResponse(to_txt(result, shown[0]) if request.format == "txt" else to_tsv(result, shown[0]))
     options = SubtitleOptions(request.max_line_width, request.max_line_count, request.max_chars_per_second)
-    made = cues(result, shown, options) if request.divide else _as_they_are(result, shown, options)
+    make = cues if request.divide else _as_they_are
+    made = make(result, shown, options, go_on)
     if request.format == "vtt":
         return Response(to_vtt(made), media_type="text/vtt; charset=utf-8")
     return PlainTextResponse(to_srt(made))
@@ -90,7 +127,8 @@ def _result(request: SubtitlesRequest, codes: tuple[str, ...]) -> Result:
         for one in request.segments
     ]
     if wrong := next((one for one in segments if one.end_s <= one.start_s), None):
-        raise ApiError(400, f"segments: one ends at {wrong.end_s:g} s before it begins.", "segments", "invalid_value")
+        message = f"segments: one ends at {wrong.end_s:g} s, which is not after its start."
+        raise ApiError(400, message, "segments", "invalid_value")
     segments.sort(key=lambda one: one.start_s)
     known = {code for one in segments for code in (one.language, *one.translations)}
     if missing := [code for code in codes if code not in known]:
@@ -98,13 +136,22 @@ def _result(request: SubtitlesRequest, codes: tuple[str, ...]) -> Result:
     return Result("edited", codes, segments)
 
 
-def _as_they_are(result: Result, codes: tuple[str, ...], options: SubtitleOptions) -> list[Cue]:
+def _check_amount(result: Result, codes: tuple[str, ...]) -> None:
+    if sum(len(said(result, segment, code)) for segment in result.segments for code in codes) > _MOST_WRITTEN:
+        message = f"segments: their texts have over {_MOST_WRITTEN:,} characters; send a part of them at a time."
+        raise ApiError(413, message, "segments", "too_much_text")
+
+
+def _as_they_are(
+    result: Result, codes: tuple[str, ...], options: SubtitleOptions, on_segment: Callable[[], object]
+) -> list[Cue]:
     """A cue for each segment that has a text."""
     found = []
     for segment in result.segments:
+        on_segment()
         rows: list[str] = []
         for code in codes:
-            text = segment.text(code) if code in result.targets else segment.transcript
+            text = said(result, segment, code)
             rows += lines(words(text, code, options.width(code)), options.width(code))
         if rows:
             found.append(Cue(round(1000 * segment.start_s), round(1000 * segment.end_s), "\n".join(rows)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,23 +13,24 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from dragoman.errors import DragomanError, LanguageError
+from dragoman.errors import DragomanError, LanguageError, ModelError
+from dragoman.inference.recordings import check_writes_transcripts
 from dragoman.inference.result import Result, Segment
 from dragoman.inference.translator import Translator
 from dragoman.server.api.answers import Answer, RoadTask, segment_fields, segment_name, server_event
 from dragoman.server.api.documents import FORM_ROAD
 from dragoman.server.api.fields import TranscriptionForm, checked_targets, read_form
 from dragoman.server.api.glossary import checked_glossary
+from dragoman.server.api.waiting import client_gone, work_timeout
 from dragoman.server.backend.tasks import RecordingJob, RecordingWork, in_thread
 from dragoman.server.errors_api import ApiError, api_error
+from dragoman.server.guards import GONE
 from dragoman.server.state import ServerState, state_of
 from dragoman.text.languages import known_source, known_targets
 
 router = APIRouter()
 _FIRST_S = 5.0
 """So long a stream waits for its first event, since an error before it has a status of its own."""
-_GONE = 499
-"""nginx's, for the log: nobody hears it."""
 
 
 @router.post("/v1/audio/transcriptions", **FORM_ROAD)
@@ -47,7 +48,7 @@ async def translations(request: Request) -> Response:
 async def _answer(request: Request, task: RoadTask) -> Response:
     state = state_of(request)
     translator = state.model.translator
-    form, file = await read_form(request)
+    form, file = await read_form(request, state.settings.max_file_bytes)
     try:
         check_model(state, form.model)
         targets = form_targets(form, task)
@@ -55,7 +56,7 @@ async def _answer(request: Request, task: RoadTask) -> Response:
         job = _job(state, work, file)
     finally:
         await file.close()
-    asked = _Asked(state, job, form, task, targets or ())
+    asked = _Asked(state, job, form, task, targets)
     try:
         return await (asked.stream() if form.stream else asked.whole(request))
     except BaseException:
@@ -81,32 +82,40 @@ def recording_work(
     wanted = targets
     if task == "translate" and targets is not None:  # what is in English already stays as it is
         wanted = tuple(code for code in targets if code != language)
-    try:
-        known_targets(wanted, translator.targets, translator.name, language)
-    except LanguageError as error:
-        raise ApiError(400, str(error), "target_language", "invalid_value") from None
+    check_targets(wanted, language, translator, "target_language")
     if form.multilingual and language is not None:
         raise ApiError(400, "multilingual: leave language out, or multilingual.", "multilingual", "invalid_value")
     check_detects(language, translator)
     check_words(form.words, translator)
-    _check_vad(form, translator)
+    check_vad(form.vad_parameters, translator, "chunking_strategy")
     return RecordingWork(
         wanted,
         language,
         languages,
         form.multilingual,
         form.words,
-        checked_glossary(form.glossary, wanted, translator),
+        checked_glossary(form.glossary, wanted, translator, targets),
         form.audio_track,
         tuple(sorted(form.vad_parameters.items())),
     )
 
 
-def _check_vad(form: TranscriptionForm, translator: Translator) -> None:
+def check_vad(parameters: Mapping[str, float], translator: Translator, param: str) -> None:
+    """Raises ApiError for values that the model, or common sense, does not allow."""
     try:
-        translator.vad.varied(form.vad_parameters, translator.name)
+        translator.vad.varied(parameters, translator.name)
     except DragomanError as error:
-        raise ApiError(400, str(error), "chunking_strategy", "invalid_value") from None
+        raise ApiError(400, str(error), param, "invalid_value") from None
+
+
+def check_targets(targets: tuple[str, ...] | None, source: str | None, translator: Translator, param: str) -> None:
+    """Raises ApiError for what the model does not write: a language, or a transcript."""
+    try:
+        found = known_targets(targets, translator.targets, translator.name, source)
+        if not found:
+            check_writes_transcripts(translator)
+    except (LanguageError, ModelError) as error:
+        raise ApiError(400, str(error), param, "invalid_value") from None
 
 
 def check_detects(language: str | None, translator: Translator) -> None:
@@ -141,7 +150,8 @@ def form_targets(form: TranscriptionForm, task: RoadTask) -> tuple[str, ...] | N
     targets = checked_targets(form.targets)
     if task == "translate" and not targets:
         if targets is None or form.targets:
-            raise ApiError(400, "target_language: name the languages.", "target_language", "invalid_value")
+            message = "target_language: name the languages; all and none are for /v1/audio/transcriptions."
+            raise ApiError(400, message, "target_language", "invalid_value")
         targets = ("eng",)
     if form.bilingual and (task == "transcribe" or form.max_line_count == 1):
         instead = "give it two lines at least" if task == "translate" else "ask /v1/audio/translations for it"
@@ -181,17 +191,23 @@ class _Asked:
     """One request on its way."""
 
     def __init__(
-        self, state: ServerState, job: RecordingJob, form: TranscriptionForm, task: RoadTask, targets: tuple[str, ...]
+        self,
+        state: ServerState,
+        job: RecordingJob,
+        form: TranscriptionForm,
+        task: RoadTask,
+        targets: tuple[str, ...] | None,
     ) -> None:
+        """`targets` as they were asked for, None for all."""
         self._state, self._job, self._form, self._task = state, job, form, task
-        self._targets = targets
+        self._targets = targets or ()
         self._segments = in_thread(state.threads, job.segments)
         self._found: list[Segment] = []
-        self._is_plain = form.response_format == "json" and not form.targets and task == "transcribe"
+        self._is_plain = form.response_format == "json" and targets == () and task == "transcribe"
 
     async def whole(self, request: Request) -> Response:
         """The answer when all is there; given up when the client goes. Raises ApiError."""
-        work, gone = asyncio.create_task(self._collect()), asyncio.create_task(_disconnected(request))
+        work, gone = asyncio.create_task(self._collect()), asyncio.create_task(client_gone(request))
         try:
             done, _ = await asyncio.wait(
                 {work, gone}, timeout=self._state.settings.request_timeout_s, return_when=asyncio.FIRST_COMPLETED
@@ -200,7 +216,7 @@ class _Asked:
                 work.result()
                 return await run_in_threadpool(self._response)  # dividing hours into cues takes a while
             if gone in done:
-                return Response(status_code=_GONE)
+                return Response(status_code=GONE)  # nobody hears it
             raise _too_long()
         except (DragomanError, LookupError) as error:
             raise api_error(error, "file") from error
@@ -285,11 +301,5 @@ class _JobStream(StreamingResponse):
             self._job.close()
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 def _too_long() -> ApiError:
-    headers = {"x-should-retry": "false"}
-    return ApiError(408, "The work took too long; send a shorter recording.", "file", "work_timeout", headers)
+    return work_timeout("file", "send a shorter recording")

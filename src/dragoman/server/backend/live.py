@@ -40,6 +40,14 @@ class LiveWork:
     rate: int = 24_000
 
 
+@dataclass(frozen=True)
+class SilentCommit:
+    """A commit of `seconds` in which nothing was said; it has a number, as a segment has."""
+
+    number: int
+    seconds: float
+
+
 class LiveSession:
     """`append` and `put` from the one side, `events` in a thread on the other. Raises DragomanError for what the model
     cannot do."""
@@ -55,6 +63,7 @@ class LiveSession:
         self._live = self._new()
         self._offset_s = self._pushed_s = 0.0  # where the open LiveTranslator began; how much was heard
         self._first = self._next = 0  # its first segment's number; the next one's
+        self._committed_s = 0.0  # up to here everything is in a segment or a commit
         self._closed = False
 
     def append(self, samples: npt.NDArray[np.float32]) -> None:
@@ -86,7 +95,7 @@ class LiveSession:
             self._lane.close()
             self._queue.put(END)
 
-    def events(self) -> Iterator[LiveEvent]:
+    def events(self) -> Iterator[LiveEvent | SilentCommit]:
         """To the end; in a thread. Times count from the session's start."""
         while True:
             item = self._queue.get()
@@ -99,11 +108,21 @@ class LiveSession:
                 yield from map(self._placed, self._live.push(item, skip_updates=not self._queue.empty()))
                 continue
             if item != CLEAR:
-                yield from map(self._placed, self._live.finish())
+                yield from self._finished(says_silence=item == COMMIT)
             if item == END:
                 return
+            self._committed_s = self._pushed_s
             self._live = self._new()
             self._offset_s, self._first = self._pushed_s, self._next
+
+    def _finished(self, says_silence: bool) -> Iterator[LiveEvent | SilentCommit]:
+        is_silent = True
+        for event in map(self._placed, self._live.finish()):
+            is_silent = False
+            yield event
+        if says_silence and is_silent:
+            self._next += 1
+            yield SilentCommit(self._next - 1, self._pushed_s - self._committed_s)
 
     def _new(self) -> LiveTranslator:
         options = TranslateOptions(
@@ -119,5 +138,6 @@ class LiveSession:
             start_s, end_s = event.start_s + self._offset_s, event.end_s + self._offset_s
             return replace(event, number=number, start_s=start_s, end_s=end_s)
         segment = event.segment
+        self._committed_s = segment.end_s + self._offset_s
         moved = replace(segment, start_s=segment.start_s + self._offset_s, end_s=segment.end_s + self._offset_s)
         return FinalSegment(number, moved)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from dragoman.inference.translator import Translator
 
 _MB = 1_000_000
+_LEAST_BATCH_S = 60.0
+"""A replica that has so long not ended a batch hangs, however little time requests have."""
 
 HostOption = Annotated[str, typer.Option(help="The address to listen on; others than this machine's need a key.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")]
@@ -100,7 +103,7 @@ def serve(
     """
     try:
         from dragoman.server.app import create_app
-        from dragoman.server.backend.workers import open_model
+        from dragoman.server.backend.workers import open_model, open_processes, replica_devices
         from dragoman.server.run import listening, run
         from dragoman.server.settings import ServerSettings
     except ModuleNotFoundError as error:
@@ -125,10 +128,15 @@ def serve(
     )
     folder = resolve_model(model, read_targets(["all"]), load.device, load.threads)
     logging.getLogger("dragoman.server").setLevel(logging.INFO)
-    read = _reader(engine, folder, load.read(), workers)
+    options = load.read()
+    opened = open_model(_reader(engine, folder, options, workers))
+    if workers:
+        devices = replica_devices(options.device, workers)
+        reads = [_reader(engine, folder, replace(options, device=device), workers) for device in devices]
+        opened = open_processes(reads, max(_LEAST_BATCH_S, request_timeout_s), load.threads)
     listener = listening(settings)
     say(f"http://{host}:{listener.getsockname()[1]} is served; the model is being loaded. Ctrl-C ends.")
-    run(create_app(settings, open_model(read, workers)), settings, listener)
+    run(create_app(settings, opened), settings, listener)
 
 
 def _reader(engine: str, folder: Path, load: LoadOptions, workers: int) -> Callable[[], Translator]:

@@ -40,8 +40,8 @@ async def translation(socket: WebSocket) -> None:
 
 async def _serve(socket: WebSocket, events: RealtimeEvents) -> None:
     state = state_of(socket)
-    asked = socket.query_params.get("model")
-    events.model = asked or state.model_names[0]  # raises as long as there is no model
+    _ = state.model  # raises as long as there is none
+    events.model = socket.query_params.get("model") or state.model_names[0]
     if events.model not in state.model_names:
         raise ApiError(404, f"There is no model {events.model!r} here.", "model", "model_not_found")
     if socket.query_params.get("intent") not in (None, "transcription"):

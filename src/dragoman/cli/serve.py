@@ -19,6 +19,8 @@ from dragoman.errors import DragomanError
 if TYPE_CHECKING:
     from dragoman.inference.options import LoadOptions
     from dragoman.inference.translator import Translator
+    from dragoman.server.backend.translation import OpenModel
+    from dragoman.server.settings import ServerSettings
 
 _MB = 1_000_000
 _LEAST_BATCH_S = 60.0
@@ -103,7 +105,6 @@ def serve(
     """
     try:
         from dragoman.server.app import create_app
-        from dragoman.server.backend.workers import open_model, open_processes, replica_devices
         from dragoman.server.run import listening, run
         from dragoman.server.settings import ServerSettings
     except ModuleNotFoundError as error:
@@ -128,15 +129,22 @@ def serve(
     )
     folder = resolve_model(model, read_targets(["all"]), load.device, load.threads)
     logging.getLogger("dragoman.server").setLevel(logging.INFO)
-    options = load.read()
-    opened = open_model(_reader(engine, folder, options, workers))
-    if workers:
-        devices = replica_devices(options.device, workers)
-        reads = [_reader(engine, folder, replace(options, device=device), workers) for device in devices]
-        opened = open_processes(reads, max(_LEAST_BATCH_S, request_timeout_s), load.threads)
+    app = create_app(settings, _opened(engine, folder, load, settings))
     listener = listening(settings)
     say(f"http://{host}:{listener.getsockname()[1]} is served; the model is being loaded. Ctrl-C ends.")
-    run(create_app(settings, opened), settings, listener)
+    run(app, settings, listener)
+
+
+def _opened(engine: str, folder: Path, load: BatchedLoadFlags, settings: ServerSettings) -> OpenModel:
+    """The model in this process, or in one for each worker. Raises DragomanError."""
+    from dragoman.server.backend.workers import open_model, open_processes, replica_devices
+
+    options, workers = load.read(), settings.workers
+    if not workers:
+        return open_model(_reader(engine, folder, options, workers))
+    devices = replica_devices(options.device, workers)
+    reads = [_reader(engine, folder, replace(options, device=device), workers) for device in devices]
+    return open_processes(reads, max(_LEAST_BATCH_S, settings.request_timeout_s), load.threads)
 
 
 def _reader(engine: str, folder: Path, load: LoadOptions, workers: int) -> Callable[[], Translator]:

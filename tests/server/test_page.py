@@ -52,6 +52,8 @@ CHROMIUM = os.environ.get("DRAGOMAN_CHROMIUM") or next(
 )
 PATIENCE_MS = 120_000
 """A machine may be busy with other things."""
+ANSWERED = ("Failed to load resource", "WebSocket connection to")
+"""How the browser's complaints begin where a test asked for the answer."""
 WIDTHS = pytest.mark.parametrize("width", [390, 1280])
 LIGHTS = pytest.mark.parametrize("scheme", ["light", "dark"])
 PHONE = {"has_touch": True, "is_mobile": True}
@@ -135,7 +137,7 @@ def opened(browser: Any, server: str) -> Iterator[Open]:
     yield open_page
     for context in contexts:
         context.close()
-    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
+    assert [text for text in complaints if not text.startswith(ANSWERED)] == []
 
 
 def test_from_upload_to_download(opened: Open, server: str, recording: Path) -> None:

@@ -9,7 +9,6 @@ import json
 import os
 import socket
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -44,6 +43,7 @@ def field(name: str, value: str) -> bytes:
     return f"--x\r\ncontent-disposition: form-data; name={name}\r\n\r\n{value}\r\n".encode()
 
 
+WARM_UP, REQUESTS = 60, 300
 ENGLISH, STREAM = field("language", "en"), field("stream", "true")
 
 
@@ -201,11 +201,9 @@ def test_memory_does_not_grow(server: RunningServer) -> None:
             assert {one.result()[0] for one in asked} == {200}
         until(lambda: server.state.places.taken == 0)
 
-    many(60)
+    many(WARM_UP)
     before = held_mb()
-    started = time.monotonic()
-    many(300)
+    many(REQUESTS)
     grown = held_mb() - before
-    print(f"300 requests in {time.monotonic() - started:.0f} s: {grown:.2f} MB more")
-    assert grown * 2000 / 300 < 50
+    assert grown * 2000 / REQUESTS < 50
     until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)

@@ -96,18 +96,23 @@ def written(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def held(folder: Path, name: str = ".dragoman-lock", wait_s: float = 0.0) -> Iterator[None]:
+def held(
+    folder: Path,
+    name: str = ".dragoman-lock",
+    wait_s: float = 0.0,
+    *,
+    taken: str = "another run is writing there; wait until it is done, or choose another folder",
+) -> Iterator[None]:
     """`folder`, made if it is not there, for one run alone: `name` lies in it meanwhile. It is free again when the
-    process is killed. Raises OutputError when another has held it for longer than `wait_s`."""
+    process is killed. Raises OutputError, which says that it is `taken`, when another has held it for longer than
+    `wait_s`."""
     lock, made = folder / name, not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         holder = FileLock(lock, timeout=wait_s)
         holder.acquire()
     except Timeout:
-        raise OutputError(
-            f"{folder}: another run is writing there; wait until it is done, or choose another folder."
-        ) from None
+        raise OutputError(f"{folder}: {taken}.") from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise _not_written(folder, error) from error

@@ -3,12 +3,14 @@ breaks."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import socket
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,47 @@ def begin(page: Any, recording: Path, *languages: str) -> None:
     for language in languages:
         page.get_by_label(language).check()
     page.get_by_role("button", name="Translate").click()
+
+
+DROPPED = """([name, content]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([Uint8Array.from(atob(content), (sign) => sign.charCodeAt(0))], name));
+  return data;
+}"""
+
+
+def drop(page: Any, recording: Path) -> None:
+    """As from the desktop, somewhere on the page."""
+    content = base64.b64encode(recording.read_bytes()).decode()
+    data = page.evaluate_handle(DROPPED, [recording.name, content])
+    page.dispatch_event("header", "dragover", {"dataTransfer": data})
+    page.locator(".drop.over").wait_for()
+    page.dispatch_event("header", "drop", {"dataTransfer": data})
+
+
+@contextlib.contextmanager
+def occupied(server: str) -> Iterator[None]:
+    """Somebody else has a place of the server."""
+    with socket.create_connection(("127.0.0.1", port_of(server))) as other:
+        head = f"host: 127.0.0.1:{port_of(server)}\r\nauthorization: Bearer {KEY}\r\ncontent-length: 9\r\n"
+        head += "content-type: multipart/form-data; boundary=x"
+        other.sendall(f"POST /v1/audio/transcriptions HTTP/1.1\r\n{head}\r\n\r\n".encode())
+        time.sleep(1)  # it has it now
+        yield
+
+
+class HeldDecoder:
+    """Does a batch when it is told to."""
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder, self.go = decoder, threading.Semaphore(1)  # one is the server's own, at its start
+
+    def __call__(self, requests: Any) -> Any:
+        assert self.go.acquire(timeout=300)
+        return self._decoder(requests)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decoder, name)
 
 
 def heard(page: Any, recording: Path, *languages: str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from dragoman import Translator
 from dragoman.server.app import create_app
-from dragoman.server.backend.workers import open_model
+from dragoman.server.backend.workers import open_model, open_processes
 from dragoman.server.run import server_of
 from dragoman.server.settings import ServerSettings
 from dragoman.server.state import ServerState
@@ -18,7 +18,10 @@ class RunningServer:
     """Its address, what it knows, and how to end it."""
 
     def __init__(self, load: Callable[[], Translator], settings: ServerSettings) -> None:
-        self.app = create_app(settings, open_model(load, settings.workers))
+        replicas = [load] * settings.workers
+        self.app = create_app(
+            settings, open_processes(replicas, settings.request_timeout_s) if replicas else open_model(load)
+        )
         self.state: ServerState = self.app.state.server
         self._server = server_of(self.app, settings)
         self._thread = threading.Thread(target=self._server.run, daemon=True)

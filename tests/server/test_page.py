@@ -4,12 +4,11 @@ captions, what breaks, and what it is like on a phone, in the dark, with a keybo
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import re
 import shutil
-import socket
-import time
 import urllib.request
 import wave
 from collections.abc import Callable, Iterator
@@ -32,12 +31,14 @@ from browser_page import (  # noqa: E402
     LINE,
     PROGRESS,
     Cut,
+    HeldDecoder,
     asked,
     begin,
     downloaded,
+    drop,
     heard,
     no_violation,
-    port_of,
+    occupied,
     segments_of,
     texts,
 )
@@ -51,6 +52,11 @@ CHROMIUM = os.environ.get("DRAGOMAN_CHROMIUM") or next(
 )
 PATIENCE_MS = 120_000
 """A machine may be busy with other things."""
+ANSWERED = ("Failed to load resource", "WebSocket connection to")
+"""How the browser's complaints begin where a test asked for the answer."""
+WIDTHS = pytest.mark.parametrize("width", [390, 1280])
+LIGHTS = pytest.mark.parametrize("scheme", ["light", "dark"])
+PHONE = {"has_touch": True, "is_mobile": True}
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +137,7 @@ def opened(browser: Any, server: str) -> Iterator[Open]:
     yield open_page
     for context in contexts:
         context.close()
-    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
+    assert [text for text in complaints if not text.startswith(ANSWERED)] == []
 
 
 def test_from_upload_to_download(opened: Open, server: str, recording: Path) -> None:
@@ -319,15 +325,76 @@ def test_a_recording_can_be_stopped_and_silence_is_said_to_be_silent(opened: Ope
 def test_a_busy_server_is_asked_again(opened: Open, tiny: Translator, recording: Path) -> None:
     with serving(tiny, max_requests=1) as server:
         page = opened(server)
-        with socket.create_connection(("127.0.0.1", port_of(server))) as other:
-            head = f"host: 127.0.0.1:{port_of(server)}\r\nauthorization: Bearer {KEY}\r\ncontent-length: 9\r\n"
-            head += "content-type: multipart/form-data; boundary=x"
-            other.sendall(f"POST /v1/audio/transcriptions HTTP/1.1\r\n{head}\r\n\r\n".encode())
-            time.sleep(1)  # it has the one place now
+        with occupied(server):
             begin(page, recording, "German")
             page.get_by_text("The server is busy; waiting for a place").wait_for()
         page.locator(LINE).nth(2).wait_for()
         assert page.locator(ALERT).count() == 0
+
+
+def test_a_recording_is_dropped_and_the_time_that_is_left_is_told(
+    opened: Open, tiny: Translator, recording: Path
+) -> None:
+    held = copy.copy(tiny)
+    held.decoder = decoder = HeldDecoder(tiny.decoder)
+    with serving(held) as server:
+        page = opened(server)
+        drop(page, recording)
+        page.get_by_text(recording.name).wait_for()
+        page.get_by_label("Spoken language").select_option("English")
+        page.get_by_role("button", name="Transcribe").click()
+        page.get_by_text("Listening", exact=True).wait_for()
+        page.wait_for_timeout(3000)  # before there is nothing to tell it from
+        decoder.go.release()
+        page.get_by_text(re.compile(r"^0:\d\d of 0:\d\d, (a few|about \d+) seconds left$")).wait_for()
+        decoder.go.release(9)
+        page.locator(PROGRESS).wait_for(state="detached")
+        assert page.locator(LINE).count() == 3
+
+
+def test_what_is_written_from_right_to_left_stands_so(opened: Open, server: str, recording: Path) -> None:
+    segments = segments_of(server, recording, "de")
+    arabic = {"code": "ara", "iso1": "ar", "name": "Arabic"}
+
+    def with_arabic(route: Any) -> None:
+        answer = route.fetch().json()
+        models = [{**model, "targets": [*model["targets"], arabic]} for model in answer["data"]]
+        route.fulfill(json={**answer, "data": models})
+
+    def translated(route: Any) -> None:
+        written = [{**one, "translations": {"ara": "صباح الخير (3)."}, "low_confidence": {}} for one in segments]
+        events = [{"type": "transcript.text.segment", "position": one["end"], **one} for one in written]
+        done = {"type": "transcript.text.done", "duration": segments[-1]["end"]}
+        told = "".join(f"data: {json.dumps(one)}\n\n" for one in [*events, done])
+        route.fulfill(content_type="text/event-stream", body=f"{told}data: [DONE]\n\n")
+
+    page = opened(key=None)
+    page.route("**/v1/models", with_arabic)
+    page.route("**/v1/audio/transcriptions", translated)
+    page.get_by_label("Key", exact=True).fill(KEY)
+    page.keyboard.press("Enter")
+    heard(page, recording, "Arabic")
+    looks = "(cell) => [getComputedStyle(cell).direction, cell.lang || cell.querySelector('[lang]').lang]"
+    assert page.locator(f"{LINE} [data-column=ara]").first.evaluate(looks) == ["rtl", "ar"]
+    assert page.locator(f"{LINE} [data-column=transcript]").first.evaluate(looks) == ["ltr", "en"]
+    inset = "(words) => words.getClientRects()[0].left - words.closest('td').getBoundingClientRect().left"
+    words = page.locator(LINE).first.locator(".words")
+    assert words.last.evaluate(inset) > 2 * words.first.evaluate(inset)  # it begins at the right
+    page.get_by_role("button", name=re.compile("^Edit Arabic")).first.click()
+    assert page.locator("textarea").evaluate("(field) => getComputedStyle(field).direction") == "rtl"
+
+
+def test_one_language_is_spoken_or_several(opened: Open, recording: Path) -> None:
+    page = opened()
+    page.add_init_script(SENT)
+    page.reload()
+    page.get_by_text("More options").click()
+    several = page.get_by_label("Several languages are spoken")
+    several.check()
+    page.get_by_label("Spoken language").select_option("English")
+    assert several.is_disabled() and not several.is_checked()
+    heard(page, recording, "German")
+    assert "language" in page.evaluate("sent") and "multilingual" not in page.evaluate("sent")
 
 
 def test_the_microphone_is_recorded(opened: Open) -> None:
@@ -362,10 +429,10 @@ def test_live_captions_become_a_session_that_can_be_heard(opened: Open) -> None:
     page.get_by_role("button", name="Pause").wait_for()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@LIGHTS
+@WIDTHS
 def test_no_barrier_at_any_width_and_in_any_light(opened: Open, recording: Path, width: int, scheme: str) -> None:
-    phone = {"has_touch": True, "is_mobile": True} if width < 500 else {}
+    phone = PHONE if width < 500 else {}
     page = opened(viewport={"width": width, "height": 844}, color_scheme=scheme, **phone)
     no_violation(page)
     heard(page, recording, "German", "French", "Dutch")
@@ -379,6 +446,70 @@ def test_no_barrier_at_any_width_and_in_any_light(opened: Open, recording: Path,
     assert wide <= 0  # nothing to scroll to at the side
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == (scheme == "dark")
+
+
+def test_live_captions_that_are_refused_say_why(opened: Open, tiny: Translator) -> None:
+    with serving(tiny, max_requests=1) as server:
+        page = opened(server)
+        page.get_by_role("link", name="Live").click()
+        page.get_by_label("Spoken language").select_option("English")
+        begin_live = page.get_by_role("button", name="Start listening")
+        with occupied(server):
+            begin_live.click()
+            page.locator(ALERT).wait_for()
+            assert page.locator(ALERT).inner_text() == "Too many requests at once; come back soon."
+        page.wait_for_timeout(1000)  # the place is free again
+        begin_live.click()
+        page.get_by_text("Listening", exact=True).wait_for()
+        page.get_by_role("button", name="Stop").click()
+        begin_live.or_(page.locator(LINE).first).wait_for()
+    with serving(tiny) as server:
+        page = opened(server)
+        page.get_by_role("link", name="Live").click()
+        page.get_by_label("Spoken language").select_option("English")
+        page.evaluate("sessionStorage.setItem('dragoman.api_key', 'wrong')")
+        page.get_by_role("button", name="Start listening").click()
+        page.get_by_label("Key", exact=True).wait_for()
+
+
+@LIGHTS
+@WIDTHS
+def test_nor_on_any_other_screen(opened: Open, tmp_path: Path, width: int, scheme: str) -> None:
+    phone = PHONE if width < 500 else {}
+    page = opened(key=None, viewport={"width": width, "height": 844}, color_scheme=scheme, **phone)
+    page.get_by_label("Key", exact=True).wait_for()
+    no_violation(page)
+    page.get_by_label("Key", exact=True).fill(KEY)
+    page.keyboard.press("Enter")
+    page.get_by_label("German").wait_for()
+    page.get_by_role("button", name="Keyboard").click()
+    page.locator("#keys[open]").wait_for()
+    no_violation(page)
+    page.locator("#keys").get_by_role("button", name="Close").click()
+
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.locator(".dot").wait_for()
+    no_violation(page)
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Choose another").click()
+    noise = tmp_path / "letter.mp3"
+    noise.write_text("Dear Sir, this is no music.", encoding="utf-8")
+    begin(page, noise, "German")
+    page.locator(ALERT).wait_for()
+    no_violation(page)
+    page.get_by_role("button", name=re.compile("^New")).click()
+
+    heard(page, ROOT / "examples" / "english-wav.wav", "French")
+    page.get_by_role("button", name=re.compile("^New")).click()
+    page.locator("#forget[open]").wait_for()
+    no_violation(page)
+    page.get_by_role("button", name="Delete and start anew").click()
+    page.get_by_role("link", name="Live").click()
+    page.get_by_role("button", name="Start listening").wait_for()
+    no_violation(page)
+    page.get_by_role("button", name="Start listening").click()
+    page.locator(".caption-line:not(.titles) p").first.wait_for()
+    no_violation(page)
 
 
 def test_without_motion_nothing_moves(opened: Open) -> None:

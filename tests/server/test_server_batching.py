@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from typing import Any
 
@@ -19,14 +19,14 @@ from dragoman.data.features import speech_features
 from dragoman.inference.decoding.decoder import DecodeRequest
 from dragoman.recipe import AudioConfig, FbankConfig, LogMelConfig, WaveformConfig
 from dragoman.server.backend import batching
-from dragoman.server.backend.batching import BatchScheduler, ClientGone, Kind, outcome
+from dragoman.server.backend.batching import BatchScheduler, BatchWorker, ClientGone, Kind, outcome
 from dragoman.server.backend.translation import LaneDecoder
 from dragoman.server.metrics import ServerMetrics
 
 KIND: Kind = ("decode",)
 
 
-class HeldWorker:
+class HeldWorker(BatchWorker):
     """Doubles numbers; before each batch it waits until it may go on."""
 
     def __init__(self) -> None:
@@ -44,6 +44,16 @@ class HeldWorker:
     def release(self, batches: int = 100) -> None:
         for _ in range(batches):
             self.go.release()
+
+
+class FreeWorker(BatchWorker):
+    """Does what a function does."""
+
+    def __init__(self, work: Callable[[Kind, Sequence[Any]], list[Any]]) -> None:
+        self._work = work
+
+    def __call__(self, kind: Kind, payloads: Sequence[Any]) -> list[Any]:
+        return self._work(kind, payloads)
 
 
 @pytest.fixture
@@ -97,7 +107,7 @@ def test_who_comes_next_does_not_wait_long(monkeypatch: pytest.MonkeyPatch) -> N
         time.sleep(0.01 * len(payloads))  # a second of audio costs a tenth
         return list(payloads)
 
-    scheduler = BatchScheduler([slow], 40, ServerMetrics())
+    scheduler = BatchScheduler([FreeWorker(slow)], 40, ServerMetrics())
     long, short = scheduler.lane(), scheduler.lane()
     wait(long.submit(KIND, list(range(40)), [0.1] * 40), timeout=20)
     alone, sizes[:] = list(sizes), []
@@ -170,6 +180,43 @@ def test_what_nobody_waits_for_is_not_done(worker: HeldWorker, scheduler: BatchS
     assert not {50, 51, 52, 53} & {number for batch in worker.batches for number in batch}
 
 
+def test_nor_is_it_tried_alone_when_its_batch_failed(worker: HeldWorker, scheduler: BatchScheduler) -> None:
+    occupied(worker, scheduler)
+    gone, stays = scheduler.lane(), scheduler.lane()
+    (dropped,) = gone.submit(KIND, [13], [1.0])
+    (kept,) = stays.submit(KIND, [60], [1.0])
+    worker.release(1)
+    assert worker.begun.acquire(timeout=20)  # the batch of both
+    gone.close()
+    worker.release()
+    assert outcome(kept) == 120
+    with pytest.raises(ClientGone):
+        outcome(dropped)
+    assert [13] not in worker.batches
+
+
+def test_a_dead_worker_takes_nothing_until_it_lives_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_TEND_S", 0.05)
+    tended = threading.Semaphore(0)
+
+    class DeadWorker(FreeWorker):
+        lives = False
+
+        def tend(self) -> bool:
+            tended.release()
+            return self.lives
+
+    dead = DeadWorker(lambda kind, payloads: ["risen"] * len(payloads))
+    scheduler = BatchScheduler([dead], 2, ServerMetrics())
+    (waiting,) = scheduler.lane().submit(KIND, [1], [1.0])
+    for _ in range(3):
+        assert tended.acquire(timeout=20)
+    assert not waiting.done()
+    dead.lives = True
+    assert outcome(waiting) == "risen"
+    scheduler.end()
+
+
 @pytest.mark.parametrize("kinds", [[("decode",), ("likelihoods", 1)], [("likelihoods", 1), ("likelihoods", 4)]])
 def test_kinds_do_not_mix(kinds: list[Kind]) -> None:
     seen: list[tuple[Kind, int]] = []
@@ -179,7 +226,7 @@ def test_kinds_do_not_mix(kinds: list[Kind]) -> None:
         assert len({payload[0] for payload in payloads}) == 1
         return list(payloads)
 
-    scheduler = BatchScheduler([note], 8, ServerMetrics())
+    scheduler = BatchScheduler([FreeWorker(note)], 8, ServerMetrics())
     lanes = [scheduler.lane() for _ in range(6)]
     futures = [
         (kind, lane.submit(kind, [(kind, at) for at in range(4)], [1.0] * 4))

@@ -45,4 +45,14 @@ def test_a_port_that_is_taken_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, said = serve("--port", str(port))
-    assert code == 2 and said.splitlines()[-1].endswith(f"127.0.0.1:{port}: Address already in use.")
+        voices_code, voices_said = serve("--port", "0", "--wyoming_port", str(port))
+    taken_said = f"127.0.0.1:{port}: Address already in use."
+    assert (code, voices_code) == (2, 2)
+    assert said.splitlines()[-1].endswith(taken_said) and voices_said.splitlines()[-1].endswith(taken_said)
+    assert "Traceback" not in voices_said
+
+
+@pytest.mark.slow
+def test_the_extra_of_voices_is_named() -> None:
+    code, said = serve("--port", "0", "--wyoming_port", "1", before="sys.modules['wyoming'] = None")
+    assert code == 2 and "run `pip install 'dragoman[wyoming]'`" in said and "Traceback" not in said

@@ -48,7 +48,7 @@ def serving() -> Iterator[tuple[subprocess.Popen[str], str]]:
         address = f"127.0.0.1:{free.getsockname()[1]}"
         free.close()
         command = [sys.executable, "-m", "dragoman", "serve", "--port", address.split(":")[1], "--device", "cpu"]
-        command += ["--jobs_dir", str(Path(temporary) / "jobs")]
+        command += ["--jobs_dir", str(Path(temporary) / "jobs"), "--served_model_name", "small"]
         environment = {**os.environ, "TMPDIR": temporary}
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
             assert running.stderr is not None

@@ -17,8 +17,11 @@ pytest.importorskip("fastapi", reason="the extra [serve] is not installed")
 
 from test_server_uploads import until
 
+from dragoman.errors import OutputError
+from dragoman.server.backend import job_runner
+from dragoman.server.backend.job_runner import DiskJobs
 from dragoman.server.backend.job_store import JobStore
-from dragoman.server.backend.jobs import MOST_ATTEMPTS, TooManyJobs
+from dragoman.server.backend.jobs import MOST_ATTEMPTS, RunningJobs, TooManyJobs
 
 if TYPE_CHECKING:
     from running_server import RunningServer
@@ -85,6 +88,53 @@ def test_what_ended_leaves_its_result_alone(tmp_path: Path) -> None:
     time.sleep(0.1)
     store.forget_old()
     assert store.get(name) is None and len(store.all()) == 2
+
+
+def test_a_folder_is_one_servers_alone(tmp_path: Path) -> None:
+    store = JobStore(tmp_path)
+    name = added(store)
+    assert store.take() is not None
+    with pytest.raises(OutputError, match="another server keeps its jobs there; name another --jobs_dir"):
+        JobStore(tmp_path)
+    running = store.get(name)
+    assert running is not None and running.status == "running" and store.recording(name).exists()
+    store.close()
+    JobStore(tmp_path).close()
+
+
+class Work:
+    """Of a job whose result is long."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def test_a_full_disk_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(job_runner, "_AGAIN_S", 0.05)
+    jobs = DiskJobs(tmp_path)
+    names = [added(jobs) for _ in range(3)]
+
+    def at_most(pages: int) -> None:
+        with jobs._lock:
+            jobs._database.execute(f"PRAGMA max_page_count={pages}")
+
+    at_most(1)  # it has some already: none is added
+    with pytest.raises(OutputError, match="full"):
+        jobs.add("transcribe", "x" * 100_000, io.BytesIO(b"sound"))
+    running: Any = RunningJobs(lambda job, descriptor: Work(descriptor), lambda job, work: ("text", "x" * 100_000), str)
+    jobs.start(running, 2)
+    until(lambda: caplog.text.count("Jobs wait for their disk") > 5)
+    assert not [job for job in jobs.all() if job.status not in ("queued", "running")]
+    at_most(1 << 20)
+    until(lambda: all(job.status == "completed" for job in jobs.all()))
+    assert [len((jobs.result(name) or ("", ""))[1]) for name in names] == [100_000] * 3
+    jobs.end()
+    assert not list(tmp_path.glob("*.recording"))
 
 
 @pytest.mark.slow

@@ -166,6 +166,23 @@ def test_a_translation_only_grows(server: RunningServer, speech: bytes) -> None:
     assert times == sorted(times)
 
 
+def test_openais_client_of_translations_is_understood(server: RunningServer, speech: bytes) -> None:
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none")
+    with client.realtime.translations.connect(model="random") as connection:
+        wanted: Any = {"audio": {"input": {"language": "en"}, "output": {"language": "de"}}}
+        connection.session.update(session=wanted)
+        connection.session.input_audio_buffer.append(audio=base64.b64encode(speech).decode())
+        connection.session.close()
+        events = []
+        for event in connection:
+            events.append(event)
+            if event.type == "session.closed":
+                break
+    kinds = [event.type for event in events]
+    assert kinds[:2] == ["session.created", "session.updated"] and "error" not in kinds
+    assert "".join(event.delta for event in events if event.type == "session.output_transcript.delta")
+
+
 @pytest.mark.parametrize(
     ("kind", "fields", "param"),
     [

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +43,17 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def port(start: Callable[..., RunningServer]) -> Iterator[int]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number: int = free.getsockname()[1]
-    start(wyoming_port=number)
-    yield number
+def begin(start: Callable[..., RunningServer]) -> Callable[..., int]:
+    """A server with settings of its own; its port for voices."""
+
+    def begun(**settings: Any) -> int:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            number: int = free.getsockname()[1]
+        start(wyoming_port=number, **settings)
+        return number
+
+    return begun
 
 
 async def told(port: int, *events: Event) -> Event | None:
@@ -65,8 +71,9 @@ def spoken(recording: Path, **wanted: Any) -> list[Event]:
 
 
 def test_home_assistant_hears_what_the_command_line_writes(
-    port: int, recording: Path, random_translator: Translator
+    begin: Callable[..., int], recording: Path, random_translator: Translator
 ) -> None:
+    port = begin()
     described = asyncio.run(told(port, Describe().event()))
     assert described is not None
     (program,) = Info.from_event(described).asr
@@ -77,6 +84,37 @@ def test_home_assistant_hears_what_the_command_line_writes(
     assert answer.data == {"text": expected.transcript, "language": "en"}
     refused = asyncio.run(told(port, *spoken(recording, language="tlh")))
     assert refused is not None and refused.type == "error" and "Klingon" in refused.data["text"]
+
+
+def said(connection: socket.socket) -> bytes:
+    """All that comes until the server hangs up."""
+    with contextlib.suppress(ConnectionError):
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+    return b""
+
+
+def test_who_sends_too_much_or_nothing_or_comes_too_often(begin: Callable[..., int], recording: Path) -> None:
+    port = begin(max_requests=2, body_grace_s=3.0)
+
+    def connect() -> socket.socket:
+        return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+    with connect() as large, connect() as silent:
+        large.sendall(b'{"type": "audio-chunk", "payload_length": 10000000000}\n' + bytes(10_000))
+        assert b"event_too_large" in said(large)
+        with connect(), connect() as third:
+            assert b"busy" in said(third)
+        assert said(silent) == b""  # after a while
+    with connect() as other:
+        other.sendall(b"[]\n")
+        assert b"invalid_event" in said(other)
+    answer = asyncio.run(told(port, *spoken(recording, language="en")))
+    assert answer is not None and answer.type == "transcript"
+
+
+def test_who_takes_too_long_is_told(begin: Callable[..., int], recording: Path) -> None:
+    answer = asyncio.run(told(begin(request_timeout_s=0.05), *spoken(recording, language="en")))
+    assert answer is not None and (answer.type, answer.data["code"]) == ("error", "work_timeout")
 
 
 def test_it_is_not_opened_to_strangers() -> None:

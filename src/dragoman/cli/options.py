@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        help="A model folder, a built-in model, or a name on the Hugging Face hub; by default $DRAGOMAN_MODEL, or small."
+        help="A model folder, a built-in model, or a name on the Hugging Face hub; $DRAGOMAN_MODEL or small by default."
     ),
 ]
 ModelOrSystemsOption = Annotated[

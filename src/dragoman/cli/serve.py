@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,8 +19,12 @@ from dragoman.errors import DragomanError
 if TYPE_CHECKING:
     from dragoman.inference.options import LoadOptions
     from dragoman.inference.translator import Translator
+    from dragoman.server.backend.translation import OpenModel
+    from dragoman.server.settings import ServerSettings
 
 _MB = 1_000_000
+_LEAST_BATCH_S = 60.0
+"""A replica that has so long not ended a batch hangs, however little time requests have."""
 
 HostOption = Annotated[str, typer.Option(help="The address to listen on; others than this machine's need a key.")]
 PortOption = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")]
@@ -100,7 +105,6 @@ def serve(
     """
     try:
         from dragoman.server.app import create_app
-        from dragoman.server.backend.workers import open_model
         from dragoman.server.run import address_of, listening, run
         from dragoman.server.settings import ServerSettings
     except ModuleNotFoundError as error:
@@ -125,10 +129,22 @@ def serve(
     )
     folder = resolve_model(model, read_targets(["all"]), load.device, load.threads)
     logging.getLogger("dragoman.server").setLevel(logging.INFO)
-    read = _reader(engine, folder, load.read(), workers)
+    app = create_app(settings, _opened(engine, folder, load, settings))
     listener = listening(settings)
     say(f"http://{address_of(host, listener.getsockname()[1])} is served; the model is being loaded. Ctrl-C ends.")
-    run(create_app(settings, open_model(read, workers)), settings, listener)
+    run(app, settings, listener)
+
+
+def _opened(engine: str, folder: Path, load: BatchedLoadFlags, settings: ServerSettings) -> OpenModel:
+    """The model in this process, or in one for each worker. Raises DragomanError."""
+    from dragoman.server.backend.workers import open_model, open_processes, replica_devices
+
+    options, workers = load.read(), settings.workers
+    if not workers:
+        return open_model(_reader(engine, folder, options, workers))
+    devices = replica_devices(options.device, workers)
+    reads = [_reader(engine, folder, replace(options, device=device), workers) for device in devices]
+    return open_processes(reads, max(_LEAST_BATCH_S, settings.request_timeout_s), load.threads)
 
 
 def _reader(engine: str, folder: Path, load: LoadOptions, workers: int) -> Callable[[], Translator]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -23,13 +24,16 @@ PAGE = Path(__file__).parent / "page"
 
 
 def create_app(settings: ServerSettings, open_model: OpenModel) -> FastAPI:
-    """An ASGI application; the model is opened when it starts."""
+    """An ASGI application; the model is opened when it starts. Raises OSError where Home Assistant's port is taken, and
+    DragomanError."""
     state = ServerState(settings, open_model, running_jobs=jobs.running_jobs)
+
+    voices = _voices(state)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.start()
-        async with _voices(state):
+        async with voices():
             yield
         state.end()
 
@@ -55,13 +59,13 @@ def create_app(settings: ServerSettings, open_model: OpenModel) -> FastAPI:
     return app
 
 
-def _voices(state: ServerState) -> AbstractAsyncContextManager[None]:
-    """Of Home Assistant, where they are listened to."""
+def _voices(state: ServerState) -> Callable[[], AbstractAsyncContextManager[None]]:
+    """Home Assistant's, whose port is opened now, before a model is loaded. Raises OSError, MissingExtraError."""
     if state.settings.wyoming_port is None:
-        return nullcontext()
-    from dragoman.server.wyoming import listening_to_voices
+        return nullcontext
+    from dragoman.server.wyoming import listening_to_voices, voices_socket
 
-    return listening_to_voices(state, state.settings.host, state.settings.wyoming_port)
+    return partial(listening_to_voices, state, voices_socket(state.settings))
 
 
 def page_paths(folder: Path) -> list[str]:

@@ -26,7 +26,7 @@ from dragoman.inference.options import LoadOptions
 from dragoman.inference.translator import Translator
 from dragoman.model.load import model_folder
 from dragoman.server.app import create_app
-from dragoman.server.backend.batching import Kind
+from dragoman.server.backend.batching import BatchWorker, Kind
 from dragoman.server.backend.translation import LocalModel, ModelFacts, ModelServer, OpenModel, WeightlessTranslator
 from dragoman.server.backend.workers import WorkerLost, sendable
 from dragoman.server.metrics import ServerMetrics
@@ -124,7 +124,7 @@ class RayModel:
             return False, sendable(error)
 
 
-class RayReplicas:
+class RayReplicas(BatchWorker):
     """Does the work of a batch by whichever replica Ray finds."""
 
     def __init__(self, handle: DeploymentHandle, metrics: ServerMetrics) -> None:

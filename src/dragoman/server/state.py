@@ -46,8 +46,8 @@ class ServerState:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the model has translated a sample, and the server is not ending."""
-        return self._model is not None and not self.places.draining
+        """Whether the model has translated a sample and lives, and the server is not ending."""
+        return self._model is not None and self._model.is_alive and not self.places.draining
 
     @property
     def model(self) -> ModelServer:

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import tempfile
 import wave
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 from dragoman.errors import AudioError, DragomanError, needs_extra
 from dragoman.server.api.fields import TranscriptionForm
 from dragoman.server.api.transcriptions import recording_work, takes_words
 from dragoman.server.backend.tasks import RecordingJob, in_thread
 from dragoman.server.errors_api import ApiError, api_error
+from dragoman.server.run import listening
+from dragoman.server.settings import ServerSettings
 from dragoman.server.state import ServerState
 from dragoman.text.languages import LANGUAGES
 from dragoman.version import __version__
@@ -24,11 +27,13 @@ with needs_extra("--wyoming_port", "wyoming"):
     from wyoming.asr import Transcribe, Transcript
     from wyoming.audio import AudioChunk, AudioStart, AudioStop
     from wyoming.error import Error
-    from wyoming.event import Event
+    from wyoming.event import Event, async_read_event, async_write_event
     from wyoming.info import AsrModel, AsrProgram, Attribution, Describe, Info
-    from wyoming.server import AsyncEventHandler, AsyncTcpServer
+    from wyoming.server import AsyncEventHandler
 
 _OURS = Attribution(name="Dragoman", url="")  # Wyoming wants the field; the project has no page of its own yet
+_MOST_BYTES = 1 << 20
+"""Of speech in one event: half a minute."""
 
 
 class VoiceHandler(AsyncEventHandler):
@@ -41,14 +46,36 @@ class VoiceHandler(AsyncEventHandler):
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the connection
         self._speech: wave.Wave_write | None = None
 
-    async def handle_event(self, event: Event) -> bool:
-        """Wyoming's, as the next; False ends the connection."""
+    async def run(self) -> None:
+        """Until the client is done, says nothing for a while or takes too long."""
         try:
-            return await self._handled(event)
-        except (ApiError, DragomanError, wave.Error) as error:
-            answer = api_error(error if isinstance(error, DragomanError | ApiError) else AudioError(f"{error}."))
-            await self.write_event(Error(answer.detail, answer.code).event())
-            return False
+            async with asyncio.timeout(self._state.settings.request_timeout_s):
+                while (event := await self._next()) is not None and await self.handle_event(event):
+                    pass
+        except TimeoutError:
+            await self._refuse(ApiError(408, "This took too long; say less.", None, "work_timeout"))
+        except (ApiError, DragomanError) as error:
+            await self._refuse(api_error(error))
+        except wave.Error as error:
+            await self._refuse(api_error(AudioError(f"{error}.")))
+        except (ConnectionError, asyncio.IncompleteReadError):  # the client is gone
+            pass
+        finally:
+            await self.disconnect()
+            self.writer.close()
+
+    async def _refuse(self, error: ApiError) -> None:
+        await say_why(self.writer, error, self._state.settings.send_timeout_s)
+
+    async def _next(self) -> Event | None:
+        """None at the end, also where a client that says nothing keeps a connection. Raises ApiError."""
+        try:
+            async with asyncio.timeout(self._state.settings.body_grace_s):
+                return await async_read_event(self.reader)
+        except TimeoutError:
+            return None
+        except (AttributeError, KeyError, TypeError):  # JSON, but no object of Wyoming's
+            raise ApiError(400, "This is no event of Wyoming's.", None, "invalid_event") from None
 
     async def disconnect(self) -> None:
         """Nothing is left of what was said."""
@@ -56,7 +83,8 @@ class VoiceHandler(AsyncEventHandler):
             self._speech.close()
         self._file.close()
 
-    async def _handled(self, event: Event) -> bool:
+    async def handle_event(self, event: Event) -> bool:
+        """False ends the connection. Raises ApiError, DragomanError, wave.Error."""
         if Describe.is_type(event.type):
             await self.write_event(self._info().event())
         elif Transcribe.is_type(event.type):
@@ -111,12 +139,53 @@ class VoiceHandler(AsyncEventHandler):
         return Info(asr=[AsrProgram("dragoman", _OURS, True, "Dragoman", __version__, models=[model])])
 
 
+async def say_why(writer: asyncio.StreamWriter, error: ApiError, timeout_s: float) -> None:
+    """To who still listens."""
+    with suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await async_write_event(Error(error.detail, error.code).event(), writer)
+
+
+class BoundedReader(asyncio.StreamReader):
+    """Wyoming's client says how much it sends, and that much is read at once."""
+
+    async def readexactly(self, n: int) -> bytes:
+        """asyncio's. Raises ApiError."""
+        if n > _MOST_BYTES:
+            raise ApiError(413, f"An event has at most {_MOST_BYTES >> 20} MiB here.", None, "event_too_large")
+        return await super().readexactly(n)
+
+
+def voices_socket(settings: ServerSettings) -> socket.socket:
+    """At `wyoming_port`. Raises OSError, which names the address."""
+    return listening(replace(settings, port=settings.wyoming_port or 0))
+
+
 @asynccontextmanager
-async def listening_to_voices(state: ServerState, host: str, port: int) -> AsyncIterator[None]:
-    """While the application runs. Raises OSError where the port is taken."""
-    server = AsyncTcpServer(host, port)
-    await server.start(partial(VoiceHandler, state))
+async def listening_to_voices(state: ServerState, listener: socket.socket) -> AsyncIterator[None]:
+    """While the application runs, to as many at once as there may be requests."""
+    handlers: set[VoiceHandler] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(handlers) >= state.settings.max_requests:
+            busy = ApiError(429, "Too many connections at once; come back soon.", None, "busy")
+            await say_why(writer, busy, state.settings.send_timeout_s)
+            writer.close()
+            return
+        handler = VoiceHandler(state, reader, writer)
+        handlers.add(handler)
+        try:
+            await handler.run()
+        finally:
+            handlers.discard(handler)
+
+    def protocol() -> asyncio.Protocol:
+        return asyncio.StreamReaderProtocol(BoundedReader(), connected)
+
+    server = await asyncio.get_running_loop().create_server(protocol, sock=listener)
     try:
         yield
     finally:
-        await server.stop()
+        server.close()
+        for handler in list(handlers):
+            await handler.stop()

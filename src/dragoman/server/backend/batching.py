@@ -30,6 +30,9 @@ _FIRST_ROWS, _DOUBLED = 2, 10
 """Of a lane that is alone, its first batch is no larger, and each after it twice as large: its first segments come
 soon."""
 
+_TEND_S = 5.0
+"""So often a worker is looked after that has nothing to do, or cannot do anything."""
+
 Kind = tuple[Hashable, ...]
 """What is to be done with a payload: ("decode",), ("likelihoods", beams), ("languages", codes). Only tasks of one kind
 share a batch."""
@@ -49,11 +52,21 @@ class BatchWorker(Protocol):
     def close(self) -> None:
         """Nothing is asked of it any more."""
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it could do a batch now."""
+        return True
+
+    def tend(self) -> bool:
+        """Whether it can take a batch; before that what has died is started anew."""
+        return True
+
 
 @dataclass(eq=False)
 class QueuedTask:
     """One stretch of speech, and what is waited for."""
 
+    lane: ClientLane
     kind: Kind
     payload: Any
     seconds: float
@@ -72,7 +85,7 @@ class ClientLane:
 
     def submit(self, kind: Kind, payloads: Sequence[Any], seconds: Sequence[float]) -> list[Future[Any]]:
         """Put these in the lane. Raises ClientGone when it is closed."""
-        tasks = [QueuedTask(kind, payload, each) for payload, each in zip(payloads, seconds, strict=True)]
+        tasks = [QueuedTask(self, kind, payload, each) for payload, each in zip(payloads, seconds, strict=True)]
         self._scheduler.put(self, tasks)
         return [task.future for task in tasks]
 
@@ -155,7 +168,12 @@ class BatchScheduler:
             thread.join(timeout=60)
 
     def _run(self, worker: BatchWorker) -> None:
-        while batch := self._next():
+        while not self._ended:
+            if not worker.tend():
+                self._wait_for_the_end(_TEND_S)
+                continue
+            if not (batch := self._next()):
+                continue
             started = time.perf_counter()
             self._do(worker, batch)
             seconds = time.perf_counter() - started
@@ -170,7 +188,10 @@ class BatchScheduler:
         except Exception as error:
             if len(batch) > 1:
                 for task in batch:
-                    self._do(worker, [task])
+                    if task.lane.closed:  # meanwhile nobody waits for it any more
+                        task.future.cancel()
+                    else:
+                        self._do(worker, [task])
                 return
             _settle(batch[0].future.set_exception, error)
             return
@@ -178,16 +199,19 @@ class BatchScheduler:
             _settle(task.future.set_result, result)
 
     def _next(self) -> list[QueuedTask]:
-        """The next batch, in order of length; none at the end."""
+        """The next batch, in order of length; none at the end, and where nothing comes for a while."""
         with self._changed:
-            batch: list[QueuedTask] = []
-            while not (batch or self._ended):
-                self._changed.wait_for(lambda: self._lanes or self._ended)
-                if self._waiting < self._max_rows:
-                    self._changed.wait_for(lambda: self._ended or self._waiting >= self._max_rows, self._wait_s)
-                batch = self._taken()
+            if not self._changed.wait_for(lambda: self._lanes or self._ended, _TEND_S):
+                return []
+            if self._waiting < self._max_rows:
+                self._changed.wait_for(lambda: self._ended or self._waiting >= self._max_rows, self._wait_s)
+            batch = self._taken()
         self._count()
         return sorted(batch, key=lambda task: task.seconds)
+
+    def _wait_for_the_end(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended, seconds)
 
     def _taken(self) -> list[QueuedTask]:
         """The tasks whose lanes were served least, all of one kind. Where this is all that a lane waits for, no other

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from typing import IO
+from collections.abc import Callable
+from functools import partial
+from typing import IO, TypeVar
 
+from dragoman.errors import OutputError
 from dragoman.server.backend.batching import ClientGone
 from dragoman.server.backend.job_store import JobStore
 from dragoman.server.backend.jobs import RunningJobs, StoredJob
 
 _LOOKS_S = 1.0
+_AGAIN_S = 5.0
+"""So long after the disk failed it is tried again."""
 _FORGETS_S = 3600.0
+_log = logging.getLogger(__name__)
+ItemT = TypeVar("ItemT")
 
 
 class DiskJobs(JobStore):
@@ -58,7 +66,7 @@ class DiskJobs(JobStore):
 
     def _run(self, running: RunningJobs) -> None:
         while not self._ended.is_set():
-            job = self.take()
+            job = self._tried(self.take)
             if job is None:
                 with self._wake:
                     self._wake.wait(_LOOKS_S)
@@ -70,15 +78,26 @@ class DiskJobs(JobStore):
             outcome = running.do(job, lambda: os.open(self.recording(job.id), os.O_RDONLY))
         except ClientGone:  # cancelled, which the store knows, or the server is ending
             if self._ended.is_set():
-                self.put_back(job.id)
+                self._tried(partial(self.put_back, job.id))
             return
         if outcome.result is not None:
-            self.complete(job.id, *outcome.result)
+            self._tried(partial(self.complete, job.id, *outcome.result))
         elif outcome.error is not None:
-            self.fail(job.id, outcome.error)
+            self._tried(partial(self.fail, job.id, outcome.error))
 
     def _forget(self) -> None:
         while True:
-            self.forget_old()
+            self._tried(self.forget_old)
             if self._ended.wait(_FORGETS_S):
                 return
+
+    def _tried(self, step: Callable[[], ItemT]) -> ItemT | None:
+        """Until the disk takes it: one that is full has room again some day. None where the server ends before; what
+        then still counts as running waits for its next start."""
+        while True:
+            try:
+                return step()
+            except OutputError as error:
+                _log.error("Jobs wait for their disk: %s", error)
+            if self._ended.wait(_AGAIN_S):
+                return None

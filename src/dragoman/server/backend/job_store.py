@@ -9,11 +9,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from dragoman.errors import OutputError
+from dragoman.files import held
 from dragoman.server.backend.jobs import KEEP_S, LOST, MOST_ATTEMPTS, MOST_WAITING, JobStatus, StoredJob, TooManyJobs
 
 _TABLE = """
@@ -24,17 +25,19 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE INDEX IF NOT EXISTS by_status ON jobs (status, created);
 """
 _FIELDS = "id, road, form, status, created, ended, attempts, error"
+_TAKEN = "another server keeps its jobs there; name another --jobs_dir, or share a database by --jobs_url"
 
 
 class JobStore:
-    """All jobs in a folder. `keep_s` after its end a job is forgotten. Raises OutputError when the folder cannot be
-    used."""
+    """All jobs in a folder, which is one server's alone. `keep_s` after its end a job is forgotten. Everything raises
+    OutputError when the folder cannot be used."""
 
     def __init__(self, folder: Path, most_waiting: int = MOST_WAITING, keep_s: float = KEEP_S) -> None:
         self._folder, self._most_waiting, self._keep_s = folder, most_waiting, keep_s
-        self._lock = threading.Lock()
+        self._lock, self._holding = threading.Lock(), ExitStack()
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._holding.enter_context(held(folder, taken=_TAKEN))
             self._database = sqlite3.connect(folder / "jobs.sqlite", check_same_thread=False, isolation_level=None)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")
@@ -59,9 +62,13 @@ class JobStore:
         except OSError as error:
             self._remove(name)
             raise OutputError(f"The recording cannot be kept ({error.strerror}); make room in --jobs_dir.") from error
-        with self._transaction() as database:
-            values = (name, road, form, "queued", time.time())
-            database.execute("INSERT INTO jobs (id, road, form, status, created) VALUES (?, ?, ?, ?, ?)", values)
+        try:
+            with self._transaction() as database:
+                values = (name, road, form, "queued", time.time())
+                database.execute("INSERT INTO jobs (id, road, form, status, created) VALUES (?, ?, ?, ?, ?)", values)
+        except OutputError:
+            self._remove(name)
+            raise
         found = self.get(name)
         assert found is not None
         return found
@@ -135,6 +142,7 @@ class JobStore:
         """Nothing is written any more."""
         with self._lock:
             self._database.close()
+            self._holding.close()
 
     def _end(self, name: str, status: JobStatus, before: Sequence[str], **values: str) -> bool:
         columns = {"status": status, "ended": time.time(), **values}
@@ -162,14 +170,22 @@ class JobStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, self._usable():
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database
+                self._database.execute("COMMIT")
             except BaseException:
-                self._database.execute("ROLLBACK")
+                with suppress(sqlite3.Error):  # SQLite may have done so itself
+                    self._database.execute("ROLLBACK")
                 raise
-            self._database.execute("COMMIT")
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise OutputError(f"The database of jobs cannot be used ({error}); make room for --jobs_dir.") from error
 
     def _remove(self, name: str) -> None:
         with suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class RecordingJob:
             )
         )
         self.recording = UploadedRecording(descriptor, max_duration_s)
-        self._open = True
+        self._open, self._lock = True, threading.Lock()
 
     def segments(self) -> Iterator[Segment]:
         """Each as soon as it is there. Raises DragomanError."""
@@ -66,9 +67,10 @@ class RecordingJob:
 
     def close(self) -> None:
         """Nobody wants it any more: drop what waits, kill what decodes."""
-        if not self._open:
-            return
-        self._open = False
+        with self._lock:  # else two threads might close the descriptor, which may be another's by then
+            if not self._open:
+                return
+            self._open = False
         self._metrics.audio_s.inc(self.recording.duration_s)
         self._lane.close()
         self.recording.close()

@@ -22,7 +22,7 @@ from dragoman.server.backend.batching import DECODE, BatchScheduler, BatchWorker
 from dragoman.server.metrics import ServerMetrics
 
 
-class LocalModel:
+class LocalModel(BatchWorker):
     """The model of this process; does the work of a batch."""
 
     def __init__(self, translator: Translator) -> None:
@@ -163,6 +163,11 @@ class ModelServer:
         """For one request, whose lane is to be closed after it. Raises DragomanError."""
         lane = self.scheduler.lane()
         return ClientTranslator(self.translator, self._facts, lane, vad_parameters, sources), lane
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether one of its workers could do a batch now."""
+        return any(worker.is_alive for worker in self.workers)
 
     def end(self) -> None:
         """What waits is dropped, the workers are closed."""

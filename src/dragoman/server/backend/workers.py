@@ -1,12 +1,16 @@
-"""The model in processes of its own. One that dies is started anew, and its batch is given again, once."""
+"""The model in processes of its own. One that dies is started anew, and its batch is given again, once; one that hangs
+is killed and started anew."""
 
 from __future__ import annotations
 
+import logging
+import math
 import multiprocessing
 import pickle
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -15,32 +19,37 @@ import torch
 from dragoman.errors import DragomanError, ModelError
 from dragoman.inference.translator import Translator
 from dragoman.parallel import cores
-from dragoman.server.backend.batching import Kind
+from dragoman.server.backend.batching import BatchWorker, Kind
 from dragoman.server.backend.translation import LocalModel, ModelFacts, ModelServer, OpenModel, WeightlessTranslator
 from dragoman.server.metrics import ServerMetrics
 
 Load = Callable[[], Translator]
 _END_S = 5.0
+_log = logging.getLogger(__name__)
 
 
 class WorkerLost(DragomanError):
-    """The process of a model ended over a request, twice."""
+    """The process of a model ended over a request, twice, or did not end it."""
 
 
-class ModelProcess:
-    """One replica; does the work of a batch. `load` is called in the process, so it can be pickled; `threads` are those
-    of its CPU. Raises ModelError when the model cannot be loaded."""
+class ModelProcess(BatchWorker):
+    """One replica; does the work of a batch, which may take `batch_timeout_s`. `load` is called in the process, so it
+    can be pickled; `threads` are those of its CPU. Raises ModelError when the model cannot be loaded."""
 
-    def __init__(self, load: Load, metrics: ServerMetrics, threads: int) -> None:
+    def __init__(self, load: Load, metrics: ServerMetrics, threads: int, batch_timeout_s: float = math.inf) -> None:
         self._load, self._metrics, self._threads = load, metrics, threads
+        self._batch_timeout_s = None if math.isinf(batch_timeout_s) else batch_timeout_s
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed = self._loaded = False
         self.translator, self.facts = self._start()
 
     def __call__(self, kind: Kind, payloads: Sequence[Any]) -> Sequence[Any]:
         for _ in range(2):
             try:
                 self._connection.send((kind, list(payloads)))
+                if not self._connection.poll(self._batch_timeout_s):
+                    self._process.kill()  # and it is started anew before its next batch
+                    raise WorkerLost(f"The model hung over this for {self._batch_timeout_s:g} s.")
                 done, answer = self._connection.recv()
             except (EOFError, OSError):
                 self._restart()
@@ -61,6 +70,23 @@ class ModelProcess:
                 self._process.join()
 
     @property
+    def is_alive(self) -> bool:
+        """See BatchWorker."""
+        return self._loaded and self._process.is_alive()
+
+    def tend(self) -> bool:
+        """See BatchWorker."""
+        if self.is_alive:
+            return True
+        try:
+            self._restart()
+        except Exception as error:
+            if not self._closed:
+                _log.error("A process of the model cannot be started anew: %s", error)
+            return False
+        return True
+
+    @property
     def pid(self) -> int:
         """The process's number."""
         assert self._process.pid is not None
@@ -77,6 +103,7 @@ class ModelProcess:
             self._start()
 
     def _start(self) -> tuple[WeightlessTranslator, ModelFacts]:
+        self._loaded = False
         processes = multiprocessing.get_context("spawn")  # CUDA forbids fork
         self._connection, theirs = processes.Pipe()
         self._process = processes.Process(
@@ -91,35 +118,49 @@ class ModelProcess:
         if not done:
             raise answer
         seen, facts = answer
+        self._loaded = True
         return WeightlessTranslator(seen), facts
 
 
-def open_model(load: Load, replicas: int = 0) -> OpenModel:
-    """In this process, or as this many replicas in processes of their own."""
+def open_model(load: Load) -> OpenModel:
+    """In this process."""
 
     def opened(metrics: ServerMetrics) -> ModelServer:
-        if not replicas:
-            translator = load()
-            return ModelServer(translator, ModelFacts.of(translator), [LocalModel(translator)], metrics)
-        workers = start_workers(load, replicas, metrics)
+        translator = load()
+        return ModelServer(translator, ModelFacts.of(translator), [LocalModel(translator)], metrics)
+
+    return opened
+
+
+def open_processes(loads: Sequence[Load], batch_timeout_s: float, threads: int | None = None) -> OpenModel:
+    """A replica by each of `loads`, in a process of its own with so many `threads`, or its share of the cores."""
+    share = threads or max(1, cores() // len(loads))
+
+    def opened(metrics: ServerMetrics) -> ModelServer:
+        workers = start_workers([partial(ModelProcess, load, metrics, share, batch_timeout_s) for load in loads])
         return ModelServer(workers[0].translator, workers[0].facts, workers, metrics)
 
     return opened
 
 
-def start_workers(load: Load, count: int, metrics: ServerMetrics) -> list[ModelProcess]:
-    """This many replicas, loaded at the same time. Raises ModelError."""
-    threads = max(1, cores() // count)
+def replica_devices(device: str | None, count: int) -> list[str | None]:
+    """For each replica: the machine's GPUs in turn, where it is not said which."""
+    gpus = torch.cuda.device_count() if device in (None, "cuda") else 0
+    return [f"cuda:{number % gpus}" if gpus else device for number in range(count)]
+
+
+def start_workers(starts: Sequence[Callable[[], ModelProcess]]) -> list[ModelProcess]:
+    """Loaded at the same time. Raises ModelError."""
     found: list[ModelProcess] = []
     errors: list[Exception] = []
 
-    def begin() -> None:
+    def begin(start: Callable[[], ModelProcess]) -> None:
         try:
-            found.append(ModelProcess(load, metrics, threads))
+            found.append(start())
         except Exception as error:
             errors.append(error)
 
-    starting = [threading.Thread(target=begin) for _ in range(count)]
+    starting = [threading.Thread(target=begin, args=(start,)) for start in starts]
     for thread in starting:
         thread.start()
     for thread in starting:

@@ -57,6 +57,18 @@ async function answered(path, options = {}) {
   return response;
 }
 
+/** Why the server refuses a WebSocket at `path`, which browsers do not tell; null where it would take one now. */
+export async function refusal(path) {
+  for (const asked of [path, 'ready']) {
+    try {
+      await answered(asked);
+    } catch (error) {
+      if (error.status !== 404) return error; // that path is for sockets alone
+    }
+  }
+  return null;
+}
+
 /** The model that is served, and the server's limits. */
 export async function served() {
   const { data, limits } = await (await answered('v1/models')).json();

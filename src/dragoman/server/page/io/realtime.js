@@ -1,18 +1,20 @@
 // Live captions over a WebSocket: OpenAI's realtime transcription, with our `dragoman.partial` and translations.
 
-import { address, key, ServerError } from './api.js';
+import { address, key, refusal, ServerError } from './api.js';
 
 export const RATE = 24_000;
+const ROAD = 'v1/realtime';
 const ENDING_MS = 15_000;
 
 export class Realtime {
   #socket;
   #ended = null;
+  #begun = false;
   #open = new Set();
 
   /** `on` has `ready`, `partial(event)`, `final(event)` and `failed(ServerError)`. Raises a ServerError. */
   constructor(transcription, on) {
-    const url = address('v1/realtime?intent=transcription');
+    const url = address(`${ROAD}?intent=transcription`);
     url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
     const protocols = key.get() ? ['realtime', `openai-insecure-api-key.${key.get()}`] : ['realtime'];
     try {
@@ -22,9 +24,9 @@ export class Realtime {
     }
     this.on = on;
     this.#socket.onmessage = ({ data }) => this.#take(JSON.parse(data), transcription);
-    this.#socket.onclose = ({ code }) => {
+    this.#socket.onclose = async () => {
       if (this.#ended) this.#ended();
-      else on.failed(closing(code));
+      else on.failed((!this.#begun && (await refusal(ROAD))) || new ServerError('The connection to the server broke.'));
     };
   }
 
@@ -53,6 +55,7 @@ export class Realtime {
     const item = event.item_id;
     switch (event.type) {
       case 'session.created':
+        this.#begun = true;
         this.#say({
           type: 'session.update',
           session: {
@@ -83,12 +86,6 @@ export class Realtime {
       default: // what OpenAI's clients need and the page does not
     }
   }
-}
-
-function closing(code) {
-  if (code === 1008) return new ServerError('The server refused the connection: does it ask for a key?', 401);
-  if (code === 1013) return new ServerError('The server is busy. Try again in a minute.', 429);
-  return new ServerError('The connection to the server broke.');
 }
 
 function base64(bytes) {

@@ -88,7 +88,7 @@ export class Session {
     ];
     if (this.source) fields.push(['language', this.source]);
     if (this.words.trim() && model.takes_keywords) fields.push(['hotwords', this.words.trim().split(/\s*[,\n]\s*/).join(',')]);
-    if (this.multilingual) fields.push(['multilingual', 'true']);
+    if (this.multilingual && !this.source) fields.push(['multilingual', 'true']);
     return fields;
   }
 

@@ -133,7 +133,7 @@ export class StartView extends LitElement {
       <summary>More options</summary>
       ${this.#words()}
       <label class="check" ?hidden=${!this.model?.detects_language}>
-        <input type="checkbox" .checked=${this.choice.multilingual}
+        <input type="checkbox" .checked=${this.choice.multilingual && !this.choice.source} ?disabled=${Boolean(this.choice.source)}
           @change=${(event) => this.#choose({ multilingual: event.target.checked })} />
         <span>Several languages are spoken</span>
       </label>

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import pytest
 
 from dragoman import Translator
@@ -45,13 +45,13 @@ def by_vllm() -> Iterator[VllmTranslator]:
     translator.decoder.engine.close()
 
 
-def asked(url: str, clip: Path, **fields: Any) -> httpx.Response:
+def asked(url: str, clip: Path, **fields: Any) -> httpx2.Response:
     data = {"model": "tiny", "response_format": "verbose_json", "target_language": ",".join(TARGETS), **fields}
     with clip.open("rb") as file:
-        return httpx.post(f"{url}/v1/audio/transcriptions", data=data, files={"file": file}, timeout=300)
+        return httpx2.post(f"{url}/v1/audio/transcriptions", data=data, files={"file": file}, timeout=300)
 
 
-def texts(answer: httpx.Response) -> dict[str, str]:
+def texts(answer: httpx2.Response) -> dict[str, str]:
     assert answer.status_code == 200, answer.text
     return {"": answer.json()["text"], **answer.json()["translations"]}
 

@@ -97,6 +97,7 @@ def fit(job: TrainingJob, accelerator: Accelerator) -> nn.Module:
     if job.options.compiled:
         job.module.compile(dynamic=True)
     optimizer = make_optimizer(job.module.parameters(), job.schedule, accelerator.device.type)
+    accelerator.sync_gradients = True  # one interrupted in this process may have left it False
     checkpoints = job.folder / "checkpoints"
     found = load_weights(checkpoints, accelerator, job.module)
     if accelerator.distributed_type is DistributedType.DEEPSPEED:

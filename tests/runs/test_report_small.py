@@ -12,10 +12,11 @@ import pytest
 import small_dev
 import toy
 from report_small import ADAPTER, BOTH, CASCADE, CEILING, Report
-from small_recordings import PAUSE_S, _write_long, music, silences
+from small_recordings import PAUSE_S, _write_long, music, nothing_said, silences
 
 from dragoman.evaluation import significance
 from dragoman.evaluation.intervals import estimates
+from dragoman.model.bases.fetch import is_fetched
 from dragoman.records import read_hypotheses
 
 HYPOTHESES = Path(__file__).parents[1] / "evaluation"
@@ -93,3 +94,12 @@ def test_what_says_nothing_is_within_full_scale() -> None:
     for samples in [*silences(), music(0)]:
         assert np.isfinite(samples).all() and np.abs(samples).max() <= 1
     assert not silences()[0].any()
+
+
+@pytest.mark.base_model
+def test_small_writes_nothing_where_nothing_is_said(tmp_path: Path) -> None:
+    """Tones of which the VAD takes two for speech, silence, and music, by the way that it translates by default."""
+    if missing := [name for name in ("whisper-base", "gemma-3-270m") if not is_fetched(name)]:
+        pytest.skip(f"{missing[0]} is not here; run `dragoman fetch {missing[0]}`")
+    counted = nothing_said("small", tmp_path / "none", tmp_path / "out", {"default": ()}, 1)
+    assert [int(row[1]) for row in counted] == [0, 12, 9, 8] and {row[2] for row in counted} == {"0"}

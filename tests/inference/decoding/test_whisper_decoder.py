@@ -159,3 +159,26 @@ def test_only_what_is_heard_again_is_stopped_where_it_loops(
     assert whisper(clips, ["eng", "deu"], 1)[0] == expected[0]
     (stopped,) = whisper._transcripts(clips[1:], ["deu"], 1, whisper_decoder._loops_of([True]))
     assert stopped.truncated and len(stopped.text) <= 1
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_where_nothing_is_said_nothing_is_written(
+    whisper: WhisperDecoder, beams: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks what Whisper says of the first place; both thresholds have to be passed."""
+    mels = [mel(whisper, whisper.encoder.window_frames, seed) for seed in range(2)]
+    frames, valid = whisper._hear(mels)
+    model = whisper_decoder._WhisperStepModel(whisper.whisper, frames, valid, whisper._prompts(["eng", "deu"]))
+    with torch.no_grad(), whisper_decoder._attending(whisper.whisper, lambda: valid):
+        model.start()
+        known = whisper.whisper.generation_config
+        start = torch.tensor([[known.decoder_start_token_id]] * 2)
+        theirs = whisper.whisper(input_features=torch.from_numpy(np.stack(mels)), decoder_input_ids=start).logits[:, 0]
+    expected = theirs.softmax(-1)[:, known.no_timestamps_token_id - 1]
+    torch.testing.assert_close(torch.tensor(model.no_speech), expected, rtol=1e-4, atol=1e-7)
+
+    spoken = [one.text for one in whisper(mels, ["eng", "deu"], beams)]
+    monkeypatch.setattr(whisper_decoder, "_NO_SPEECH", float(expected.min() + expected.max()) / 2)
+    assert [one.text for one in whisper(mels, ["eng", "deu"], beams)].count("") == 1  # random texts are unlikely
+    monkeypatch.setattr(whisper_decoder, "_DOUBTED", -100.0)
+    assert [one.text for one in whisper(mels, ["eng", "deu"], beams)] == spoken and "" not in spoken

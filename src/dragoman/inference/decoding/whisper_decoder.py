@@ -22,7 +22,7 @@ from dragoman.errors import ModelError
 from dragoman.inference.decoding.constraints import DecodeStats
 from dragoman.inference.decoding.generate import GeneratedText
 from dragoman.inference.decoding.greedy import search_greedily
-from dragoman.inference.decoding.search import EndsAt, SearchLimits
+from dragoman.inference.decoding.search import EndsAt, SearchLimits, WrittenRow
 from dragoman.model.bases import find_encoder
 from dragoman.model.bases.loading import load_pretrained, load_tokenizer
 from dragoman.model.encoder import MelEncoder
@@ -35,6 +35,9 @@ _MOST_TOKENS = 220
 """Of a transcript: what people say in 30 s is shorter, and a loop ends there."""
 _MOST_FRAMES = 12_800
 """Mel frames of a batch with its padding, on a CPU: 16 clips of 8 s. Each two take 12 kB of keys and values."""
+_NO_SPEECH, _DOUBTED = 0.6, -1.0
+"""Nothing is said where that is likelier than the first, to Whisper, and the mean log-probability of what it writes is
+below the second; both are openai-whisper's."""
 _LOOK_EVERY = 8
 """Tokens from one look for loops to the next."""
 
@@ -69,17 +72,17 @@ class WhisperDecoder:
     @torch.inference_mode()
     def __call__(self, mels: Sequence[Features], languages: Sequence[str], beams: int) -> list[GeneratedText]:
         """mel (M, F) each and the language spoken in it -> what is said. What loops or runs to the limit is heard again
-        in the whole window, as Whisper was trained."""
+        in the whole window, as Whisper was trained, and greedily where beams do so there too."""
         shorter = [mel.shape[1] < self.encoder.window_frames for mel in mels]
         outputs: list[GeneratedText] = []
         for part in self._parts(mels):
             outputs += self._transcripts(mels[part], languages[part], beams, _loops_of(shorter[part]))
-        looped = [number for number, output in enumerate(outputs) if output.truncated and shorter[number]]
-        if looped:
-            windows = [self._in_window(mels[number]) for number in looped]
-            again = self._transcripts(windows, [languages[number] for number in looped], beams)
-            for number, output in zip(looped, again, strict=True):
-                outputs[number] = output
+        for search in dict.fromkeys((beams, 1)):
+            looped = [at for at, one in enumerate(outputs) if one.truncated and (shorter[at] or search < beams)]
+            windows = [self._in_window(mels[at]) for at in looped]
+            again = self._transcripts(windows, [languages[at] for at in looped], search) if looped else []
+            for at, output in zip(looped, again, strict=True):
+                outputs[at] = output
         return outputs
 
     def _parts(self, mels: Sequence[Features]) -> Iterator[slice]:
@@ -101,13 +104,24 @@ class WhisperDecoder:
     ) -> list[GeneratedText]:
         frames, valid = self._hear(mels)
         prompts = self._prompts(languages).to(frames.device)
-        if beams > 1:
-            return [self._output(ids) for ids in self._search_with_beams(frames, valid, prompts, beams)]
         known = self.whisper.generation_config
         limits = SearchLimits(known.eos_token_id, known.pad_token_id, self._most_tokens)
         model = _WhisperStepModel(self.whisper, frames, valid, prompts)
-        with _attending(self.whisper, lambda: model.valid):
-            return [self._output(row.ids) for row in search_greedily(model, limits, self._suppressed, ends)]
+        if beams == 1:
+            with _attending(self.whisper, lambda: model.valid):
+                rows = search_greedily(model, limits, self._suppressed, ends)
+            return [
+                self._output([known.eos_token_id] if _is_silence(silence, row) else row.ids)
+                for silence, row in zip(model.no_speech, rows, strict=True)
+            ]
+        outputs = [self._output(ids) for ids in self._search_with_beams(frames, valid, prompts, beams)]
+        with _attending(self.whisper, lambda: valid):
+            model.start()
+        for at, silence in enumerate(model.no_speech):
+            if silence > _NO_SPEECH:  # how likely its text is, is known of a greedy one
+                (greedy,) = self._transcripts([mels[at]], [languages[at]], 1)
+                outputs[at] = outputs[at] if greedy.text else greedy
+        return outputs
 
     @torch.inference_mode()
     def language_scores(self, mels: Sequence[Features], languages: Sequence[str]) -> Tensor:
@@ -176,6 +190,11 @@ class WhisperDecoder:
         return GeneratedText(text.strip(), end not in ids, DecodeStats(0.0, 1, False, ()))
 
 
+def _is_silence(no_speech: float, row: WrittenRow) -> bool:
+    """Whether what was written is made up where nothing is said."""
+    return no_speech > _NO_SPEECH and sum(row.log_probs) < _DOUBTED * len(row.log_probs)
+
+
 def _loops_of(shorter: Sequence[bool]) -> EndsAt:
     """Ends rows that loop, of clips that are shorter than the window: others are not heard again, and people may say a
     thing four times."""
@@ -209,24 +228,34 @@ class _WhisperStepModel:
     ) -> None:
         self.whisper, self.frames, self.valid, self.prompts = whisper, frames, valid, prompts
         self.cache: EncoderDecoderCache | None = None
+        self.no_speech: list[float] = []
+        """Once it has started: how likely it is, to Whisper, that nothing is said in each."""
 
     def start(self) -> Tensor:
-        return self._logits(self.prompts)
+        hidden = self._hidden(self.prompts)
+        silence = self.whisper.generation_config.no_timestamps_token_id - 1  # as transformers finds it
+        self.no_speech = self._logits(hidden[:, 0]).softmax(-1)[:, silence].tolist()
+        return self._logits(hidden[:, -1])
 
     def step(self, tokens: Tensor) -> Tensor:
-        return self._logits(tokens[:, None])
+        return self._logits(self._hidden(tokens[:, None])[:, -1])
 
     def keep(self, rows: Tensor) -> None:
         self.frames, self.valid = self.frames[rows], self.valid[rows]
         if self.cache is not None:
             self.cache.batch_select_indices(rows)
 
-    def _logits(self, ids: Tensor) -> Tensor:
+    def _hidden(self, ids: Tensor) -> Tensor:
         found = self.whisper.model.decoder(
             input_ids=ids, encoder_hidden_states=self.frames, past_key_values=self.cache, use_cache=True
         )
         self.cache = found.past_key_values
-        logits: Tensor = self.whisper.proj_out(found.last_hidden_state[:, -1]).float()
+        hidden: Tensor = found.last_hidden_state
+        return hidden
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """(U, E) -> (U, V)."""
+        logits: Tensor = self.whisper.proj_out(hidden.contiguous()).float()
         return logits
 
 

@@ -73,7 +73,7 @@ def test_a_silent_stream_says_that_it_lives(start: Start, long: bytes) -> None:
 
 
 def test_work_has_a_deadline(start: Start, long: bytes) -> None:
-    server = start(request_timeout_s=0.1)
+    server = start(request_timeout_s=0.001)
     status, headers, body = ask(server, ROAD, "POST", long, content_type=FORM["content-type"])
     assert (status, headers["x-should-retry"]) == (408, "false")
     assert json.loads(body)["error"]["code"] == "work_timeout"

@@ -217,7 +217,7 @@ def show(found: dict[tuple[str, int], list[Cell]], spoken: Sequence[Spoken]) -> 
         peak = max(cell.peak_mb for cell in cells)
         errors = word_errors(cells[-1].texts, spoken)
         print(
-            f"| {way} | {threads} | {cpu:.1f} | {ratio} | {wall:.1f} | {cpu / duration_s:.3f} | {peak:.0f} | {errors} |"
+            f"| {way} | {threads} | {cpu:.1f} | {ratio} | {wall:.1f} | {wall / duration_s:.3f} | {peak:.0f} | {errors} |"
         )
 
 

@@ -186,7 +186,7 @@ def test_python_examples_run(block: str, folder: Path, address: str) -> None:
 def test_what_is_on_its_way_is_answered_when_it_is_told_to_end() -> None:
     with serving() as (running, address):
         file = f"file=@{ROOT / 'examples' / 'english-video.mp4'}"
-        request = ["curl", "-sS", "--fail", "-F", "model=tiny", "-F", "target_language=all", "-F", file]
+        request = ["curl", "-sS", "--fail", "-F", "model=small", "-F", "target_language=all", "-F", file]
         asked = subprocess.Popen([*request, f"{address}/v1/audio/transcriptions"], stdout=subprocess.PIPE, text=True)
         metrics = ["curl", "-sS", f"{address}/metrics"]
         while "dragoman_requests_active 1.0" not in subprocess.run(metrics, capture_output=True, text=True).stdout:

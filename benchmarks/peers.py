@@ -214,10 +214,10 @@ def show(found: dict[tuple[str, int], list[Cell]], spoken: Sequence[Spoken]) -> 
         if reference:
             ratios = [own.cpu_s / other.cpu_s for own, other in zip(cells, reference, strict=True)]
             ratio = f"{statistics.median(ratios):.2f}"
-        peak = max(cell.peak_mb for cell in cells)
+        peak, rtf = max(cell.peak_mb for cell in cells), wall / duration_s
         errors = word_errors(cells[-1].texts, spoken)
         print(
-            f"| {way} | {threads} | {cpu:.1f} | {ratio} | {wall:.1f} | {wall / duration_s:.3f} | {peak:.0f} | {errors} |"
+            f"| {way} | {threads} | {cpu:.1f} | {ratio} | {wall:.1f} | {rtf:.3f} | {peak:.0f} | {errors} |"
         )
 
 

@@ -216,9 +216,7 @@ def show(found: dict[tuple[str, int], list[Cell]], spoken: Sequence[Spoken]) -> 
             ratio = f"{statistics.median(ratios):.2f}"
         peak, rtf = max(cell.peak_mb for cell in cells), wall / duration_s
         errors = word_errors(cells[-1].texts, spoken)
-        print(
-            f"| {way} | {threads} | {cpu:.1f} | {ratio} | {wall:.1f} | {rtf:.3f} | {peak:.0f} | {errors} |"
-        )
+        print(f"| {way} | {threads} | {cpu:.1f} | {ratio} | {wall:.1f} | {rtf:.3f} | {peak:.0f} | {errors} |")
 
 
 def word_errors(texts: Sequence[str], spoken: Sequence[Spoken]) -> str:

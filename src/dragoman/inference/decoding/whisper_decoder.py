@@ -28,6 +28,7 @@ from dragoman.model.bases.loading import load_pretrained, load_tokenizer
 from dragoman.model.encoder import MelEncoder
 from dragoman.recipe import Recipe
 from dragoman.text.languages import find
+from dragoman.text.repetition import has_loop
 
 _PROMPT = 4
 """Tokens before the text: start, language, task, no timestamps; they share the decoder's positions with it."""
@@ -78,7 +79,10 @@ class WhisperDecoder:
         for part in self._parts(mels):
             outputs += self._transcripts(mels[part], languages[part], beams, _loops_of(shorter[part]))
         for search in dict.fromkeys((beams, 1)):
-            looped = [at for at, one in enumerate(outputs) if one.truncated and (shorter[at] or search < beams)]
+            again_better = [shorter[at] or search < beams for at in range(len(outputs))]
+            looped = [
+                at for at, one in enumerate(outputs) if again_better[at] and (one.truncated or has_loop(one.text))
+            ]
             windows = [self._in_window(mels[at]) for at in looped]
             again = self._transcripts(windows, [languages[at] for at in looped], search) if looped else []
             for at, output in zip(looped, again, strict=True):

@@ -65,10 +65,10 @@ class VllmDecoder:
             for request, transcript in zip(requests, transcripts, strict=True)
         ]
         prompts = [self._translation_prompt(requests[at], code, transcripts[at].text) for at, code in wanted]
-        for (number, code), output in zip(wanted, self._write(prompts), strict=True):
-            request = requests[number]
-            item = TaskItem(request.source, code, transcripts[number].text)
-            found[number][code] = self._translation(item, escape(request.prefixes.get(code, "")), output)
+        begun = [escape(requests[at].prefixes.get(code, "")) for at, code in wanted]
+        for (number, code), output in zip(wanted, self._write(prompts, begun), strict=True):
+            item = TaskItem(requests[number].source, code, transcripts[number].text)
+            found[number][code] = self._translation(item, output)
         return [
             DecodedSpeech(transcript.text, translations, transcript.truncated)
             for transcript, translations in zip(transcripts, found, strict=True)
@@ -94,17 +94,17 @@ class VllmDecoder:
             self._audio_prompt(request, (*self.text.prompt(task.prompt(item, self.tags)), *self.text.plain(text)))
             for request, item, text in zip(requests, items, begun, strict=True)
         ]
-        outputs = self._write(prompts)
-        return [self._transcript(item, text, output) for item, text, output in zip(items, begun, outputs, strict=True)]
+        outputs = self._write(prompts, begun)
+        return [self._transcript(item, output) for item, output in zip(items, outputs, strict=True)]
 
     def _other(self, request: DecodeRequest) -> str:
         """The language that an SRT prompt for the transcript names beside that of the speech."""
         others = (*request.targets, *self.recipe.targets)
         return next((code for code in others if code != request.source), request.source)
 
-    def _transcript(self, item: TaskItem, begun: str, output: Translation) -> Translation:
+    def _transcript(self, item: TaskItem, output: Translation) -> Translation:
         """All up to the tags; what comes behind them is written anew, so neither its end counts."""
-        text, *behind = self.tags.parted(begun + output.raw, item.source, item.target)
+        text, *behind = self.tags.parted(output.raw, item.source, item.target)
         return Translation(said(text).strip(), output.raw, output.truncated and not behind)
 
     def _translation_prompt(self, request: DecodeRequest, target: str, transcript: str) -> dict[str, Any]:
@@ -126,19 +126,21 @@ class VllmDecoder:
         ids = with_audio(self.config, text_ids)
         return {"prompt_token_ids": ids, "multi_modal_data": {"audio": np.ascontiguousarray(request.features)}}
 
-    def _translation(self, item: TaskItem, begun: str, output: Translation) -> Translation:
+    def _translation(self, item: TaskItem, output: Translation) -> Translation:
         before = (
             "" if self.recipe.translates_directly else escape(item.transcript) + self.tags(item.source, item.target)
         )
-        written = begun + output.raw
-        return Translation(said(written).strip(), before + written.strip(), output.truncated)
+        return Translation(said(output.raw).strip(), before + output.raw.strip(), output.truncated)
 
-    def _write(self, prompts: Sequence[dict[str, Any]]) -> list[Translation]:
-        """What follows each prompt, `raw`."""
+    def _write(self, prompts: Sequence[dict[str, Any]], begun: Sequence[str]) -> list[Translation]:
+        """What follows each prompt, `raw`, behind what is begun at its end: read together, or a space is lost."""
         end = self.engine.tokenizer.eos_token_id
         outputs = self.engine.generate(prompts, self.recipe.decoding.max_new_tokens) if prompts else []
         written = [[id_ for id_ in one.token_ids if id_ != end] for one in outputs]
-        texts = [self.engine.tokenizer.decode(ids) for ids in written]
+        texts = [
+            self.engine.tokenizer.decode([*self.text.plain(text), *ids])
+            for text, ids in zip(begun, written, strict=True)
+        ]
         return [Translation("", text, one.finish_reason == "length") for text, one in zip(texts, outputs, strict=True)]
 
 

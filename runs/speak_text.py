@@ -31,6 +31,14 @@ def planned(rows: Sequence[Utterance], engine: str, seed: int) -> Iterator[Spoke
         at += size
 
 
+def record_all(lines: Sequence[SpokenLine], name: str, options: argparse.Namespace) -> None:
+    """Into `out/NAME.jsonl` and `out/audio/NAME`, with `noise`, `seed` and `workers` of the options."""
+    shards = into_shards(lines, options.out / "audio" / name, CLIPS_PER_SHARD)
+    for done, _ in enumerate(record(shards, options.noise, options.seed, options.workers), 1):
+        print(f"{done} of {len(shards)}", flush=True)
+    gather(shards, options.out / f"{name}.jsonl")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("text", type=Path)
@@ -41,12 +49,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     rows = [row for _, row in read_rows(options.text, Utterance)]
-    lines = list(planned(rows, options.engine, options.seed))
-    name = f"{options.text.stem}-{options.engine}"
-    shards = into_shards(lines, options.out / "audio" / name, CLIPS_PER_SHARD)
-    for done, _ in enumerate(record(shards, options.noise, options.seed, options.workers), 1):
-        print(f"{done} of {len(shards)}", flush=True)
-    gather(shards, options.out / f"{name}.jsonl")
+    record_all(list(planned(rows, options.engine, options.seed)), f"{options.text.stem}-{options.engine}", options)
 
 
 if __name__ == "__main__":

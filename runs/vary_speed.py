@@ -13,14 +13,14 @@ from pathlib import Path
 
 import av
 import numpy as np
+from speak_text import record_all
 
 from dragoman.data.audio import SAMPLE_RATE, load_audio
-from dragoman.data.synthesis import SpokenLine, gather, generator, into_shards, record
+from dragoman.data.synthesis import SpokenLine, generator
 from dragoman.records import Utterance, read_manifest
 
 SPEEDS = ((0.82, 0.94), (1.06, 1.2))
 LONGEST_S = 20.0
-CLIPS_PER_SHARD = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = list(read_manifest(options.manifest))
     lines = [line for number in range(len(SPEEDS)) for row in rows if (line := varied(row, number, options.seed))]
-    name = f"{options.manifest.stem}-varied"
-    shards = into_shards(lines, options.out / "audio" / name, CLIPS_PER_SHARD)
-    for done, _ in enumerate(record(shards, options.noise, options.seed, options.workers), 1):
-        print(f"{done} of {len(shards)}", flush=True)
-    gather(shards, options.out / f"{name}.jsonl")
+    record_all(lines, f"{options.manifest.stem}-varied", options)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Training steps of SRT: our loop (clips as long as they are, several targets behind one pass of the encoder, logits
 where there are labels) against Hugging Face's Trainer on the same batches, and against the authors' way in that Trainer
 (windows of 30 s, a row for each target, logits of every place). The shapes are LLM-SRT-3B's, as deep and as wide as the
-options say; weights are random."""
+options say; weights are random. Every turn of each ends with a checkpoint."""
 
 from __future__ import annotations
 
@@ -139,6 +139,10 @@ class SameLoss(nn.Module):
         batch = batch.to(next(self.model.parameters()).device)
         return {"loss": self.model(batch)["loss"] / len(batch.text.learnt)}
 
+    def state_dict(self, *given: Any, **named: Any) -> dict[str, Any]:
+        """What a checkpoint holds: the adapter, which alone learns, as in ours."""
+        return self.model.adapter.state_dict(*given, **named)
+
 
 class AllLogits(SameLoss):
     """The LLM's own loss: logits of every place, of audio and padding too."""
@@ -162,7 +166,7 @@ def _trainer(module: SameLoss, batch: Batch, options: argparse.Namespace) -> Non
             max_steps=options.steps,
             per_device_train_batch_size=1,
             logging_steps=10,
-            save_strategy="no",
+            save_steps=options.steps,  # one checkpoint at the end, as ours writes
             report_to=[],
             use_cpu=options.device == "cpu",
             bf16=options.device != "cpu",

@@ -31,7 +31,6 @@ from browser_page import (  # noqa: E402
     LINE,
     PROGRESS,
     Cut,
-    HeldDecoder,
     asked,
     begin,
     downloaded,
@@ -42,6 +41,7 @@ from browser_page import (  # noqa: E402
     segments_of,
     texts,
 )
+from running_server import HeldDecoder, RunningServer  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -87,8 +87,6 @@ def server(tiny: Translator) -> Iterator[str]:
 
 @contextlib.contextmanager
 def serving(translator: Translator, **settings: Any) -> Iterator[str]:
-    from running_server import RunningServer
-
     from dragoman.server.settings import ServerSettings
 
     running = RunningServer(lambda: translator, ServerSettings(port=0, api_key=KEY, **settings))

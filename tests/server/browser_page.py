@@ -59,20 +59,6 @@ def occupied(server: str) -> Iterator[None]:
         yield
 
 
-class HeldDecoder:
-    """Does a batch when it is told to."""
-
-    def __init__(self, decoder: Any) -> None:
-        self._decoder, self.go = decoder, threading.Semaphore(1)  # one is the server's own, at its start
-
-    def __call__(self, requests: Any) -> Any:
-        assert self.go.acquire(timeout=300)
-        return self._decoder(requests)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._decoder, name)
-
-
 def heard(page: Any, recording: Path, *languages: str) -> Any:
     """With all lines of the recording."""
     begin(page, recording, *languages)

@@ -1,10 +1,11 @@
-"""A server in a thread of the tests' process."""
+"""A server in a thread of the tests' process, and a decoder that waits for the test."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from dragoman import Translator
 from dragoman.server.app import create_app
@@ -38,3 +39,17 @@ class RunningServer:
         self._server.handle_exit(15, None)
         self._thread.join(timeout=60)
         assert not self._thread.is_alive()
+
+
+class HeldDecoder:
+    """Does a batch when it is told to."""
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder, self.go = decoder, threading.Semaphore(1)  # one is the server's own, at its start
+
+    def __call__(self, requests: Any) -> Any:
+        assert self.go.acquire(timeout=300)
+        return self._decoder(requests)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decoder, name)

@@ -31,7 +31,6 @@ from browser_page import (  # noqa: E402
     LINE,
     PROGRESS,
     Cut,
-    HeldDecoder,
     asked,
     begin,
     downloaded,
@@ -42,6 +41,7 @@ from browser_page import (  # noqa: E402
     segments_of,
     texts,
 )
+from running_server import HeldDecoder, RunningServer  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -87,8 +87,6 @@ def server(tiny: Translator) -> Iterator[str]:
 
 @contextlib.contextmanager
 def serving(translator: Translator, **settings: Any) -> Iterator[str]:
-    from running_server import RunningServer
-
     from dragoman.server.settings import ServerSettings
 
     running = RunningServer(lambda: translator, ServerSettings(port=0, api_key=KEY, **settings))
@@ -539,12 +537,36 @@ def test_with_the_keyboard_alone(opened: Open, recording: Path) -> None:
     assert stops == 5  # of one line, however many there are
 
 
+FIRST_PAINT = """() => new Promise((resolve) => new PerformanceObserver((seen) => {
+  const [paint] = seen.getEntriesByName('first-contentful-paint');
+  if (paint) resolve(paint.startTime);
+}).observe({ type: 'paint', buffered: true }))"""
+TRANSFERRED = """[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
+  .map(({ transferSize }) => transferSize)"""
+
+
+def test_it_paints_before_any_script_and_is_drawn_before_the_server_answers(opened: Open, server: str) -> None:
+    page = opened("about:blank", key=None)
+    scripts: list[Any] = []
+    page.route("**/*.js", lambda route: scripts.append(route))  # none of them is given
+    page.route("**/v1/**", lambda route: None)  # nor an answer
+    page.goto(server, wait_until="commit")
+    assert page.evaluate(FIRST_PAINT) > 0
+    assert page.locator("header").inner_text().strip() == "Dragoman"
+    page.unroute("**/*.js")
+    assert len(scripts) > 10
+    for script in scripts:
+        script.continue_()
+    page.get_by_role("button", name="Record", exact=True).wait_for()  # all but the languages
+
+
 def test_nothing_comes_from_elsewhere_and_it_is_small(opened: Open, server: str) -> None:
     page = opened(key=None)
     asked_for = page.evaluate("performance.getEntriesByType('resource').map(({ name }) => name)")
     assert len(asked_for) > 10 and all(name.startswith((server, "data:")) for name in asked_for)
-    size = sum(path.stat().st_size for path in PAGE.rglob("*") if path.suffix in (".html", ".js", ".css", ".svg"))
-    assert size < 150_000
+    transferred = page.evaluate(TRANSFERRED)
+    assert len(transferred) == len(asked_for) + 1 and min(transferred) > 0  # none from a cache
+    assert sum(transferred) < 150_000  # heads too
     for path in PAGE.rglob("*.html"):  # what a strict policy forbids
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", path.read_text(encoding="utf-8"))
     policy = urllib.request.urlopen(server).headers["content-security-policy"]

@@ -40,10 +40,14 @@ def uploaded(path: Path, max_duration_s: float = 3600.0) -> Iterator[UploadedRec
 
 def decoders() -> list[psutil.Process]:
     """Children of ours that decode."""
-    children = psutil.Process().children()
-    return [
-        child for child in children if child.is_running() and any("audio_child" in word for word in child.cmdline())
-    ]
+    return [child for child in psutil.Process().children() if decodes(child)]
+
+
+def decodes(child: psutil.Process) -> bool:
+    try:
+        return any("audio_child" in word for word in child.cmdline())
+    except psutil.NoSuchProcess:  # it has ended meanwhile
+        return False
 
 
 @pytest.fixture

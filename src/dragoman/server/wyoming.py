@@ -13,8 +13,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 from dragoman.errors import AudioError, DragomanError, needs_extra
+from dragoman.inference.result import Segment
 from dragoman.server.api.fields import TranscriptionForm
 from dragoman.server.api.transcriptions import recording_work, takes_words
+from dragoman.server.api.waiting import is_done_first
 from dragoman.server.backend.tasks import RecordingJob, in_thread
 from dragoman.server.errors_api import ApiError, api_error
 from dragoman.server.run import listening
@@ -98,7 +100,8 @@ class VoiceHandler(AsyncEventHandler):
         elif AudioStop.is_type(event.type) and self._speech is not None:
             self._speech.close()
             with self._state.places.one():
-                await self.write_event((await self._transcript()).event())
+                if (transcript := await self._transcript()) is not None:
+                    await self.write_event(transcript.event())
             return False
         return True
 
@@ -109,8 +112,8 @@ class VoiceHandler(AsyncEventHandler):
         speech.setframerate(start.rate)
         self._speech = speech
 
-    async def _transcript(self) -> Transcript:
-        """Raises ApiError, DragomanError."""
+    async def _transcript(self) -> Transcript | None:
+        """None where the client did not wait for it. Raises ApiError, DragomanError."""
         translator, metrics = self._state.model.translator, self._state.metrics
         names = [*(self._wanted.transcript_names or ()), *(self._wanted.transcript_terms or ())]
         spoken = (self._wanted.language or "").partition("-")[0] or None  # en-US
@@ -124,13 +127,19 @@ class VoiceHandler(AsyncEventHandler):
         except BaseException:
             os.close(descriptor)
             raise
+        heard = asyncio.create_task(self._heard(job))
         try:
-            segments = [segment async for segment in in_thread(self._state.threads, job.segments)]
-            result = job.result(segments)
+            if not await is_done_first(heard, hung_up(self.reader)):
+                return None
+            result = job.result(heard.result())
         finally:
             job.close()
+            heard.cancel()
         code = result.language
         return Transcript(result.transcript, language=None if code is None else LANGUAGES[code].iso1 or code)
+
+    async def _heard(self, job: RecordingJob) -> list[Segment]:
+        return [segment async for segment in in_thread(self._state.threads, job.segments)]
 
     def _info(self) -> Info:
         name = self._state.model_names[0]
@@ -144,6 +153,13 @@ async def say_why(writer: asyncio.StreamWriter, error: ApiError, timeout_s: floa
     with suppress(ConnectionError, TimeoutError):
         async with asyncio.timeout(timeout_s):
             await async_write_event(Error(error.detail, error.code).event(), writer)
+
+
+async def hung_up(reader: asyncio.StreamReader) -> None:
+    """Until the client closes the connection; what it says meanwhile is not heard."""
+    with suppress(OSError):
+        while await reader.read(_MOST_BYTES):
+            pass
 
 
 class BoundedReader(asyncio.StreamReader):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from dragoman.errors import LanguageError
 from dragoman.inference.result import Result, Segment
 from dragoman.server.api.documents import ERRORS
-from dragoman.server.api.waiting import client_gone, work_timeout
+from dragoman.server.api.waiting import client_gone, is_done_first, work_timeout
 from dragoman.server.backend.batching import ClientGone
 from dragoman.server.errors_api import ApiError
 from dragoman.server.guards import GONE
@@ -81,19 +81,15 @@ async def subtitles(request: Request, asked: SubtitlesRequest) -> Response:
             raise ClientGone("Nobody waits for it.")
 
     work = asyncio.get_running_loop().run_in_executor(state.threads, _written, asked, go_on)
-    gone = asyncio.create_task(client_gone(request))
-    waited: set[asyncio.Future[Any]] = {work, gone}
     try:
         seconds = min(_MOST_WORK_S, state.settings.request_timeout_s)
-        done, _ = await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if work in done:
+        if await is_done_first(work, client_gone(request), seconds):
             return work.result()
-        if gone in done:
-            return Response(status_code=GONE)  # nobody hears it
-        raise work_timeout("segments", "send fewer segments")
+        return Response(status_code=GONE)  # nobody hears it
+    except TimeoutError:
+        raise work_timeout("segments", "send fewer segments") from None
     finally:
         given_up.set()
-        gone.cancel()
         await asyncio.gather(work, return_exceptions=True)  # its place is free when its thread is
 
 

@@ -21,7 +21,7 @@ from dragoman.server.api.answers import Answer, RoadTask, segment_fields, segmen
 from dragoman.server.api.documents import FORM_ROAD
 from dragoman.server.api.fields import TranscriptionForm, checked_targets, read_form
 from dragoman.server.api.glossary import checked_glossary
-from dragoman.server.api.waiting import client_gone, work_timeout
+from dragoman.server.api.waiting import client_gone, is_done_first, work_timeout
 from dragoman.server.backend.tasks import RecordingJob, RecordingWork, in_thread
 from dragoman.server.errors_api import ApiError, api_error
 from dragoman.server.guards import GONE
@@ -207,23 +207,24 @@ class _Asked:
 
     async def whole(self, request: Request) -> Response:
         """The answer when all is there; given up when the client goes. Raises ApiError."""
-        work, gone = asyncio.create_task(self._collect()), asyncio.create_task(client_gone(request))
+        work = asyncio.create_task(self._collect())
         try:
-            done, _ = await asyncio.wait(
-                {work, gone}, timeout=self._state.settings.request_timeout_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            if work in done:
-                work.result()
-                return await run_in_threadpool(self._response)  # dividing hours into cues takes a while
-            if gone in done:
+            if not await self._is_awaited(work, request):
                 return Response(status_code=GONE)  # nobody hears it
-            raise _too_long()
+            work.result()
+            return await run_in_threadpool(self._response)  # dividing hours into cues takes a while
         except (DragomanError, LookupError) as error:
             raise api_error(error, "file") from error
         finally:
             self._job.close()
             work.cancel()
-            gone.cancel()
+
+    async def _is_awaited(self, work: asyncio.Future[None], request: Request) -> bool:
+        """Raises ApiError."""
+        try:
+            return await is_done_first(work, client_gone(request), self._state.settings.request_timeout_s)
+        except TimeoutError:
+            raise _too_long() from None
 
     async def stream(self) -> Response:
         """Events. Raises ApiError for what is wrong before the first."""

@@ -224,7 +224,7 @@ export class AudioPlayer extends LitElement {
           @pointerdown=${this.#point} @pointermove=${this.#point} @keydown=${this.#key}>
           <canvas></canvas>
         </div>
-        <span class="clocks"><b>${clock(this.seconds)}</b> / ${clock(this.duration)}</span>
+        <span class="clocks"><b>${clock(this.seconds)}</b><span class="of"> / </span>${clock(this.duration)}</span>
         ${this.isVideo && !this.pictureless ? this.#captionsField() : nothing}
         <select class="speed" aria-label="Speed" @change=${(event) => (this.media.playbackRate = event.target.value)}>
           ${SPEEDS.map((speed) => html`<option value=${speed} ?selected=${speed === 1}>${speed}×</option>`)}

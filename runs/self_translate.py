@@ -8,7 +8,7 @@ python runs/self_translate.py LLM human.jsonl human-by-llm.jsonl --to eng
 python runs/self_translate.py LLM text.jsonl to-spa-by-llm.jsonl --languages eng --to spa --count 3000 \\
     --turned spa-by-llm.jsonl
 
-What is cut short by an interruption goes on: a translation that is there is not made again.
+Interrupted, the same command goes on with the direction that it was in; those that are done are not done again.
 """
 
 from __future__ import annotations

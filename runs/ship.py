@@ -1,6 +1,7 @@
 """A trained model folder -> what ships: its own weights in bf16, without what is fetched.
 
-python runs/ship.py out/small/run/5-srt/model src/dragoman/assets/small --credits CREDITS.txt
+python runs/ship.py out/small/run/11-text-again/model src/dragoman/assets/small \\
+    --credits out/small/data/CREDITS.txt
 """
 
 from __future__ import annotations

@@ -43,6 +43,15 @@ def test_a_folder_replaces_the_one_before(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_weights_can_be_read_by_whoever_can_read_the_rest(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "model") as new:
+        (new / "part").mkdir()
+        save_file({"weight": torch.zeros(1)}, new / "part" / "weights.safetensors")
+        (new / "recipe.json").touch()
+    weights, recipe = (tmp_path / "model" / name for name in ("part/weights.safetensors", "recipe.json"))
+    assert weights.stat().st_mode == recipe.stat().st_mode
+
+
 def test_a_full_disk_is_one_sentence(tmp_path: Path, full_disk: None) -> None:
     path = tmp_path / "file"
     with pytest.raises(OutputError, match=r"file: cannot be written \(.+\); make room"), atomic_file(path) as out:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +39,34 @@ def test_a_process_that_dies_is_one_sentence(each: Callable[..., Iterator[None]]
         list(each(os._exit, [1, 1], 2))
     with pytest.raises(DragomanError, match=r"^It died\.$"):
         list(each(os._exit, [1, 1], 2, lost="It died."))
+
+
+INTERRUPTED = """
+import sys, time
+from pathlib import Path
+from dragoman.parallel import as_finished
+
+def job(path):
+    path.touch()
+    time.sleep(60)
+
+if __name__ == "__main__":
+    list(as_finished(job, [Path(sys.argv[1], str(number)) for number in range(6)], 2))
+"""
+
+
+def test_ctrl_c_ends_all_processes_at_once(tmp_path: Path) -> None:
+    script, begun = tmp_path / "script.py", tmp_path / "begun"
+    script.write_text(INTERRUPTED)
+    begun.mkdir()
+    parent = subprocess.Popen([sys.executable, script, begun], start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list(begun.iterdir())) < 2:
+        assert time.monotonic() < deadline and parent.poll() is None
+        time.sleep(0.1)
+    os.killpg(parent.pid, signal.SIGINT)
+    assert parent.wait(timeout=30) == -signal.SIGINT
+    assert len(list(begun.iterdir())) == 2
 
 
 def test_results_are_counted_as_they_come() -> None:

@@ -167,6 +167,15 @@ def child(tmp_path: Any, text: str) -> Recipe:
     return load_recipe(path)
 
 
+@pytest.mark.parametrize("name", names())
+def test_what_each_stage_leaves_is_a_recipe(name: str) -> None:
+    recipe = load_recipe(name)
+    for number, stage in enumerate(recipe.stages, 1):
+        left = recipe.up_to(stage)
+        assert parse_recipe(left.model_dump(mode="json"), stage.name) == left and left.stages == recipe.stages[:number]
+    assert not recipe.stages or recipe.up_to(recipe.stages[-1]) == recipe
+
+
 def test_a_stage_leaves_unsaid_what_its_namesake_says(tmp_path: Any) -> None:
     parent = load_recipe("llm-srt-3b").stages
     found = child(tmp_path, '[[stages]]\nname = "srt"\nschedule = { batch = 7 }\n[[stages]]\nname = "asr"\n').stages

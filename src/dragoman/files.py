@@ -64,6 +64,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         _remove(temporary, former)
         temporary.mkdir(parents=True)
         yield temporary
+        for weights in temporary.rglob("*.safetensors"):  # which the library writes for their owner alone
+            if not weights.is_symlink():
+                weights.chmod(0o666 & ~_umask())
         if path.exists():
             path.rename(former)
         temporary.rename(path)

@@ -47,7 +47,7 @@ def in_order(
         jobs: Taken as they are needed.
         workers: Processes; 1 is this one alone.
         lost: What is said when the system kills a process.
-        start: Called first in each process.
+        start: Called first in each process; by default an interrupt ends it.
 
     Raises:
         DragomanError: The system killed a process; and what `function` raises.
@@ -99,9 +99,16 @@ def single_threaded() -> None:
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 
+def _ended_by_interrupts() -> None:
+    """Ctrl-C reaches the whole process group. As an exception it would end one job of a process, which then took the
+    next, or be dropped in a callback of FFmpeg's, which then took the recording for damaged."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where the parent ignores it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def _pool(workers: int, lost: str, start: Callable[[], None] | None = None) -> Iterator[ProcessPoolExecutor]:
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start or _ended_by_interrupts)
     try:
         yield pool
     except BrokenProcessPool as error:

@@ -103,6 +103,14 @@ class Recipe(StrictModel):
             raise ValueError(f"bases.corpus.languages: {min(missing)!r} is a source or target, but not in the corpus")
         return self
 
+    def up_to(self, stage: Stage) -> Recipe:
+        """What a model has learnt that this stage, one of the recipe's, has left. Before any stage has taught the audio
+        tokens by CTC, CTC has no say in its transcripts."""
+        learnt = self.model_copy(update={"stages": self.stages[: self.stages.index(stage) + 1]})
+        if learnt.aligned_by_ctc:
+            return learnt
+        return learnt.model_copy(update={"decoding": self.decoding.model_copy(update={"ctc_weight": 0.0})})
+
     @property
     def languages(self) -> tuple[str, ...]:
         """Sources and targets, each once, in the recipe's order."""

@@ -172,7 +172,7 @@ class StageRun:
         rehearsed = self._taught(loaded.model)
         if self.options.checkpoint_activations:
             loaded.model.checkpoint_activations()
-        loaded = replace(loaded, recipe=self._so_far())
+        loaded = replace(loaded, recipe=self.recipe.up_to(self.stage))
         stored = self._stored(loaded)
         frames = (
             None
@@ -234,11 +234,6 @@ class StageRun:
             return frozenset()
         model.teacher = Teacher(model, initial_tensors(model, self.recipe), self.stage.distillation)
         return initial_recipe(self.recipe).abilities
-
-    def _so_far(self) -> Recipe:
-        """The recipe with the stages up to this one: what this stage's model has learnt."""
-        done = self.recipe.stages[: self.recipe.stages.index(self.stage) + 1]
-        return self.recipe.model_copy(update={"stages": done})
 
     def _validation(
         self, loaded: LoadedModel, accelerator: Accelerator, stored: StoredFrames | None

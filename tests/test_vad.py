@@ -142,7 +142,7 @@ def test_neither_torch_nor_the_silero_package_is_imported() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
+def test_onnx_runtime_reports_nothing(tmp_path: Path) -> None:
     """ONNX Runtime's telemetry, where it is on, begins with a number for the machine in the cache."""
     code = (
         "import numpy\nfrom dragoman.vad import speech_segments\n"

@@ -43,13 +43,22 @@ def test_a_folder_replaces_the_one_before(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_weights_can_be_read_by_whoever_can_read_the_rest(tmp_path: Path) -> None:
-    with atomic_folder(tmp_path / "model") as new:
-        (new / "part").mkdir()
-        save_file({"weight": torch.zeros(1)}, new / "part" / "weights.safetensors")
-        (new / "recipe.json").touch()
-    weights, recipe = (tmp_path / "model" / name for name in ("part/weights.safetensors", "recipe.json"))
-    assert weights.stat().st_mode == recipe.stat().st_mode
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
+def test_weights_are_there_for_whom_the_umask_lets(tmp_path: Path) -> None:
+    def rights(path: Path) -> int:
+        return path.stat().st_mode & 0o777
+
+    for mask, expected in ((0o022, 0o644), (0o027, 0o640), (0o077, 0o600)):
+        before = os.umask(mask)
+        try:
+            with atomic_folder(tmp_path / "folder") as new:
+                (new / "part").mkdir()
+                save_file({"weight": torch.zeros(1)}, new / "part" / "weights")
+                (new / "script").touch(mode=0o777)
+        finally:
+            os.umask(before)
+        assert rights(tmp_path / "folder" / "part" / "weights") == expected
+        assert rights(tmp_path / "folder" / "script") == 0o777 & ~mask
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path, full_disk: None) -> None:

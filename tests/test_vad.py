@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -139,6 +140,19 @@ def test_neither_torch_nor_the_silero_package_is_imported() -> None:
         "sys.exit('torch' in sys.modules or 'silero_vad' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_onnx_runtime_reports_nothing(tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry, where it is on, begins with a number for the machine in the cache."""
+    code = (
+        "import numpy\nfrom dragoman.vad import speech_segments\n"
+        "list(speech_segments([numpy.zeros(16000, numpy.float32)]))"
+    )
+    unsaid = ("CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "GITHUB_ACTIONS")  # each of which turns it off
+    known = {name: value for name, value in os.environ.items() if name not in unsaid}
+    places = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR")}
+    subprocess.run([sys.executable, "-c", code], env=known | places, check=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @needs_data

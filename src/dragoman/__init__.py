@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from dragoman.version import __version__ as __version__
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from dragoman.inference.translator import Translator as Translator
 
 __all__ = ["Translator"]
+
+# ONNX Runtime, in which Silero VAD runs, reports to its makers since 1.29, unless this is there before it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 import unicodedata
 from collections.abc import Iterator
@@ -64,9 +65,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         _remove(temporary, former)
         temporary.mkdir(parents=True)
         yield temporary
-        for weights in temporary.rglob("*.safetensors"):  # which the library writes for their owner alone
-            if not weights.is_symlink():
-                weights.chmod(0o666 & ~_umask())
+        _open_as_usual(temporary)
         if path.exists():
             path.rename(former)
         temporary.rename(path)
@@ -79,6 +78,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         if not isinstance(error, _UNWRITTEN):
             raise
         raise _not_written(path, error) from error
+
+
+def _open_as_usual(folder: Path) -> None:
+    """safetensors makes its files for their owner alone; another user of a cache, or of a model, has to read them."""
+    usual = 0o666 & ~_umask()
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            mode = stat.S_IMODE(path.stat().st_mode)
+            if mode & usual != usual:
+                path.chmod(mode | usual)
 
 
 def to_disk(folder: Path) -> None:

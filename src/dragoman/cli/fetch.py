@@ -22,7 +22,7 @@ def fetch(
     """Download base models and keep them, so that no network is needed later; prints their folders."""
     from dragoman.model.bases.catalogue import FETCHABLE_BASES
 
-    for folder in _fetched([name] if name in FETCHABLE_BASES else _bases_of(name)):
+    for folder in _fetched([name]) if name in FETCHABLE_BASES else _for_model(name):
         typer.echo(folder)
 
 
@@ -41,19 +41,29 @@ def _fetched(names: Sequence[str], shown: bool = True) -> list[Path]:
         return [fetch_base(name, progress) for name in names]
 
 
-def _bases_of(model: str) -> list[str]:
-    from dragoman.model.bases import fetched_bases
-    from dragoman.model.bases.catalogue import FETCHABLE_BASES
-    from dragoman.model.load import model_folder
+def _for_model(name: str) -> list[Path]:
+    """The bases of a model; and its LLM where that is trimmed, since whoever runs it may not write into the cache."""
+    from dragoman.model.bases import fetched_bases, find_llm
     from dragoman.recipe import read_stored_recipe
 
+    folder = _model_folder(name)
+    recipe = read_stored_recipe(folder / "recipe.json")
+    names = fetched_bases(recipe)
+    if not names:
+        say(f"{name} is whole as it is: there is nothing to fetch.")
+    found = _fetched(names)
+    if recipe.llm.vocabulary is not None and recipe.llm.name in names:
+        found.append(Path(find_llm(recipe.llm, folder).weights))
+    return found
+
+
+def _model_folder(name: str) -> Path:
+    from dragoman.model.bases.catalogue import FETCHABLE_BASES
+    from dragoman.model.load import model_folder
+
     try:
-        folder = model_folder(model)
+        return model_folder(name)
     except ModelError as error:
-        if "/" in model:
+        if "/" in name:
             raise
         raise ModelError(f"{error} Base models are: {', '.join(FETCHABLE_BASES)}.") from error
-    names = fetched_bases(read_stored_recipe(folder / "recipe.json"))
-    if not names:
-        say(f"{model} is whole as it is: there is nothing to fetch.")
-    return names

@@ -22,7 +22,7 @@ from transformers import WhisperForConditionalGeneration
 from dragoman import Translator
 from dragoman.errors import ModelError
 from dragoman.model.bases import fetched_bases
-from dragoman.model.bases.cache import SEAL
+from dragoman.model.bases.cache import SEAL, seal, sealed
 from dragoman.model.bases.catalogue import FETCHABLE_BASES
 from dragoman.model.bases.fetch import fetch_base
 from dragoman.model.build import new_model
@@ -163,6 +163,17 @@ def test_a_changed_file_in_the_cache_is_named(cache: Path) -> None:
     refused(f"{cache / NAME}")
     shutil.rmtree(cache / NAME)
     assert fetch_base(NAME) == cache / NAME
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="who may read all files")
+def test_another_user_s_file_in_the_cache_is_not_called_changed(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    weights.touch()
+    seal(tmp_path)
+    weights.chmod(0)
+    says = rf"^{weights}: cannot be read \(Permission denied\); have its owner run `chmod"
+    with pytest.raises(ModelError, match=says):
+        sealed(tmp_path)
 
 
 def test_too_little_room_is_told_before_anything_is_fetched(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +106,15 @@ def test_gemma_trimmed_divides_and_says_the_same(gemma: tuple[Any, Any]) -> None
 def test_what_was_fetched_is_unchanged() -> None:
     for name in ("whisper-base", "gemma-3-270m"):
         assert sealed(base(name)) == base(name)
+
+
+def test_nothing_of_small_is_left_to_be_made_once_it_is_fetched(tmp_path: Path) -> None:
+    cache = tmp_path / "assets/dragoman/bases/1"
+    cache.mkdir(parents=True)
+    for name in ("whisper-base", "gemma-3-270m"):
+        (cache / name).symlink_to(base(name))
+    command = [sys.executable, "-m", "dragoman", "fetch", "small"]
+    done = subprocess.run(command, env=os.environ | {"HF_HOME": str(tmp_path)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made = [path for path in map(Path, done.stdout.splitlines()) if not path.is_symlink()]
+    assert [path.parent for path in made] == [cache] and sealed(made[0]) is not None

@@ -45,12 +45,17 @@ def is_sealed(folder: Path) -> bool:
 
 def sealed(folder: Path) -> Path | None:
     """The folder, if it is there, whole and unchanged; None when it is not there. Raises ModelError for a changed
-    file. In one process a file is read once, however often it is asked for."""
+    file, or one of another user's. In one process a file is read once, however often it is asked for."""
     if not is_sealed(folder):
         return None
     try:
         listed: dict[str, str] = json.loads((folder / SEAL).read_text(encoding="utf-8"))
         changed = [name for name, digest in listed.items() if _digest(folder / name) != digest]
+    except PermissionError as error:
+        raise ModelError(
+            f"{error.filename}: cannot be read ({error.strerror}); have its owner run `chmod -R a+rX {folder}`, "
+            "or name another cache folder in HF_HOME."
+        ) from error
     except (OSError, ValueError, AttributeError):
         changed = [SEAL]
     if changed:

@@ -155,6 +155,16 @@ def test_onnx_runtime_reports_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_user_says_of_reports_holds() -> None:
+    code = "import dragoman\nfrom huggingface_hub import constants\nprint(constants.HF_HUB_DISABLE_TELEMETRY)"
+    known = {name: value for name, value in os.environ.items() if not name.endswith(("TELEMETRY", "TRACK"))}
+    for said, off in (({}, "True"), ({"HF_HUB_DISABLE_TELEMETRY": "0"}, "False")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=known | said, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == off
+
+
 @needs_data
 def test_silero_in_any_blocks_is_the_same() -> None:
     waveform = load_audio(DATA / "speech-dev/azure_longform/deu-testing-audio.flac")

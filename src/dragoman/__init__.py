@@ -12,8 +12,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Translator"]
 
-# ONNX Runtime, in which Silero VAD runs, reports to its makers since 1.29, unless this is there before it is loaded.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# These report to their makers unless they find this when they are loaded; ONNX Runtime, in which Silero VAD runs, since
+# its version 1.29.
+for _name, _off in {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}.items():
+    os.environ.setdefault(_name, _off)
 
 
 def __getattr__(name: str) -> Any:

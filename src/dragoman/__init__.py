@@ -21,8 +21,8 @@ for _name, _off in {
     "RAY_USAGE_STATS_ENABLED": "0",
 }.items():
     os.environ.setdefault(_name, _off)
-# oneDNN, which computes for torch on CPUs, keeps what it compiled for each of the last 1,024 shapes. Decoding meets new shapes
-# all the time: two hours of speech grew by a gigabyte, and were no faster for it.
+# oneDNN, which computes for torch on CPUs, keeps what it compiled for each of the last 1,024 shapes. Decoding meets new
+# shapes all the time: two hours of speech grew by a gigabyte, and were no faster for it.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 
 
